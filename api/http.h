@@ -1,0 +1,31 @@
+/*
+ * The libmicrohttpd wall: listeners, parsing gates, deadlines, the request pipeline, hand-over of
+ * upgrades to ws.
+ */
+#ifndef DROVER_API_HTTP_H
+#define DROVER_API_HTTP_H
+
+#include "service/base/error.h"
+
+struct core;
+struct http;
+struct ws;
+
+struct http_options {
+    struct core *core;
+    struct ws *ws;
+    const char *listen;      /* ADDR:PORT */
+    const char *unix_socket; /* path, or NULL */
+    const int *passed_fds;   /* listening sockets from socket activation; replace the above */
+    int passed_count;
+};
+
+/* Binds and starts; answers 503 shutting-down after http_quiesce(). */
+int http_start(const struct http_options *options, struct http **ret, struct error *err);
+const char *http_address(const struct http *h); /* the bound ADDR:PORT */
+void http_quiesce(struct http *h); /* no new connections; parked requests end */
+void http_stop(struct http *h);    /* every suspended connection resumed, then joined */
+/* Monotonic ms at which the HTTP loop was last seen alive, for the watchdog and /livez. */
+long long http_last_tick(const struct http *h);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * The SQLite wall: open, migrate, one writer thread that groups commits, read-only readers. No
+ * other folder includes sqlite3.h or contains SQL.
+ *
+ * Exactly one connection writes and checkpoints (SQLite 3.40.1 can corrupt a WAL when two do:
+ * https://sqlite.org/wal.html#walreset); readers are opened read-only with auto-checkpoint off.
+ * synchronous=FULL: when db_write() returns 0, the change is on disk.
+ */
+#ifndef DROVER_DB_DB_H
+#define DROVER_DB_DB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "service/base/error.h"
+
+struct db;
+struct db_tx; /* a transaction in progress; only on the writer thread, only inside the callback */
+
+/*
+ * Opens or creates path (0600), applies missing migrations, prepares every statement and starts
+ * the writer thread. CONFIG when the file comes from a newer Drover or a migration's checksum
+ * differs; DATABASE_FAILED otherwise.
+ */
+int db_open(const char *path, struct db **ret, struct error *err);
+void db_close(struct db *db); /* finishes queued writes, checkpoints, joins */
+
+typedef int db_write_fn(struct db_tx *tx, void *arg, struct error *err);
+typedef void db_committed_fn(void *arg);
+
+/*
+ * Runs fn in a savepoint of the current group on the writer thread and waits until the group is
+ * committed and synced. If fn returns -1 only its own savepoint is rolled back and its error is
+ * returned. committed (may be NULL) runs on the writer thread after the commit, in commit order,
+ * before db_write returns: this is where in-memory state follows. It must not block or write.
+ * Any thread except the writer's.
+ */
+int db_write(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *arg,
+             struct error *err);
+
+/*
+ * The same without waiting; arg is handed to done (on the writer thread) with the outcome, which
+ * frees it. For facts that come from events. Returns -1 (UNAVAILABLE) when the queue is full or
+ * closing; then the caller keeps arg.
+ */
+typedef void db_done_fn(void *arg, int rc, const struct error *err);
+int db_post(struct db *db, db_write_fn *fn, db_committed_fn *committed, db_done_fn *done, void *arg,
+            struct error *err);
+
+/* Can the database be written right now? The last failure and its reason, for /readyz. */
+bool db_is_writable(struct db *db, struct error *why);
+
+/* Commits, groups, queue length; for /metrics. */
+struct db_stats {
+    uint64_t commits, writes, failures;
+    uint64_t commit_seconds_total_ns;
+    uint32_t queued;
+    uint64_t file_bytes;
+};
+void db_stats_read(struct db *db, struct db_stats *ret);
+
+#endif

@@ -1,0 +1,193 @@
+/*
+ * Typed reads and writes, one group of functions per subject. Functions that take a db_tx run
+ * inside db_write(); functions that take a db read a committed snapshot from any thread and may
+ * block on the disk, so hot state is read from memory instead.
+ *
+ * Times are UTC milliseconds since the epoch. Text in rows is UTF-8. Rows handed to a callback
+ * live only during the call; the callback returns 0 to go on, anything else stops.
+ */
+#ifndef DROVER_DB_STORE_H
+#define DROVER_DB_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "db/db.h"
+#include "service/base/secret.h"
+
+#define PROJECT_DEFAULT "default" /* the one project of a fresh installation */
+#define HOST_LOCAL      "local"   /* the one host */
+
+/* ---- installation ---- */
+
+/* Drawn by the first migration's run; identifies our domains on shared hosts. */
+int store_install_id(struct db *db, char ret[UUID_TEXT], struct error *err);
+/* Small facts by key ("boot_id", …). 1 found (caller frees), 0 not. */
+int store_meta_get(struct db *db, const char *key, char **ret, struct error *err);
+int store_meta_set(struct db_tx *tx, const char *key, const char *value, struct error *err);
+
+/* ---- VMs ---- */
+
+struct vm_row {
+    int64_t seq; /* order of creation; the keyset for pages */
+    const char *id, *project_id, *host_id, *name;
+    const char *spec;         /* the definition as JSON, see service/vm/spec.h */
+    const char *state;        /* "stopped", "running", … */
+    const char *state_reason;
+    const char *acceleration; /* "kvm", "emulated" or "" before the first start */
+    const char *acceleration_reason;
+    const char *image_id;     /* or "" */
+    int64_t generation;       /* of the definition; the ETag */
+    int64_t defined_generation; /* that libvirt knows; 0: not yet defined */
+    int64_t running_generation; /* that the running guest was started with; 0: not running */
+    uint32_t vsock_cid;       /* 0: none */
+    int64_t created_at, updated_at;
+    int64_t started_at; /* last power-on, 0 never */
+    int64_t deleted_at; /* tombstone; 0: alive */
+};
+
+/* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
+int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err);
+/* Everything but id, seq, project and created_at; VM_NOT_FOUND when gone, NAME_IN_USE as above. */
+int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *err);
+/* Every living VM (deleted_at = 0), in order of seq. */
+int store_vm_each(struct db *db, int (*fn)(void *, const struct vm_row *), void *arg,
+                  struct error *err);
+int store_vm_purge_tombstones(struct db_tx *tx, int64_t deleted_before, struct error *err);
+
+/* A vsock CID never handed out before on this host (monotone, from 1000), bound to the VM. */
+int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id, int64_t now,
+                       uint32_t *ret, struct error *err);
+int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct error *err);
+
+/* ---- operations ---- */
+
+struct op_row {
+    int64_t seq;
+    const char *id, *project_id, *host_id;
+    const char *vm_id;    /* or "" */
+    const char *image_id; /* or "" */
+    const char *kind;     /* "vm.start", … */
+    const char *state;    /* "pending", "running", "succeeded", "failed", "cancelled" */
+    const char *params;   /* JSON object */
+    const char *actor, *request_id;
+    const char *error_code, *error_detail, *error_remedy; /* "" unless failed */
+    int64_t created_at, started_at, finished_at; /* 0: not yet */
+};
+
+int store_op_insert(struct db_tx *tx, const struct op_row *row, struct error *err);
+/* state, error_*, started_at, finished_at. */
+int store_op_update(struct db_tx *tx, const struct op_row *row, struct error *err);
+/* 1 found, 0 not. */
+int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
+                 struct error *err);
+struct op_filter {
+    const char *project_id; /* required */
+    const char *vm_id;      /* or NULL */
+    const char *state;      /* or NULL */
+    int64_t before_seq;     /* newest first; 0: from the newest */
+    int limit;
+};
+int store_op_list(struct db *db, const struct op_filter *filter,
+                  int (*fn)(void *, const struct op_row *), void *arg, struct error *err);
+/* Those that were not finished, oldest first: what a restart resumes. */
+int store_op_unfinished(struct db *db, int (*fn)(void *, const struct op_row *), void *arg,
+                        struct error *err);
+int store_op_prune(struct db_tx *tx, int64_t finished_before, struct error *err);
+
+/* ---- events: one append-only log ---- */
+
+struct event_row {
+    int64_t seq; /* strictly increasing, never reused */
+    int64_t at;
+    const char *project_id, *host_id;
+    const char *type;         /* "vm.state", "vm.created", … */
+    const char *subject_kind; /* "vm", "image", "token", "host" */
+    const char *subject_id, *subject_name;
+    const char *actor, *request_id;
+    const char *data; /* JSON object */
+};
+
+int store_event_append(struct db_tx *tx, const struct event_row *row, int64_t *ret_seq,
+                       struct error *err);
+int store_event_list(struct db *db, const char *project_id, int64_t since_seq, int limit,
+                     int (*fn)(void *, const struct event_row *), void *arg, struct error *err);
+int store_event_last(struct db *db, int64_t *ret_seq, struct error *err);
+int store_event_prune(struct db_tx *tx, int64_t before, struct error *err);
+
+/* ---- tokens and browser sessions; only SHA-256 hex of a secret is ever stored ---- */
+
+struct token_row {
+    const char *id; /* the 12 public characters */
+    const char *project_id, *name, *role, *scopes; /* scopes: space-separated, "" = all of the role */
+    const char *hash;
+    const char *created_by;
+    int64_t created_at, expires_at, last_used_at; /* expires_at 0: never */
+};
+int store_token_insert(struct db_tx *tx, const struct token_row *row, struct error *err);
+/* TOKEN_NOT_FOUND when there is none; also ends the sessions made with it. */
+int store_token_delete(struct db_tx *tx, const char *id, struct error *err);
+int store_token_touch(struct db_tx *tx, const char *id, int64_t last_used_at, struct error *err);
+int store_token_each(struct db *db, int (*fn)(void *, const struct token_row *), void *arg,
+                     struct error *err);
+
+struct session_row {
+    const char *hash;     /* of the cookie */
+    const char *token_id; /* whose rights it has */
+    int64_t created_at, last_used_at;
+};
+int store_session_insert(struct db_tx *tx, const struct session_row *row, struct error *err);
+int store_session_delete(struct db_tx *tx, const char *hash, struct error *err);
+int store_session_touch(struct db_tx *tx, const char *hash, int64_t last_used_at, struct error *err);
+int store_session_each(struct db *db, int (*fn)(void *, const struct session_row *), void *arg,
+                       struct error *err);
+int store_session_prune(struct db_tx *tx, int64_t created_before, int64_t used_before,
+                        struct error *err);
+
+/* ---- images ---- */
+
+struct image_row {
+    int64_t seq;
+    const char *id, *project_id, *host_id, *name;
+    const char *kind;    /* "disk", "kernel", "iso" */
+    const char *format;  /* "qcow2", "raw" or "" */
+    const char *cmdline; /* kernel images */
+    const char *description;
+    const char *state;   /* "empty", "importing", "ready", "failed", "deleting" */
+    const char *state_reason;
+    int64_t created_at, updated_at;
+};
+struct image_file_row {
+    const char *image_id;
+    const char *role; /* "content", "kernel", "initrd" */
+    const char *sha256;
+    int64_t size_bytes;
+    int64_t virtual_size_bytes; /* disk: what the guest sees */
+};
+int store_image_insert(struct db_tx *tx, const struct image_row *row, int64_t *ret_seq,
+                       struct error *err);
+int store_image_update(struct db_tx *tx, const struct image_row *row, struct error *err);
+int store_image_delete(struct db_tx *tx, const char *id, struct error *err); /* files too */
+int store_image_file_put(struct db_tx *tx, const struct image_file_row *row, struct error *err);
+int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *), void *arg,
+                     struct error *err);
+int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_file_row *), void *arg,
+                          struct error *err);
+
+/* ---- Idempotency-Key: written in the transaction of the effect it names ---- */
+
+struct idem_row {
+    const char *actor, *key;
+    const char *request_sha256; /* of method, path and body */
+    int status;                 /* of the answer */
+    const char *resource_kind, *resource_id; /* what the answer shows: "vm", "operation", … */
+    int64_t created_at;
+};
+/* 1 found, 0 not; inside the transaction, so that two equal requests cannot both pass. */
+int store_idem_get(struct db_tx *tx, const char *actor, const char *key,
+                   int (*fn)(void *, const struct idem_row *), void *arg, struct error *err);
+int store_idem_put(struct db_tx *tx, const struct idem_row *row, struct error *err);
+int store_idem_prune(struct db_tx *tx, int64_t created_before, struct error *err);
+
+#endif

@@ -1,0 +1,120 @@
+/*
+ * What the Linux host says about itself, read from /sys and /proc below a root directory that
+ * tests replace. Every figure is optional: a file that is missing or unreadable leaves has_ false.
+ *
+ * Any thread; no locks, no state, never blocks on anything but the kernel.
+ */
+#ifndef DROVER_HOST_HOST_H
+#define DROVER_HOST_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "service/base/error.h"
+
+struct host; /* the root, opened once */
+
+int host_open(const char *root, struct host **ret, struct error *err); /* "/" in production */
+void host_close(struct host *h);
+
+/* ---- KSM; names are the kernel's (Documentation/admin-guide/mm/ksm.rst) ---- */
+
+enum host_ksm_key {
+#define K(name, kind, help) HOST_KSM_##name,
+#include "service/host/ksm.def"
+#undef K
+    HOST_KSM_COUNT
+};
+
+struct host_ksm {
+    bool available; /* /sys/kernel/mm/ksm exists */
+    bool has[HOST_KSM_COUNT];
+    int64_t value[HOST_KSM_COUNT];
+    bool has_advisor_mode;
+    char advisor_mode[64]; /* the bracketed word */
+    uint64_t page_size_bytes;
+    bool has_ksmd_cpu;
+    double ksmd_cpu_seconds; /* user + system of the ksmd thread */
+    bool has_saved;
+    uint64_t saved_bytes; /* pages_sharing x page size */
+};
+
+const char *host_ksm_name(enum host_ksm_key key); /* "pages_sharing" */
+void host_ksm_read(struct host *h, struct host_ksm *ret);
+/* Writes run, pages_to_scan, sleep_millisecs, …; needs root. */
+int host_ksm_write(struct host *h, enum host_ksm_key key, int64_t value, struct error *err);
+
+/* ---- one process (a VM's QEMU) ---- */
+
+struct host_process {
+    uint64_t start_ticks; /* field 22 of /proc/PID/stat: tells a reused pid */
+    bool has_cpu, has_memory, has_faults, has_ksm;
+    double cpu_user_seconds, cpu_system_seconds;
+    uint64_t resident_bytes, swap_bytes, virtual_bytes;
+    uint64_t minor_faults, major_faults;
+    /* /proc/PID/ksm_stat; individual lines may be missing on older kernels */
+    bool has_ksm_merging_pages, has_ksm_rmap_items, has_ksm_zero_pages, has_ksm_profit, has_ksm_mergeable;
+    int64_t ksm_merging_pages, ksm_rmap_items, ksm_zero_pages, ksm_profit_bytes;
+    bool ksm_mergeable; /* the process marked memory MADV_MERGEABLE */
+    char ksm_reason[128]; /* why has_ksm is false: "needs root", "kernel too old", … */
+};
+
+/* 1 read, 0 no such process. Never fails otherwise: what cannot be read is absent. */
+int host_process_read(struct host *h, pid_t pid, struct host_process *ret);
+
+/* ---- memory, CPUs, disk, boot ---- */
+
+struct host_memory {
+    bool ok;
+    uint64_t total_bytes, free_bytes, available_bytes, swap_total_bytes, swap_free_bytes;
+    bool has_hugepages;
+    uint64_t hugepages_total, hugepages_free, hugepage_size_bytes;
+};
+
+void host_memory_read(struct host *h, struct host_memory *ret);
+unsigned host_cpu_count(struct host *h);
+int host_boot_id(struct host *h, char ret[37], struct error *err);
+/* Free and total bytes of the file system that holds path. */
+int host_disk_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, struct error *err);
+void host_kernel(struct host *h, char *ret_release, size_t size);
+
+/* ---- the daemon's own process, for /metrics ---- */
+
+struct host_self {
+    double cpu_seconds;
+    uint64_t resident_bytes, virtual_bytes;
+    unsigned open_fds, max_fds;
+    double start_time_seconds; /* since the epoch */
+};
+
+void host_self_read(struct host *h, struct host_self *ret);
+
+/* ---- preflight: what works, and if not, why and what to do ---- */
+
+struct host_check {
+    char id[32];      /* "kvm", "vsock", "ksm", "tun", "disk_space", "hugepages", "nested", "qemu", "libvirt" */
+    char title[64];   /* "Hardware virtualisation (KVM)" */
+    enum { HOST_CHECK_OK, HOST_CHECK_WARNING, HOST_CHECK_FAILED } result;
+    char cause[256];  /* a stable word and a sentence: "firmware-disabled: …"; "" when ok */
+    char detail[256]; /* what was found */
+    char fix[256];    /* the command or setting that mends it; "" when ok */
+};
+
+/* KVM usable by this process: opens the device and asks its API version and for a VM. */
+struct host_kvm {
+    bool usable;
+    char cause[32];   /* "", "module-missing", "firmware-disabled", "no-permission", "no-cpu-support", "busy", "nested-off" */
+    char detail[256];
+    char fix[256];
+    bool nested;      /* this host is itself a guest */
+};
+
+void host_kvm_probe(struct host *h, struct host_kvm *ret);
+bool host_vsock_usable(struct host *h, char *ret_cause, size_t size);
+
+/* Everything this folder can check by itself; returns how many were written. */
+size_t host_checks(struct host *h, const char *state_dir, struct host_check *ret, size_t max);
+
+#endif

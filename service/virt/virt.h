@@ -1,0 +1,235 @@
+/*
+ * The libvirt wall: everything Drover asks of libvirt, in plain values. No other folder includes
+ * libvirt's headers.
+ *
+ * One event-loop thread ("virt") runs libvirt's default event implementation, the console pumps
+ * and the reconnect timer. Calls below that talk to libvirt block and may be made from any thread
+ * but that one, and never while holding a lock. libvirtd serves five calls per connection at a
+ * time, so control and statistics use connections of their own.
+ *
+ * Errors: HYPERVISOR_UNAVAILABLE (not connected, or the connection broke during the call),
+ * VM_NOT_FOUND (no such domain), VM_STATE_CONFLICT (libvirt: operation invalid),
+ * NOT_SUPPORTED_BY_HOST, TIMEOUT, else HYPERVISOR_FAILED; libvirt's words are in cause.
+ */
+#ifndef DROVER_VIRT_VIRT_H
+#define DROVER_VIRT_VIRT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "service/base/cleanup.h"
+#include "service/base/error.h"
+#include "service/base/secret.h"
+
+struct virt;
+
+/* As libvirt's virDomainState, reduced to what Drover distinguishes. */
+enum virt_state {
+    VIRT_STATE_UNKNOWN,
+    VIRT_STATE_SHUTOFF,
+    VIRT_STATE_RUNNING,
+    VIRT_STATE_PAUSED,
+    VIRT_STATE_STOPPING, /* shutdown in progress */
+    VIRT_STATE_CRASHED,
+    VIRT_STATE_SAVED, /* shut off with a managed save image */
+    VIRT_STATE_GONE,  /* events only: undefined */
+};
+
+/* Why a domain came into its state; the word is libvirt's own detail, e.g. "destroyed". */
+struct virt_event {
+    char uuid[UUID_TEXT];
+    enum virt_state state;
+    char reason[64];      /* "booted", "shutdown", "destroyed", "crashed", "saved", "failed", … */
+    bool guest_rebooted;  /* a reboot event: the state did not change */
+};
+
+enum virt_link { VIRT_LINK_DOWN, VIRT_LINK_UP };
+
+struct virt_options {
+    const char *uri;        /* "" = qemu:///embed?root=STATE_DIR/libvirt */
+    const char *state_dir;  /* for the embedded driver's root and qemu.conf */
+    const char *install_id; /* written into, and required of, our domains' metadata */
+    /*
+     * Called on the virt thread; copy and return, never block, never call back into virt.
+     * on_link(UP) is called after events are registered, so that a listing made after it misses
+     * nothing.
+     */
+    void (*on_event)(void *opaque, const struct virt_event *event);
+    void (*on_link)(void *opaque, enum virt_link link, const char *reason);
+    void *opaque;
+};
+
+/*
+ * Starts the virt thread, which connects and reconnects by itself (0.1 s to 5 s between tries).
+ * Does not wait for the connection and does not fail because libvirt is away. One per process.
+ */
+int virt_open(const struct virt_options *options, struct virt **ret, struct error *err);
+/* Deregisters, closes, keeps looping until every pump is gone, joins. Guests keep running. */
+void virt_close(struct virt *v);
+bool virt_is_up(struct virt *v, char *ret_reason, size_t size);
+
+/* ---- what the host's hypervisor can do ---- */
+
+struct virt_host {
+    char libvirt_version[32]; /* of the library and driver, "9.0.0" */
+    char qemu_version[32];    /* "" when the driver is not QEMU */
+    char driver[32];          /* "QEMU", "TEST" */
+    char uri[256];
+    char hostname[256];
+    char arch[32];
+    bool kvm;               /* libvirt offers domain type kvm */
+    bool vsock;             /* domain capabilities offer vsock */
+    unsigned machine_count;
+    char machines[64][64];  /* canonical and alias names, as libvirt gives them */
+};
+
+int virt_host_info(struct virt *v, struct virt_host *ret, struct error *err);
+
+/* ---- definitions ---- */
+
+enum virt_disk_format { VIRT_DISK_RAW, VIRT_DISK_QCOW2 };
+enum virt_nic_mode { VIRT_NIC_USER, VIRT_NIC_BRIDGE, VIRT_NIC_NETWORK };
+
+struct virt_backing {
+    const char *path;
+    enum virt_disk_format format;
+};
+
+struct virt_disk {
+    const char *path; /* absolute */
+    enum virt_disk_format format;
+    bool cdrom;     /* read-only SATA CD-ROM; else virtio */
+    bool read_only;
+    const char *serial; /* or NULL */
+    /* The whole chain below path, in order; libvirt never probes: the XML ends it explicitly. */
+    const struct virt_backing *backing;
+    size_t backing_count;
+};
+
+struct virt_nic {
+    enum virt_nic_mode mode;
+    const char *source; /* bridge or libvirt network name; NULL for user */
+    const char *mac;
+};
+
+struct virt_domain {
+    const char *uuid;
+    const char *name;
+    const char *description; /* or NULL */
+    uint64_t generation;     /* of the definition, kept in the metadata */
+    unsigned cpus;
+    uint64_t memory_mib;
+    bool kvm;            /* else TCG */
+    const char *machine; /* "q35", "pc", … */
+    bool uefi;           /* firmware='efi' */
+    const char *kernel, *initrd, *cmdline; /* direct boot; NULL without */
+    const struct virt_disk *disks;
+    size_t disk_count;
+    const struct virt_nic *nics;
+    size_t nic_count;
+    const char *const *channels; /* virtio-serial port names */
+    size_t channel_count;
+    bool guest_agent; /* org.qemu.guest_agent.0 */
+    uint32_t vsock_cid; /* 0: none */
+    const char *vnc_socket; /* absolute path; NULL: no display */
+    bool memory_merge;      /* false: <nosharepages/> */
+    const char *const *smbios_oem; /* SMBIOS type 11 strings */
+    size_t smbios_oem_count;
+};
+
+/* The domain XML as text (caller frees); pure, no connection. Tested against libvirt's schema. */
+int virt_domain_xml(const struct virt_domain *domain, const char *install_id, char **ret,
+                    struct error *err);
+
+/* Defines or redefines; the same uuid and name may be defined any number of times. */
+int virt_define(struct virt *v, const struct virt_domain *domain, struct error *err);
+/* Undefines with managed save, nvram and snapshot metadata. A missing domain is success. */
+int virt_undefine(struct virt *v, const char *uuid, struct error *err);
+
+/* ---- lifecycle; all refuse (VM_NOT_FOUND) a domain that is not ours ---- */
+
+enum virt_start { VIRT_START_RUN, VIRT_START_PAUSED };
+
+/* Restores a managed save image when there is one. */
+int virt_start(struct virt *v, const char *uuid, enum virt_start how, struct error *err);
+int virt_shutdown(struct virt *v, const char *uuid, struct error *err); /* asks the guest */
+int virt_destroy(struct virt *v, const char *uuid, struct error *err);  /* pulls the plug */
+int virt_reboot(struct virt *v, const char *uuid, struct error *err);   /* asks the guest */
+int virt_reset(struct virt *v, const char *uuid, struct error *err);
+int virt_suspend(struct virt *v, const char *uuid, struct error *err);
+int virt_resume(struct virt *v, const char *uuid, struct error *err);
+int virt_save(struct virt *v, const char *uuid, struct error *err); /* managed save */
+int virt_drop_save(struct virt *v, const char *uuid, struct error *err);
+
+struct virt_info {
+    char uuid[UUID_TEXT];
+    char name[256];
+    enum virt_state state;
+    char reason[64];
+    uint64_t generation; /* from our metadata */
+    bool ours;
+    bool autostart;
+    int64_t pid; /* of QEMU on this host, 0 when unknown or not running */
+};
+
+int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err);
+/* Every domain, ours and foreign; caller frees the array. */
+int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct error *err);
+
+/* ---- byte streams ---- */
+
+/*
+ * Opens a stream of the running domain as one end of a socket pair; the virt thread pumps the
+ * other end. device is NULL for the first serial console, or a libvirt device alias.
+ * End of file on the descriptor means the domain stopped or the console was taken. Caller closes.
+ */
+int virt_console_open(struct virt *v, const char *uuid, const char *device, int *ret_fd,
+                      struct error *err);
+/* A virtio-serial port by its target name, the same way. */
+int virt_channel_open(struct virt *v, const char *uuid, const char *port, int *ret_fd,
+                      struct error *err);
+/* A connected socket that speaks RFB; libvirt hands it out, no pump in between. */
+int virt_graphics_open(struct virt *v, const char *uuid, int *ret_fd, struct error *err);
+
+/* ---- statistics, on a connection of their own ---- */
+
+#define VIRT_STATS_DEVICES 16
+
+struct virt_block_stats {
+    char name[32]; /* target, "vda" */
+    bool has_requests, has_times, has_sizes;
+    uint64_t read_bytes, read_requests, write_bytes, write_requests, flush_requests;
+    uint64_t read_time_ns, write_time_ns, flush_time_ns;
+    uint64_t capacity_bytes, allocation_bytes, physical_bytes;
+};
+
+struct virt_net_stats {
+    char name[32]; /* tap device; "" in user mode, where there are no counters */
+    bool has_counters;
+    uint64_t receive_bytes, receive_packets, receive_errors, receive_drops;
+    uint64_t transmit_bytes, transmit_packets, transmit_errors, transmit_drops;
+};
+
+/* One domain's sample. A has_ flag is false where libvirt gave nothing: absent is not zero. */
+struct virt_stats {
+    char uuid[UUID_TEXT];
+    enum virt_state state;
+    bool has_cpu, has_cpu_split, has_vcpu_wait, has_balloon, has_rss, has_faults, has_guest_memory;
+    uint64_t cpu_ns, cpu_user_ns, cpu_system_ns, vcpu_wait_ns, vcpu_delay_ns;
+    uint32_t vcpus;
+    uint64_t balloon_bytes, maximum_bytes, rss_bytes;
+    uint64_t available_bytes, unused_bytes, usable_bytes, disk_caches_bytes;
+    uint64_t major_faults, minor_faults, swap_in_bytes, swap_out_bytes;
+    size_t block_count, net_count;
+    struct virt_block_stats blocks[VIRT_STATS_DEVICES];
+    struct virt_net_stats nets[VIRT_STATS_DEVICES];
+};
+
+/*
+ * One bulk call (NOWAIT) over all active domains of ours; blocks at most as long as libvirt
+ * does, so only the sampler's thread calls it. Caller frees the array.
+ */
+int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, struct error *err);
+
+#endif

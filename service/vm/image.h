@@ -1,0 +1,106 @@
+/*
+ * Images: named, content-addressed files that VMs start from. Bytes arrive in a temporary file,
+ * are hashed while they stream, inspected, and only then linked into place as
+ * STATE_DIR/images/SHA256; a row refers to them.
+ */
+#ifndef DROVER_VM_IMAGE_H
+#define DROVER_VM_IMAGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "service/base/error.h"
+#include "service/base/secret.h"
+#include "service/vm/vm.h"
+
+enum image_kind { IMAGE_DISK, IMAGE_KERNEL, IMAGE_ISO, IMAGE_KIND_COUNT };
+enum image_format { IMAGE_FORMAT_NONE, IMAGE_FORMAT_QCOW2, IMAGE_FORMAT_RAW, IMAGE_FORMAT_COUNT };
+enum image_state { IMAGE_EMPTY, IMAGE_IMPORTING, IMAGE_READY, IMAGE_FAILED, IMAGE_STATE_COUNT };
+enum image_part { IMAGE_CONTENT, IMAGE_KERNEL_PART, IMAGE_INITRD_PART, IMAGE_PART_COUNT };
+
+const char *image_kind_name(int kind);
+const char *image_format_name(int format); /* "" for none */
+const char *image_state_name(int state);
+const char *image_part_name(int part); /* "content", "kernel", "initrd" */
+
+struct image_file {
+    bool present;
+    char sha256[SECRET_SHA256_TEXT];
+    int64_t size_bytes, virtual_size_bytes;
+};
+
+struct image { /* immutable snapshot */
+    _Atomic unsigned refs;
+    int64_t seq;
+    char id[UUID_TEXT], project_id[UUID_TEXT], host_id[UUID_TEXT];
+    char name[VM_NAME_MAX + 1];
+    char *description, *cmdline;
+    enum image_kind kind;
+    enum image_format format;
+    enum image_state state;
+    char state_reason[256];
+    struct image_file files[IMAGE_PART_COUNT];
+    int64_t created_at, updated_at;
+};
+
+struct image *image_ref(struct image *i);
+void image_unref(struct image *i);
+DEFINE_CLEANUP(image, struct image *, image_unref);
+#define auto_image auto_scope(cleanup_image)
+
+/* By id or name. */
+struct image *image_find(struct core *core, const char *project_id, const char *ref,
+                         struct error *err);
+void image_list(struct core *core, const char *project_id, int64_t after_seq, size_t limit,
+                struct image ***ret, size_t *ret_count, bool *ret_more);
+unsigned image_users(struct core *core, const char *image_id); /* VMs that refer to it */
+
+struct image_request {
+    const char *name, *description, *cmdline;
+    enum image_kind kind;
+    enum image_format format;
+};
+/* state empty; the bytes follow with image_upload_*. */
+int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
+                 const struct idem *idem, struct image **ret, bool *ret_replayed,
+                 struct error *err);
+/* IMAGE_IN_USE while a VM refers to it. Removes the bytes nobody else refers to. */
+int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err);
+
+/* One upload: begin, any number of writes, then finish or abort. One thread at a time. */
+struct image_upload;
+/* expected_sha256 NULL: not checked. size -1: unknown. Refuses when space would run out. */
+int image_upload_begin(struct core *core, const struct actor *actor, const char *ref,
+                       enum image_part part, int64_t size, const char *expected_sha256,
+                       struct image_upload **ret, struct error *err);
+int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err);
+/* Verifies, inspects, links, commits; frees u in any case. */
+int image_upload_finish(struct image_upload *u, struct image **ret, struct error *err);
+void image_upload_abort(struct image_upload *u);
+
+/* Absolute path of a part's bytes; caller frees. */
+char *image_path(struct core *core, const struct image *image, enum image_part part);
+
+/* ---- the inspector: hostile bytes in, facts out; pure ---- */
+
+struct image_facts {
+    int64_t virtual_size_bytes;
+};
+/*
+ * Checks the header of an open file against what it is declared to be. Refuses (IMAGE_REFUSED)
+ * qcow2 with a backing file, an external data file, encryption or unknown incompatible features;
+ * a raw file that begins with a format's magic; absurd sizes.
+ */
+int image_inspect(int fd, enum image_kind kind, enum image_part part, enum image_format format,
+                  struct image_facts *ret, struct error *err);
+
+/* ---- a VM's own disks ---- */
+
+/* Copy-on-write over the image's content; virtual size at least the image's. Idempotent. */
+int image_overlay_create(struct core *core, const struct image *image, const char *path,
+                         int64_t size_bytes, struct error *err);
+int image_blank_create(struct core *core, const char *path, int64_t size_bytes, struct error *err);
+
+#endif

@@ -1,0 +1,86 @@
+/*
+ * A VM's definition: what a client sends and what is stored. Values only; immutable once decoded
+ * and shared by reference count. Any thread.
+ */
+#ifndef DROVER_VM_SPEC_H
+#define DROVER_VM_SPEC_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "service/base/cleanup.h"
+#include "service/base/error.h"
+
+#define VM_NAME_MAX      63
+#define VM_LABELS_MAX    64
+#define VM_DISKS_MAX     8
+#define VM_NETWORKS_MAX  8
+#define VM_CHANNELS_MAX  8
+
+enum vm_firmware { VM_FIRMWARE_BIOS, VM_FIRMWARE_UEFI };
+enum vm_acceleration { VM_ACCELERATION_AUTO, VM_ACCELERATION_KVM, VM_ACCELERATION_EMULATED };
+enum vm_network_mode { VM_NETWORK_USER, VM_NETWORK_BRIDGE, VM_NETWORK_LIBVIRT };
+
+struct vm_label {
+    char *key, *value;
+};
+
+struct vm_disk {
+    int64_t size_gib;
+};
+
+struct vm_network {
+    int mode;     /* enum vm_network_mode */
+    char *source; /* bridge or libvirt network; NULL for user */
+    char *mac;    /* drawn at create when not given */
+};
+
+struct vm_spec {
+    _Atomic unsigned refs;
+    char *name, *description;
+    struct vm_label *labels;
+    size_t label_count;
+    int64_t cpus, memory_mib;
+    char *machine;
+    int firmware;     /* enum vm_firmware */
+    int acceleration; /* enum vm_acceleration */
+    char *image;      /* name or id; NULL: no image */
+    char *cmdline;    /* replaces the kernel image's; NULL: the image's */
+    int64_t root_disk_gib; /* 0: the image's size */
+    struct vm_disk disks[VM_DISKS_MAX];
+    size_t disk_count;
+    struct vm_network networks[VM_NETWORKS_MAX];
+    size_t network_count;
+    char *channels[VM_CHANNELS_MAX];
+    size_t channel_count;
+    bool guest_agent, vsock, display, memory_merge, autostart;
+};
+
+/* vm_spec_name_ok: ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ */
+bool vm_spec_name_ok(const char *name);
+
+/*
+ * Strict: unknown members, wrong kinds and ranges are VALIDATION_FAILED with a pointer. `start` is
+ * a member of the request only; *ret_start (may be NULL: then the member is refused). Defaults
+ * are filled in; MAC addresses that are missing are drawn.
+ */
+int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, struct error *err);
+/* The members as a client sees them; a new reference. Decoding it again gives the same spec. */
+json_t *vm_spec_encode(const struct vm_spec *spec);
+/* As stored. */
+char *vm_spec_text(const struct vm_spec *spec);
+int vm_spec_from_text(const char *text, struct vm_spec **ret, struct error *err);
+/* Would a running guest have to be stopped for the change from a to b to take effect? */
+bool vm_spec_needs_stop(const struct vm_spec *a, const struct vm_spec *b);
+const char *vm_spec_label(const struct vm_spec *spec, const char *key); /* NULL: none */
+
+struct vm_spec *vm_spec_ref(struct vm_spec *spec);
+void vm_spec_unref(struct vm_spec *spec);
+DEFINE_CLEANUP(vm_spec, struct vm_spec *, vm_spec_unref);
+#define auto_vm_spec auto_scope(cleanup_vm_spec)
+
+const char *vm_acceleration_name(int acceleration);
+
+#endif

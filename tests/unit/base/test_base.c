@@ -1,0 +1,113 @@
+/* The base folder: strings, errors, time, mailboxes, tokens. */
+#include "service/base/blob.h"
+#include "service/base/clock.h"
+#include "service/base/error.h"
+#include "service/base/str.h"
+#include "service/base/thread.h"
+#include "tests/support/test.h"
+
+TEST(copy_cuts_on_a_utf8_boundary_and_marks_it)
+{
+    char buf[8];
+
+    str_copy_utf8(buf, sizeof(buf), "abc\xc3\xa4\xc3\xa4\xc3\xa4");
+    CHECK_STR(buf, "abc\xe2\x80\xa6");
+    str_copy_utf8(buf, sizeof(buf), "1234567");
+    CHECK_STR(buf, "1234567");
+    str_copy_utf8(buf, 2, "abc");
+    CHECK_STR(buf, "");
+}
+
+TEST(utf8_check_refuses_overlong_surrogate_and_cut_sequences)
+{
+    CHECK(str_is_utf8("\xf0\x9f\x90\x84", 4));
+    CHECK(!str_is_utf8("\xc0\x80", 2));
+    CHECK(!str_is_utf8("\xed\xa0\x80", 3));
+    CHECK(!str_is_utf8("\xf5\x80\x80\x80", 4));
+    CHECK(!str_is_utf8("\xe2\x82", 2));
+}
+
+TEST(numbers_are_whole_unsigned_and_bounded)
+{
+    uint64_t v = 7;
+
+    CHECK(str_to_u64("18446744073709551615", UINT64_MAX, &v));
+    CHECK(!str_to_u64("18446744073709551616", UINT64_MAX, &v));
+    CHECK(!str_to_u64("", 9, &v) && !str_to_u64("-1", 9, &v) && !str_to_u64(" 1", 9, &v));
+    CHECK(!str_to_u64("10", 9, &v));
+}
+
+TEST(an_error_keeps_its_code_and_prefixes_its_cause)
+{
+    struct error err;
+
+    CHECK_INT(error_set_at(&err, ERROR_VALIDATION_FAILED, "/name", "bad %s", "name"), -1);
+    error_cause(&err, "inner");
+    error_prefix(&err, "outer %d", 1);
+    CHECK_STR(err.cause, "outer 1: inner");
+    CHECK_STR(err.pointer, "/name");
+    CHECK_INT(error_status(err.code), 422);
+    CHECK_INT(error_from_slug("vm-not-found"), ERROR_VM_NOT_FOUND);
+    CHECK_INT(error_from_slug("no such"), ERROR_COUNT);
+}
+
+TEST(a_full_disk_is_told_apart_from_other_system_errors)
+{
+    struct error err;
+
+    error_errno(&err, 28 /* ENOSPC */, "cannot write");
+    CHECK_INT(err.code, ERROR_INSUFFICIENT_STORAGE);
+    error_errno(&err, 5 /* EIO */, "cannot write");
+    CHECK_INT(err.code, ERROR_SYSTEM);
+}
+
+TEST(time_round_trips_through_text)
+{
+    char buf[CLOCK_TEXT_SIZE];
+    int64_t at;
+
+    CHECK_STR(clock_format(1767225600123, buf), "2026-01-01T00:00:00.123Z");
+    CHECK(clock_parse(buf, &at));
+    CHECK_INT(at, 1767225600123);
+    CHECK(clock_parse("2038-01-19T03:14:08Z", &at));
+    CHECK_INT(at, 2147483648000);
+    CHECK(!clock_parse("2026-01-01 00:00:00Z", &at) && !clock_parse("2026-01-01T00:00:00", &at));
+}
+
+TEST(a_mailbox_refuses_when_full_and_keeps_order)
+{
+    struct mailbox *m = mailbox_new(2, NULL, NULL);
+    int a, b, c;
+
+    CHECK(mailbox_post(m, &a) && mailbox_post(m, &b) && !mailbox_post(m, &c));
+    CHECK(mailbox_take(m) == &a && mailbox_take(m) == &b && mailbox_take(m) == NULL);
+    mailbox_free(m, NULL);
+}
+
+TEST(a_token_is_recognised_and_a_damaged_one_is_not)
+{
+    char token[SECRET_TOKEN_TEXT], id[SECRET_TOKEN_ID], parsed[SECRET_TOKEN_ID];
+
+    secret_token_new(token, id);
+    CHECK(secret_token_parse(token, parsed));
+    CHECK_STR(parsed, id);
+    token[30] = token[30] == 'a' ? 'b' : 'a';
+    CHECK(!secret_token_parse(token, parsed));
+    CHECK(!secret_token_parse("", parsed) && !secret_token_parse("drover_x", parsed));
+}
+
+TEST(streamed_and_whole_hashes_agree)
+{
+    char a[SECRET_SHA256_TEXT], b[SECRET_SHA256_TEXT];
+    struct secret_hash *h = secret_hash_new();
+
+    secret_hash_add(h, "ab", 2);
+    secret_hash_add(h, "c", 1);
+    secret_hash_finish(h, a);
+    secret_hash_free(h);
+    secret_sha256_text("abc", 3, b);
+    CHECK_STR(a, b);
+    CHECK_STR(a, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST_MAIN();
