@@ -159,7 +159,9 @@ static int build(struct core *core, struct error *err)
         virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
-    return sampler_start(core, &core->sampler, err);
+    if (sampler_start(core, &core->sampler, err))
+        return -1;
+    return janitor_start(core, &core->janitor, err);
 }
 
 int core_start(const struct core_options *options, struct core **ret, struct error *err)
@@ -185,6 +187,7 @@ void core_stop(struct core *core)
 {
     if (!core)
         return;
+    janitor_stop(core->janitor);
     sampler_stop(core->sampler);
     if (core->waits)
         wait_list_stop(core->waits);

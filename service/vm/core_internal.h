@@ -44,6 +44,7 @@ struct core {
     struct op_engine *ops;
     struct tracker *tracker;
     struct sampler *sampler;
+    struct janitor *janitor;
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
@@ -176,6 +177,11 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
 /* One event in a transaction of its own. */
 int event_write(struct core *core, const char *type, const char *subject_kind,
                 const char *subject_id, const json_t *data, struct error *err);
+
+/* ---- janitor.c ---- */
+
+int janitor_start(struct core *core, struct janitor **ret, struct error *err);
+void janitor_stop(struct janitor *j);
 
 struct image_registry *core_images(struct core *core);
 int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);
