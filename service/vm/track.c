@@ -166,8 +166,8 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
         return 1;
     if (!off && !running)
         running = s->info.generation ? (int64_t)s->info.generation : next->generation;
-    if (next->state == state && next->running_generation == running &&
-        next->defined_generation == defined)
+    /* Starting defines anew in any case, so a vanished definition alone is not worth a commit. */
+    if (next->state == state && next->running_generation == running)
         return 1;
     if (next->state != state) {
         change->event_type = "vm.state";
