@@ -72,7 +72,8 @@ static void forget_events(struct write *w)
 
 /* ---- one group ---- */
 
-/* 0 also when w failed: its savepoint is gone and the group goes on. -1: the transaction is lost. */
+/* 0 also when w failed: its savepoint is gone and the group goes on. -1: the transaction is lost.
+ */
 static int run_one(struct db *db, struct write *w, struct error *err)
 {
     struct db_tx tx = {.db = db, .conn = &db->writer, .write = w};
@@ -199,8 +200,8 @@ static void run_group(struct db *db, struct write *group)
         fail_group(db, group, &err);
     /* A write can meet a disk error and leave the others unharmed; then its error tells. */
     for (struct write *w = group; w && !rc && db->writer.disk_refused; w = w->next) {
-        if (w->rc && (w->err.code == ERROR_DATABASE_FAILED ||
-                      w->err.code == ERROR_INSUFFICIENT_STORAGE))
+        if (w->rc &&
+            (w->err.code == ERROR_DATABASE_FAILED || w->err.code == ERROR_INSUFFICIENT_STORAGE))
             err = w->err;
     }
     note_outcome(db, group, rc, &err, clock_monotonic_ns() - start);
