@@ -10,6 +10,10 @@
 #define DROVER_VM_ACCESS_INTERNAL_H
 
 #include <pthread.h>
+
+/* uthash's default falls through its cases in a way that clang warns of. The keys are hashes and
+ * random ids, and a bounded number of addresses: nobody gains by choosing them. */
+#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
 #include <uthash.h>
 
 #include "db/store.h"

@@ -140,4 +140,29 @@ TEST(a_file_that_cannot_grow_refuses_and_heals)
     db_close(db);
 }
 
+TEST(a_first_start_that_the_disk_refused_can_be_repeated)
+{
+    struct error err = ERROR_INIT;
+    struct rlimit old, small;
+    struct db *db = NULL;
+
+    fixture_new();
+    log_set_level((enum log_level)0);
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    small = old;
+    for (rlim_t size = 1; size < 200000; size *= 3) {
+        small.rlim_cur = size;
+        CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+        if (db_open(fixture_path, &db, &err) == 0)
+            break;
+        CHECK_STR(error_slug(err.code), "database-failed");
+    }
+    CHECK(setrlimit(RLIMIT_FSIZE, &old) == 0);
+    if (!db)
+        CHECK_OK(db_open(fixture_path, &db, &err));
+    CHECK_INT(count(db), 0);
+    db_close(db);
+}
+
 TEST_MAIN();
