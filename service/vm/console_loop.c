@@ -16,8 +16,8 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define EVENTS_MAX        64
-#define LAST_READS        16 /* at the end of the drain time: what a socket buffer can still hold */
+#define EVENTS_MAX 64
+#define LAST_READS 16 /* at the end of the drain time: what a socket buffer can still hold */
 
 void loop_wake(struct console_hub *hub)
 {
