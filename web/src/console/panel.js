@@ -1,5 +1,6 @@
 /* The console as the VM page shows it: toolbar, terminal, status line. */
 import { h, setHidden, setText, uniqueId } from '../lib/dom.js';
+import { isOn } from '../lib/actions.js';
 import { announce } from '../lib/notify.js';
 import { bytes, plural } from '../lib/format.js';
 import { ConsoleStream } from './stream.js';
@@ -7,7 +8,7 @@ import { ConsoleTerminal } from './terminal.js';
 
 export function consolePanel({ vm, herd, session, signal }) {
     const mayControl = session.can('console:control');
-    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view');
+    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () => isOn(herd.vms.get(vm.id) ?? vm));
     let replaying = true;
     let received = 0;
 
@@ -15,7 +16,7 @@ export function consolePanel({ vm, herd, session, signal }) {
     const facts = h('span', { class: 'console-facts' });
     const screen = h('div', { class: 'console-screen' });
     const hint = uniqueId('console-hint');
-    const mode = h('button', { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleMode });
+    const mode = h('button', { type: 'button', class: 'button small', onclick: toggleMode });
     const reader = h('button', { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleReader },
         'Screen reader');
     const fit = h('button', { type: 'button', class: 'button small', onclick: fitGuest,
@@ -68,16 +69,16 @@ export function consolePanel({ vm, herd, session, signal }) {
     });
 
     function showFacts() {
-        setText(facts, `${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`);
+        const role = stream.mode === 'view' ? 'watching' : 'typing';
+        setText(facts, `${role} · ${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`);
     }
 
     function showMode() {
         const viewing = stream.mode === 'view';
-        setText(mode, viewing ? 'Watching only' : 'Typing on');
-        mode.setAttribute('aria-pressed', String(!viewing));
-        mode.setAttribute('aria-label', viewing ? 'Typing is off. Switch on' : 'Typing is on. Switch off');
+        setText(mode, viewing ? 'Take the keyboard' : 'Only watch');
         fit.disabled = viewing;
         terminal.readOnly = viewing;
+        showFacts();
         root.dataset.mode = stream.mode;
     }
 
@@ -112,7 +113,7 @@ export function consolePanel({ vm, herd, session, signal }) {
             terminal.term.textarea.setAttribute('aria-describedby', hint);
             showMode();
             showFacts();
-            stream.connect();
+            stream.begin();
             terminal.focus();
         },
     };
