@@ -46,7 +46,7 @@ export async function newPage(browser, options = {}) {
     const page = await context.newPage();
     page.on('pageerror', (error) => seen.errors.push(String(error.stack ?? error)));
     page.on('console', (message) => {
-        if (message.type() === 'error' && !/Failed to load resource/.test(message.text())) {
+        if (message.type() === 'error' && !/Failed to load resource|WebSocket connection to/.test(message.text())) {
             seen.console.push(message.text());
         }
     });

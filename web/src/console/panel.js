@@ -1,14 +1,15 @@
 /* The console as the VM page shows it: toolbar, terminal, status line. */
 import { h, setHidden, setText, uniqueId } from '../lib/dom.js';
-import { isOn } from '../lib/actions.js';
 import { announce } from '../lib/notify.js';
 import { bytes, plural } from '../lib/format.js';
 import { ConsoleStream } from './stream.js';
 import { ConsoleTerminal } from './terminal.js';
 
+const HAS_CONSOLE = ['running', 'paused', 'stopping'];
+
 export function consolePanel({ vm, herd, session, signal }) {
     const mayControl = session.can('console:control');
-    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () => isOn(herd.vms.get(vm.id) ?? vm));
+    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () => HAS_CONSOLE.includes((herd.vms.get(vm.id) ?? vm).state));
     let replaying = true;
     let received = 0;
 
@@ -94,6 +95,7 @@ export function consolePanel({ vm, herd, session, signal }) {
     }
 
     function fitGuest() {
+        screen.classList.add('fitted');
         const { columns, rows } = terminal.fit();
         stream.send(new TextEncoder().encode(`stty rows ${rows} cols ${columns}\r`));
         terminal.focus();

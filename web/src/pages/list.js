@@ -144,7 +144,7 @@ class Row {
             h('div', { class: 'vm-what' },
                 h('div', { class: 'vm-title' }, this.link, this.tag.root, this.badge.root),
                 this.shape, this.reason),
-            h('div', { class: 'vm-figures' },
+            this.figures = h('div', { class: 'vm-figures' },
                 h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'CPU'), this.cpu.root, this.cpuText),
                 h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'Memory'), this.memory.root, this.memoryText)),
             h('div', { class: 'vm-actions' }, this.console, this.buttons.root));
@@ -174,6 +174,7 @@ class Row {
         const history = figures ? this.herd.figures.history(this.id) : { cpu: [], memory: [] };
         this.cpu.draw(history.cpu, 100 * this.vm.cpus);
         this.memory.draw(history.memory, this.vm.memory_mib * 1024 * 1024);
+        this.figures.classList.toggle('absent', !figures);
         setText(this.cpuText, percent(figures?.cpu?.usage_percent));
         setText(this.memoryText, bytes(figures?.memory?.resident_bytes));
     }
