@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import './modules.mjs';
 import { BOOT_MS, axe, env, equal, foundation, newPage, ok, openBrowser, runAll, seen, signInCode, test, until } from './harness.mjs';
 
 const shots = path.join(path.dirname(fileURLToPath(import.meta.url)), 'shots');
