@@ -257,7 +257,7 @@ int client_do(struct client *c, const struct client_request *r, struct answer *r
     answer.status = (int)status;
     answer.len = x.body.len;
     answer.text = strbuf_take(&x.body);
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);
     /* A server may refuse an upload before it has all of it: its answer counts, not our EPIPE. */
     if (rc != CURLE_OK && !x.ended_by_us && !(status >= 400 && answer.len))
         return explain(c, &x, rc, fail);

@@ -119,9 +119,9 @@ static int parse_escape(const char *text, int *ret, struct failure *fail)
     if (str_eq(text, "none"))
         *ret = NO_ESCAPE;
     else if (text[0] == '^' && text[1] && !text[2])
-        *ret = text[1] & 0x1f;
+        *ret = (unsigned char)text[1] & 0x1f;
     else if (text[0] && !text[1])
-        *ret = text[0];
+        *ret = (unsigned char)text[0];
     else
         return failure_set(fail, CLI_USAGE, "--escape must be a key such as ^] or none, not '%s'",
                            text);

@@ -41,7 +41,7 @@ static bool on_event(void *opaque, const char *data, size_t len)
     auto_value json_t *event = value_parse(data, len);
     double seq;
 
-    if (!event)
+    if (!event || str_eq(value_text(event, "type", NULL), "resync")) /* the stream ends, follow() resumes */
         return true;
     if (value_number(event, "seq", &seq))
         f->last = (long long)seq;
@@ -88,6 +88,19 @@ static int follow(struct cli *cli, long long since, struct failure *fail)
     } while (true);
 }
 
+/* Where the newest `limit` events begin. */
+static int newest(struct cli *cli, int64_t limit, int64_t *ret_since, struct failure *fail)
+{
+    auto_answer struct answer a = {0};
+    double last = 0;
+
+    if (client_get(cli->client, "/v1/events?limit=1", &a, fail))
+        return -1;
+    (void)value_number(a.value, "last_seq", &last);
+    *ret_since = (int64_t)last > limit ? (int64_t)last - limit : 0;
+    return 0;
+}
+
 static int run_events(struct cli *cli, const struct args *args, struct failure *fail)
 {
     int64_t since, limit;
@@ -101,8 +114,9 @@ static int run_events(struct cli *cli, const struct args *args, struct failure *
         return -1;
     if (args_flag(args, "follow"))
         return follow(cli, since, fail);
-    path = xasprintf("/v1/events?since=%lld&limit=%lld", (long long)(since < 0 ? 0 : since),
-                     (long long)limit);
+    if (since < 0 && newest(cli, limit, &since, fail))
+        return -1;
+    path = xasprintf("/v1/events?since=%lld&limit=%lld", (long long)since, (long long)limit);
     if (client_get(cli->client, path, &a, fail))
         return -1;
     if (cli->json)
@@ -115,7 +129,7 @@ static int run_events(struct cli *cli, const struct args *args, struct failure *
 static const struct option_row event_options[] = {
     {"follow", 'f', NULL, "keep printing events as they happen"},
     {"since", 0, "SEQ", "only events after this sequence number"},
-    {"limit", 0, "N", "at most this many (default 100); not with --follow"},
+    {"limit", 0, "N", "how many (default 100): the newest, or the first after --since"},
     {0}};
 
 const struct command event_commands[] = {

@@ -126,23 +126,28 @@ static void dump(void)
 static int run_help(struct cli *cli, const struct args *args, struct failure *fail)
 {
     bool found = false;
-    auto_strbuf struct strbuf words = {0};
+    auto_free char *words = NULL;
 
     if (cli->json)
         return dump(), 0;
     if (args->count == 0)
         return help_overview(stdout), 0;
-    for (int i = 0; i < args->count; i++)
-        strbuf_addf(&words, "%s%s", i ? " " : "", args->operand[i]);
+    words = xstrdup(args->operand[0]);
+    for (int i = 1; i < args->count; i++) {
+        char *longer = xasprintf("%s %s", words, args->operand[i]);
+
+        free(words);
+        words = longer;
+    }
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strcmp(c->words, words.data) == 0)
+            if (strcmp(c->words, words) == 0)
                 return help_command(c, stdout), 0;
         }
     }
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strncmp(c->words, words.data, words.len) == 0 && c->words[words.len] == ' ') {
+            if (str_starts(c->words, words) && c->words[strlen(words)] == ' ') {
                 printf("  %-24s %s\n", c->words, c->summary);
                 found = true;
             }
@@ -150,7 +155,7 @@ static int run_help(struct cli *cli, const struct args *args, struct failure *fa
     }
     if (found)
         return 0;
-    return failure_set(fail, CLI_USAGE, "there is no command '%s'", words.data);
+    return failure_set(fail, CLI_USAGE, "there is no command '%s'", words);
 }
 
 static int run_version(struct cli *cli, const struct args *args, struct failure *fail)
@@ -184,14 +189,15 @@ static int run_completion(struct cli *cli, const struct args *args, struct failu
         }
     }
     for (size_t g = 0; command_groups[g]; g++) {
-        const char *space = strchr(command_groups[g]->words, ' ');
-        int len = space ? (int)(space - command_groups[g]->words) : 0;
+        const char *first = command_groups[g]->words;
+        const char *space = first ? strchr(first, ' ') : NULL;
+        int len = space ? (int)(space - first) : 0;
 
         if (!space)
             continue;
-        printf("    '%.*s') all='", len, command_groups[g]->words);
+        printf("    '%.*s') all='", len, first);
         for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strncmp(c->words, command_groups[g]->words, (size_t)len + 1) == 0)
+            if (strncmp(c->words, first, (size_t)len + 1) == 0)
                 printf("%s ", c->words + len + 1);
         }
         puts("' ;;");

@@ -35,18 +35,19 @@ static int run_host_check(struct cli *cli, const struct args *args, struct failu
     if (cli->json)
         cli_print_json(&a);
     json_array_foreach(json_object_get(a.value, "items"), i, check) {
-        const char *status = value_text(check, "status", "fail");
-        int level = str_eq(status, "ok") ? 0 : str_eq(status, "warning") ? 1 : 2;
-        const char *rows[] = {value_text(check, "cause", NULL), value_text(check, "fix", NULL)};
-        static const char *const leads[] = {"       ", "  fix: "};
+        const char *result = value_text(check, "result", "failed");
+        int level = str_eq(result, "ok") ? 0 : str_eq(result, "warning") ? 1 : 2;
+        const char *rows[] = {value_text(check, "cause", NULL), value_text(check, "detail", NULL),
+                              value_text(check, "fix", NULL)};
+        static const char *const leads[] = {"       ", "       ", "  fix: "};
 
         failed += level == 2;
         if (cli->json)
             continue;
         printf("%s ", marks[level]);
-        print_safe(stdout, value_text(check, "title", value_text(check, "name", "")));
+        print_safe(stdout, value_text(check, "title", value_text(check, "id", "")));
         putchar('\n');
-        for (size_t r = 0; r < 2; r++) {
+        for (size_t r = 0; r < 3; r++) {
             if (!rows[r] || !*rows[r])
                 continue;
             fputs(leads[r], stdout);

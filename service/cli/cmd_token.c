@@ -63,6 +63,8 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
 
     if (!body)
         return failure_set(fail, CLI_USAGE, "NAME must be UTF-8");
+    if (!args_flag(args, "role"))
+        return failure_set(fail, CLI_USAGE, "--role viewer, operator or admin must be given");
     while ((scope = args_next(args, "scope", &state))) {
         if (!json_object_get(body, "scopes"))
             json_object_set_new(body, "scopes", json_array());

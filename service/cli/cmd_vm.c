@@ -1,9 +1,10 @@
 /* `vm`: list, show, the verbs. Creating is in cmd_vm_create.c. */
+#include "service/cli/cmd_vm.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "service/base/str.h"
-#include "service/cli/cmd_vm.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
 

@@ -168,7 +168,7 @@ int vm_create_run(struct cli *cli, const struct args *args, struct failure *fail
     int64_t timeout;
 
     if (vm_create_body(args, &body, fail) ||
-        args_number(args, "timeout", 1, 3600, 120, &timeout, fail) || cli_connect(cli, fail))
+        args_number(args, "timeout", 1, 600, 120, &timeout, fail) || cli_connect(cli, fail))
         return -1;
     path = wait ? xasprintf("/v1/vms?wait=%s&timeout=%lld", wait, (long long)timeout)
                 : xstrdup("/v1/vms");
@@ -204,6 +204,6 @@ const struct option_row vm_create_options[] = {
     {"autostart", 0, NULL, "start whenever the daemon starts"},
     {"start", 0, NULL, "start it at once"},
     {"wait", 'w', "WHAT", "start it and wait until it is running, or prints on its console"},
-    {"timeout", 0, "SECONDS", "how long --wait waits (default 120), exit status 7"},
+    {"timeout", 0, "SECONDS", "how long --wait waits (default 120, at most 600), exit status 7"},
     {"idempotency-key", 0, "KEY", "repeating the command with the same key creates nothing twice"},
     {0}};

@@ -72,10 +72,10 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
         auto_free char *path = NULL;
         const char *state;
 
-        if (left_s < 0)
-            left_s = 0;
-        path = xasprintf("/v1/operations/%s?wait=%lld", escaped,
-                         (long long)(left_s < WAIT_STEP_S ? left_s : WAIT_STEP_S));
+        if (left_s > WAIT_STEP_S)
+            left_s = WAIT_STEP_S;
+        path = left_s > 0 ? xasprintf("/v1/operations/%s?wait=%lld", escaped, (long long)left_s)
+                          : xasprintf("/v1/operations/%s", escaped);
         if (client_get(cli->client, path, &a, fail))
             return -1;
         state = value_text(a.value, "state", "");
@@ -91,7 +91,7 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
                 failure_set(fail, CLI_FAILED, "the operation was %s", state);
             return -1;
         }
-        if (left_s == 0) {
+        if (left_s <= 0) {
             failure_set(fail, CLI_TIMEOUT, "the operation is still %s after %lld s", state,
                         (long long)timeout_s);
             failure_remedy(fail, "drover op wait %s", id);

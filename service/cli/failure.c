@@ -7,7 +7,8 @@
 #include "service/base/str.h"
 #include "service/cli/print.h"
 
-static void set_text(char *dst, size_t size, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void set_text(char *dst, size_t size, const char *fmt,
+                                                           va_list ap)
 {
     char text[1024];
 

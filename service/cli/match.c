@@ -9,7 +9,7 @@
 void match_init(struct match *m, const char *text)
 {
     *m = (struct match){.text = text, .len = text ? strlen(text) : 0};
-    if (!m->len)
+    if (!text || !m->len)
         return;
     m->fallback = xcalloc(m->len, sizeof(*m->fallback));
     for (size_t i = 1, k = 0; i < m->len; i++) {

@@ -148,7 +148,7 @@ void table_print(const struct table *t, FILE *out, const char *empty)
 {
     auto_free size_t *width = xcalloc(t->columns, sizeof(*width));
 
-    if (t->cells == 0) {
+    if (t->cells == 0 || t->columns == 0) {
         fprintf(stderr, "%s\n", empty);
         return;
     }
