@@ -107,3 +107,15 @@ install_packages() {
         die "the packages could not be installed; the whole log is $log"
     fi
 }
+
+# ensure_qemu_user: libvirt's QEMU driver does not load without this user, which Debian creates with
+# the package libvirt-daemon-system. Nothing else of that package is needed, so here it is created
+# the same way (same ids), and the package finds it when it comes later.
+ensure_qemu_user() {
+    ! getent passwd libvirt-qemu >/dev/null || return 0
+    say "creating the user libvirt-qemu"
+    getent group kvm >/dev/null || groupadd --system kvm
+    getent group libvirt-qemu >/dev/null || groupadd --system --gid 64055 libvirt-qemu
+    useradd --system --key SYS_UID_MAX=64055 --uid 64055 --gid kvm --groups libvirt-qemu --no-create-home \
+        --home-dir /var/lib/libvirt --shell /usr/sbin/nologin --comment "Libvirt Qemu" libvirt-qemu
+}

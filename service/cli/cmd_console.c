@@ -92,25 +92,19 @@ static bool on_data(void *opaque, bool text, bool last, const void *data, size_t
     return !s->found;
 }
 
-static ssize_t on_input(void *opaque, char *data, size_t len)
+static size_t on_input(void *opaque, const char *data, size_t len, bool *ret_leave)
 {
     struct session *s = opaque;
-    const char *escape = s->escape == NO_ESCAPE ? NULL : memchr(data, s->escape, len);
+    const char *escape = NULL;
 
-    if (len == 0 && s->raw_terminal) { /* the terminal hung up */
-        s->left = true;
-        return -1;
-    }
-    if (!escape || !s->raw_terminal)
-        return (ssize_t)len;
-    if (escape == data) {
-        s->left = true;
-        return -1;
-    }
-    /* What was typed before it in the same read still goes out; the key itself ends the session. */
-    s->escape = NO_ESCAPE;
-    s->left = true;
-    return escape - data;
+    if (!s->raw_terminal) /* a pipe's bytes are data, all of them; its end is not ours */
+        return len;
+    if (len && s->escape != NO_ESCAPE)
+        escape = memchr(data, s->escape, len);
+    if (len && !escape)
+        return len;
+    s->left = *ret_leave = true; /* the key, or the terminal hung up */
+    return escape ? (size_t)(escape - data) : 0;
 }
 
 /* "^]", "]" or "none". */

@@ -195,11 +195,12 @@ static bool connect_to(struct run *r)
     return lws_client_connect_via_info(&i) != NULL;
 }
 
-/* Reads input and asks for room to send it; false when input has ended for good. */
+/* Reads input and asks for room to send it. */
 static void take_input(struct run *r)
 {
     char *data = (char *)r->input + LWS_PRE;
     ssize_t n = read(r->options->input_fd, data, INPUT_MAX);
+    bool leave = false;
 
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return;
@@ -207,13 +208,10 @@ static void take_input(struct run *r)
         r->input_ended = true;
         n = 0;
     }
-    n = r->options->on_input(r->options->opaque, data, (size_t)n);
-    if (n < 0) {
-        finish(r, SOCKET_ENDED_HERE, NULL, 0);
-        return;
-    }
-    r->pending = (size_t)n;
-    if (r->pending && r->wsi)
+    r->pending = r->options->on_input(r->options->opaque, data, (size_t)n, &leave);
+    if (leave)
+        finish(r, SOCKET_ENDED_HERE, NULL, 0); /* what is pending goes out before the close frame */
+    else if (r->pending && r->wsi)
         lws_callback_on_writable(r->wsi);
 }
 

@@ -26,10 +26,10 @@ struct socket_options {
     /* Part of a message, the last one or not. False ends the run. */
     bool (*on_data)(void *opaque, bool text, bool last, const void *data, size_t len);
     /*
-     * Bytes from input_fd (len 0: its end). Changes them in place as needed and returns how many
-     * to send, or -1 to end the run.
+     * Bytes from input_fd (len 0: its end). Returns how many of them to send; *ret_leave true ends
+     * the run once they are sent.
      */
-    ssize_t (*on_input)(void *opaque, char *data, size_t len);
+    size_t (*on_input)(void *opaque, const char *data, size_t len, bool *ret_leave);
     void *opaque;
 };
 

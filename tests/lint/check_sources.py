@@ -107,7 +107,7 @@ def check_readmes(root):
 
 
 def check_marks(root):
-    marks = r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b(?!\\b\)|\")"
+    marks = r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b"
     for path in tracked(root, *SOURCE_SUFFIXES, ".md", ".yaml"):
         for line, found in lines(read(root, path), marks):
             yield f"{path}:{line}: {found[1]}: do it, or say in the code what is missing and why"
