@@ -77,6 +77,8 @@ def cppcheck(root, build, entries):
 def main(root, build):
     root, build = pathlib.Path(root).resolve(), pathlib.Path(build).resolve()
     report = Report()
+    if not (build / "compile_commands.json").is_file():
+        sys.exit(f"{build} is not a configured build directory")
     entries = commands(root, build)
     for tool, title, run in (
             ("clang-tidy", "clang-tidy finds nothing", lambda: tidy(root, build, entries)),
