@@ -1,6 +1,8 @@
 /*
- * The dashboard's files as they are embedded in the daemon; generated at build time from what
- * web/ builds. Read-only data: any thread.
+ * The dashboard's built files, embedded in the daemon. Constant data: any thread, no locks.
+ *
+ * Written by embed.py from what build.mjs made; sorted by path, compared as bytes, so that a
+ * lookup may use bsearch().
  */
 #ifndef DROVER_WEB_ASSETS_H
 #define DROVER_WEB_ASSETS_H
@@ -9,14 +11,14 @@
 #include <stddef.h>
 
 struct web_asset {
-    const char *path;         /* as requested: "/" or "/assets/app-1a2b3c.js" */
-    const char *content_type; /* "text/html; charset=utf-8" */
-    const char *etag;         /* with its quotes */
+    const char *path;         /* "index.html", "assets/app-HASH.js": no leading slash */
+    const char *content_type; /* as the header is sent, charset included */
+    const char *etag;         /* as the header is sent, quotes included; of the plain bytes */
     const unsigned char *data;
     size_t len;
-    const unsigned char *gzip; /* NULL when compressing gains nothing */
+    const unsigned char *gzip; /* NULL when compressing does not make it smaller */
     size_t gzip_len;
-    bool immutable; /* the name holds a hash of the bytes: may be cached for a year */
+    bool immutable; /* the name carries a hash of the content: cache for ever */
 };
 
 extern const struct web_asset web_assets[];
