@@ -5,9 +5,9 @@
 #include "api/handlers/handlers.h"
 #include "service/vm/access.h"
 
-#define INLINE  ROUTE_INLINE
-#define PUBLIC  ROUTE_PUBLIC
-#define BODY    ROUTE_BODY
+#define INLINE ROUTE_INLINE
+#define PUBLIC ROUTE_PUBLIC
+#define BODY   ROUTE_BODY
 
 /* clang-format off */
 const struct route routes[] = {

@@ -64,7 +64,7 @@ static int decode_scopes(const json_t *value, const char *pointer, void *out, st
         return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "must be an array");
     for (size_t i = 0; i < json_array_size(value); i++) {
         const char *name = json_string_value(json_array_get(value, i));
-        char at[128], index[16];
+        char at[128], index[24];
         int bit = 0;
 
         snprintf(index, sizeof(index), "%zu", i);

@@ -24,10 +24,8 @@ void answer_asset(const struct request *req, struct response *res, const struct 
     response_header(res, "Vary", "Accept-Encoding");
     response_header(res, "Cache-Control", "%s",
                     asset->immutable ? "public, max-age=31536000, immutable" : "no-cache");
-    if (str_starts(asset->content_type, "text/html")) {
+    if (str_starts(asset->content_type, "text/html"))
         response_header(res, "Content-Security-Policy", CSP);
-        response_header(res, "Referrer-Policy", "no-referrer"); /* sign-in links stay here */
-    }
     if (seen && (str_eq(seen, "*") || header_list_has(seen, asset->etag))) {
         res->status = 304;
         return;

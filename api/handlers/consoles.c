@@ -210,7 +210,6 @@ int handle_ticket_create(struct request *req, struct response *res, struct error
     public_base(req, "ws", base, sizeof(base));
     snprintf(url, sizeof(url), "%s/v1/vms/%s/%s?mode=%s&ticket=%s", base, vm->id, body.stream,
              ticket.control ? "control" : "view", secret);
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 201, codec_ticket(secret, url, expires_at));
     return 0;
 }
@@ -238,7 +237,6 @@ int handle_console_log(struct request *req, struct response *res, struct error *
     response_header(res, "X-Drover-Offset", "%llu", (unsigned long long)log.offset);
     response_header(res, "X-Drover-Oldest", "%llu", (unsigned long long)log.oldest);
     response_header(res, "X-Drover-Next", "%llu", (unsigned long long)(log.offset + log.len));
-    response_header(res, "Cache-Control", "no-store");
     if (raw) {
         response_blob(res, 200, blob_new(data ? data : "", log.len));
         res->content_type = "application/octet-stream";

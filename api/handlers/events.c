@@ -41,7 +41,6 @@ static int stream(struct request *req, struct response *res, int64_t since,
     }
     res->status = 200;
     res->content_type = "text/event-stream";
-    response_header(res, "Cache-Control", "no-store");
     response_header(res, "X-Accel-Buffering", "no"); /* nginx would hold events back */
     return 0;
 }

@@ -11,7 +11,6 @@ int handle_livez(struct request *req, struct response *res, struct error *err)
 {
     (void)req;
     (void)err;
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 200, codec_liveness());
     return 0;
 }
@@ -25,7 +24,6 @@ int handle_readyz(struct request *req, struct response *res, struct error *err)
     (void)err;
     for (size_t i = 0; i < count; i++)
         ready = ready && parts[i].ok;
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, ready ? 200 : 503, codec_readiness(parts, count, ready));
     return 0;
 }

@@ -22,7 +22,6 @@ static const char *secure_attribute(const struct request *req)
 int handle_session_get(struct request *req, struct response *res, struct error *err)
 {
     (void)err;
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 200, codec_principal(&req->principal));
     return 0;
 }
@@ -44,7 +43,6 @@ int handle_session_create(struct request *req, struct response *res, struct erro
     response_header(res, "Set-Cookie", COOKIE "=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%lld%s",
                     cookie, (long long)core_settings(req->core)->session_max_seconds,
                     secure_attribute(req));
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 201, codec_principal(&principal));
     return 0;
 }
@@ -71,7 +69,6 @@ int handle_code_create(struct request *req, struct response *res, struct error *
         return -1;
     public_base(req, "http", base, sizeof(base));
     snprintf(url, sizeof(url), "%s/#code=%s", base, code);
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 201, codec_code(code, url, expires_at));
     return 0;
 }

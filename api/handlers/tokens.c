@@ -40,7 +40,6 @@ int handle_token_create(struct request *req, struct response *res, struct error 
     if (access_token_create(core_access(req->core), &req->principal, &request, secret, &token, err))
         return -1;
     response_header(res, "Location", "/v1/tokens/%s", token.id);
-    response_header(res, "Cache-Control", "no-store");
     response_json(res, 201, codec_token(&token, secret));
     return 0;
 }
