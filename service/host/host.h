@@ -109,6 +109,8 @@ struct host_kvm {
     char detail[256];
     char fix[256];
     bool nested;      /* this host is itself a guest */
+    /* Usable, but ordinary operating systems do not run under it; detail says why. */
+    bool limited;
 };
 
 void host_kvm_probe(struct host *h, struct host_kvm *ret);
