@@ -77,8 +77,6 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
 
     if (!type && x->stream)
         type = "text/event-stream";
-    if (!type && res->body)
-        type = "application/json";
     if (type)
         MHD_add_response_header(r, "Content-Type", type);
     MHD_add_response_header(r, "X-Request-Id", x->req.id);
@@ -166,6 +164,8 @@ enum MHD_Result answer_send(struct exchange *x)
         x->res.status = 200;
     x->phase = PHASE_ANSWERED;
     len = x->res.body ? x->res.body->len : 0;
+    if (x->res.body && !x->res.content_type)
+        x->res.content_type = "application/json";
     r = make_response(x);
     if (!r)
         return MHD_NO;

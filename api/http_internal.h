@@ -59,6 +59,7 @@ struct conn {
 enum phase {
     PHASE_NEW,     /* the header is not complete */
     PHASE_BODY,    /* the body is arriving, or there is none */
+    PHASE_BEGUN,   /* an upload was accepted: the body may come */
     PHASE_WORKING, /* suspended: with a worker, parked */
     PHASE_READY,   /* rc, res and err say what to answer */
     PHASE_ANSWERED,

@@ -100,7 +100,8 @@ void exchange_resume(struct exchange *x)
     struct http *h = x->http;
 
     MHD_resume_connection(x->mhd);
-    /* x may be answered and gone by now. */
+    /* x may be answered and gone by now. The library's own wake-up needs a thread of its own. */
+    http_wake(h);
     atomic_fetch_sub(&h->count.suspended, 1);
 }
 
@@ -309,6 +310,9 @@ enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const cha
     switch (x->phase) {
     case PHASE_NEW:
         return on_header(x, url, method, version);
+    case PHASE_BEGUN:
+        x->phase = PHASE_BODY;
+        return MHD_YES;
     case PHASE_BODY:
         if (!*size)
             return on_complete(x);

@@ -39,6 +39,7 @@ static void wake(struct http_stream *s)
     if (s->waiting) {
         s->waiting = false;
         MHD_resume_connection(s->mhd);
+        http_wake(s->http);
     }
 }
 

@@ -14,7 +14,7 @@ static void job_begin(struct exchange *x)
         exchange_outcome(x, -1);
     } else {
         x->upload.begun = true;
-        x->phase = PHASE_BODY;
+        x->phase = PHASE_BEGUN;
     }
     exchange_resume(x);
 }
