@@ -245,15 +245,6 @@ static void handle_event(struct core *core, const struct virt_event *event)
     sync_logged(core, event->uuid, "");
 }
 
-static const struct virt_info *find_info(const struct virt_info *list, size_t count, const char *id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(list[i].uuid, id) == 0)
-            return &list[i];
-    }
-    return NULL;
-}
-
 static int by_uuid(const void *a, const void *b)
 {
     return strcmp(((const struct virt_info *)a)->uuid, ((const struct virt_info *)b)->uuid);
