@@ -94,6 +94,12 @@ export class ConsoleStream extends Emitter {
         clearTimeout(this.#quiet);
     }
 
+    /* Takes nothing until connect(): a WebSocket cannot be told to wait, but the ring can. */
+    pause() {
+        this.#drop();
+        this.#setStatus('connecting', 'Catching up …');
+    }
+
     setMode(mode) {
         this.mode = mode;
         this.connect();
