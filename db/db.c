@@ -62,8 +62,7 @@ static int lock_file(struct db *db, struct error *err)
 static int open_all(struct db *db, struct error *err)
 {
     if (lock_file(db, err) || conn_open(&db->writer, db->path, CONN_WRITER, err) ||
-        db_migrate(&db->writer, err) ||
-        conn_exec(&db->writer, "PRAGMA foreign_keys = ON", err) ||
+        db_migrate(&db->writer, err) || conn_exec(&db->writer, "PRAGMA foreign_keys = ON", err) ||
         conn_prepare(&db->writer, CONN_WRITER, err))
         return -1;
     sqlite3_db_config(db->writer.sq, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -60,7 +60,10 @@ void db_set_event_hook(struct db *db, db_event_fn *fn, void *opaque);
 /* Can the database be written right now? The last failure and its reason, for /readyz. */
 bool db_is_writable(struct db *db, struct error *why);
 
-/* Commits, groups, queue length; for /metrics. */
+/*
+ * For /metrics. commits: groups that reached the disk; writes: functions whose work was committed;
+ * failures: functions that the database failed, not those that gave up by themselves.
+ */
 struct db_stats {
     uint64_t commits, writes, failures;
     uint64_t commit_seconds_total_ns;

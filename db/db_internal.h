@@ -111,7 +111,8 @@ struct db {
     struct conn writer;
     pthread_t thread;
     bool thread_runs;
-    int wal_pages; /* after the last commit; writer thread only */
+    int wal_pages; /* after the last commit; writer thread only, as the next */
+    bool wrote;    /* the group in progress reached the disk */
 
     pthread_mutex_t reader_lock; /* leaf */
     pthread_cond_t reader_free;

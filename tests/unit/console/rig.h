@@ -132,12 +132,17 @@ static struct source *rig_attach(struct rig *rig)
     return rig_attach_as(rig, CONSOLE_CONTROL, CONSOLE_RAW, "test");
 }
 
-static struct source *rig_attach_from(struct rig *rig, enum console_protocol protocol, uint64_t from)
+static struct source *rig_attach_from(struct rig *rig, enum console_protocol protocol,
+                                      uint64_t from)
 {
     struct error err = ERROR_INIT;
     struct source *s;
-    const struct console_attach attach = {.vm_id = VM, .stream = "console", .mode = CONSOLE_CONTROL,
-                                          .protocol = protocol, .has_from = true, .from = from,
+    const struct console_attach attach = {.vm_id = VM,
+                                          .stream = "console",
+                                          .mode = CONSOLE_CONTROL,
+                                          .protocol = protocol,
+                                          .has_from = true,
+                                          .from = from,
                                           .viewer = "test"};
 
     CHECK_OK(console_attach(rig->hub, &attach, &s, &err));
