@@ -259,7 +259,8 @@ static int reconcile(struct core *core, struct error *err)
 
     if (virt_list(core->virt, &list, &count, err))
         return -1;
-    qsort(list, count, sizeof(*list), by_uuid);
+    if (count)
+        qsort(list, count, sizeof(*list), by_uuid);
     registry_all(core->registry, &vms, &vm_n);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
@@ -268,7 +269,7 @@ static int reconcile(struct core *core, struct error *err)
         struct error ignored;
 
         str_copy_utf8(key.uuid, sizeof(key.uuid), vms[i]->id);
-        found = bsearch(&key, list, count, sizeof(*list), by_uuid);
+        found = count ? bsearch(&key, list, count, sizeof(*list), by_uuid) : NULL;
         if (found && found->ours) {
             s.info = *found;
         } else {

@@ -19,7 +19,8 @@ const ROUTES = [
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
-const NAV = [['#/', 'Machines'], ['#/memory', 'Memory'], ['#/host', 'Host'], ['#/tokens', 'Access']];
+const NAV = [['#/', 'Machines', 'vm:read'], ['#/memory', 'Memory', 'host:read'], ['#/host', 'Host', 'host:read'],
+    ['#/tokens', 'Access', 'token:write']];
 const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
@@ -27,7 +28,7 @@ let app = null; /* {session, live, herd, nav}: while signed in */
 let page = null; /* AbortController of the page shown */
 
 function shell(session, live) {
-    const links = NAV.map(([href, text]) => h('a', { href }, text));
+    const links = NAV.filter(([, , scope]) => session.can(scope)).map(([href, text]) => h('a', { href }, text));
     const words = h('span', null, LIVE_WORDS[live.status]);
     const light = h('span', { class: 'live', 'data-live': live.status, title: 'State of the event stream' }, words);
     live.on('status', (status) => {

@@ -5,9 +5,11 @@ import { bytes, plural } from '../lib/format.js';
 import { ConsoleStream } from './stream.js';
 import { ConsoleTerminal } from './terminal.js';
 
+const HAS_CONSOLE = ['running', 'paused', 'stopping'];
+
 export function consolePanel({ vm, herd, session, signal }) {
     const mayControl = session.can('console:control');
-    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view');
+    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () => HAS_CONSOLE.includes((herd.vms.get(vm.id) ?? vm).state));
     let replaying = true;
     let received = 0;
 
@@ -15,7 +17,7 @@ export function consolePanel({ vm, herd, session, signal }) {
     const facts = h('span', { class: 'console-facts' });
     const screen = h('div', { class: 'console-screen' });
     const hint = uniqueId('console-hint');
-    const mode = h('button', { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleMode });
+    const mode = h('button', { type: 'button', class: 'button small', onclick: toggleMode });
     const reader = h('button', { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleReader },
         'Screen reader');
     const fit = h('button', { type: 'button', class: 'button small', onclick: fitGuest,
@@ -35,7 +37,8 @@ export function consolePanel({ vm, herd, session, signal }) {
         /* Only the terminal somebody types in answers, and never to output that is only repeated. */
         mayAnswer: () => !replaying && stream.mode === 'control' && terminal.focused,
         onLeave: leaveTerminal,
-        onBehind: () => stream.connect(),
+        onBehind: () => stream.pause(),
+        onCaughtUp: () => stream.connect(),
     });
 
     stream.on('bytes', (data, repeated) => {
@@ -68,16 +71,16 @@ export function consolePanel({ vm, herd, session, signal }) {
     });
 
     function showFacts() {
-        setText(facts, `${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`);
+        const role = stream.mode === 'view' ? 'watching' : 'typing';
+        setText(facts, `${role} · ${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`);
     }
 
     function showMode() {
         const viewing = stream.mode === 'view';
-        setText(mode, viewing ? 'Watching only' : 'Typing on');
-        mode.setAttribute('aria-pressed', String(!viewing));
-        mode.setAttribute('aria-label', viewing ? 'Typing is off. Switch on' : 'Typing is on. Switch off');
+        setText(mode, viewing ? 'Take the keyboard' : 'Only watch');
         fit.disabled = viewing;
         terminal.readOnly = viewing;
+        showFacts();
         root.dataset.mode = stream.mode;
     }
 
@@ -93,6 +96,7 @@ export function consolePanel({ vm, herd, session, signal }) {
     }
 
     function fitGuest() {
+        screen.classList.add('fitted');
         const { columns, rows } = terminal.fit();
         stream.send(new TextEncoder().encode(`stty rows ${rows} cols ${columns}\r`));
         terminal.focus();
@@ -112,7 +116,7 @@ export function consolePanel({ vm, herd, session, signal }) {
             terminal.term.textarea.setAttribute('aria-describedby', hint);
             showMode();
             showFacts();
-            stream.connect();
+            stream.begin();
             terminal.focus();
         },
     };

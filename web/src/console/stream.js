@@ -13,6 +13,7 @@ import { backoff } from '../lib/sse.js';
 const PROTOCOL = 'drover.console.v1';
 const QUIET_MS = 250; /* a pause this long after connecting ends the repeat of old output */
 const CLOSE_POLICY = 1008;
+const OFF = 'the machine is off; the console goes on when it starts';
 
 export class ConsoleStream extends Emitter {
     offset = null; /* of the next byte to come */
@@ -20,6 +21,7 @@ export class ConsoleStream extends Emitter {
     mode;
     status = 'connecting';
     #vm;
+    #isOn;
     #socket = null;
     #replaying = true;
     #quiet = null;
@@ -27,9 +29,11 @@ export class ConsoleStream extends Emitter {
     #attempt = 0;
     #closed = false;
 
-    constructor(vmId, mode) {
+    /* isOn(): whether the VM runs; while it is off there is nothing to try again for. */
+    constructor(vmId, mode, isOn) {
         super();
         this.#vm = vmId;
+        this.#isOn = isOn;
         this.mode = mode;
     }
 
@@ -73,11 +77,27 @@ export class ConsoleStream extends Emitter {
         this.#socket = socket;
     }
 
+    /* The first connection: what a VM that is off printed before is shown, if anything is kept. */
+    async begin() {
+        const why = this.#isOn() ? null : await this.#whyRefused();
+        if (why) {
+            this.#setStatus('waiting', OFF);
+        } else {
+            this.connect();
+        }
+    }
+
     /* Ends for good. */
     close() {
         this.#closed = true;
         this.#drop();
         clearTimeout(this.#quiet);
+    }
+
+    /* Takes nothing until connect(): a WebSocket cannot be told to wait, but the ring can. */
+    pause() {
+        this.#drop();
+        this.#setStatus('connecting', 'Catching up …');
     }
 
     setMode(mode) {
@@ -161,6 +181,10 @@ export class ConsoleStream extends Emitter {
         }
         const why = opened ? event.reason : await this.#whyRefused();
         if (this.#closed || this.#socket) {
+            return;
+        }
+        if (!this.#isOn()) {
+            this.#setStatus('waiting', OFF);
             return;
         }
         const wait = backoff(this.#attempt);

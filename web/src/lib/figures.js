@@ -76,6 +76,7 @@ export class Figures extends Emitter {
         if (passed > 0) { /* reads that come too late would see several intervals as one */
             this.#interval = Math.max(FASTEST_MS, Math.min(SLOWEST_MS, passed, this.#interval * 2));
         }
+        const gap = passed > 4 * this.#interval; /* nobody looked for a while: the curve shows it */
         this.#sampledAt = sampledAt;
         const seen = new Set();
         for (const sample of items) {
@@ -83,6 +84,10 @@ export class Figures extends Emitter {
             this.#last.set(sample.vm_id, sample);
             const history = this.history(sample.vm_id);
             this.#history.set(sample.vm_id, history);
+            if (gap) {
+                push(history.cpu, null);
+                push(history.memory, null);
+            }
             push(history.cpu, sample.stale ? null : sample.cpu?.usage_percent ?? null);
             push(history.memory, sample.stale ? null : sample.memory?.resident_bytes ?? null);
         }

@@ -42,7 +42,8 @@ const SPLIT = { first: ['start', 'resume', 'shutdown'], more: ['pause', 'reboot'
 export class Buttons {
     #buttons = new Map();
 
-    constructor(herd, current, after) {
+    constructor(herd, session, current, after) {
+        this.offered = session.can('vm:write');
         const make = (verb) => {
             const button = h('button', {
                 type: 'button', class: `button small${ACTIONS[verb].danger ? ' danger' : ''}`,
@@ -77,6 +78,7 @@ export class Buttons {
     }
 
     show(vm) {
+        setHidden(this.root, !this.offered);
         this.summary.setAttribute('aria-label', `More actions for ${vm.name}`);
         for (const [verb, button] of this.#buttons) {
             const focused = document.activeElement === button;

@@ -8,7 +8,8 @@ import { Acceleration, Buttons, StateTag } from '../lib/vmview.js';
 
 const SHOWN_AT_FIRST = 100;
 
-export function listPage({ herd, signal }) {
+export function listPage({ herd, session, signal }) {
+    const mayCreate = session.can('vm:write');
     const rows = new Map();
     let limit = SHOWN_AT_FIRST;
     const list = h('ul', { class: 'herd', 'aria-label': 'Virtual machines' });
@@ -23,7 +24,7 @@ export function listPage({ herd, signal }) {
     const blank = h('div', { class: 'blank' });
     const root = h('div', null,
         h('div', { class: 'page-head' }, h('h1', null, 'Machines'), find,
-            h('a', { class: 'button primary', href: '#/new' }, icon('plus'), 'New machine')),
+            mayCreate && h('a', { class: 'button primary', href: '#/new' }, icon('plus'), 'New machine')),
         sums, trouble, list, more, blank);
 
     function arrange() {
@@ -41,7 +42,7 @@ export function listPage({ herd, signal }) {
         }
         let before = list.firstElementChild;
         for (const vm of visible) {
-            const row = rows.get(vm.id) ?? new Row(herd, vm);
+            const row = rows.get(vm.id) ?? new Row(herd, session, vm);
             rows.set(vm.id, row);
             row.show(vm);
             if (row.root === before) {
@@ -58,8 +59,8 @@ export function listPage({ herd, signal }) {
         if (!herd.loaded) {
             replace(blank, h('p', null, 'Loading …'));
         } else if (all.length === 0) {
-            replace(blank, h('h2', null, 'No machines yet'), h('p', null, 'Create the first one; the demo image boots in a few seconds.'),
-                h('a', { class: 'button primary', href: '#/new' }, 'New machine'));
+            replace(blank, h('h2', null, 'No machines yet'), mayCreate && h('p', null, 'Create the first one; the demo image boots in a few seconds.'),
+                mayCreate && h('a', { class: 'button primary', href: '#/new' }, 'New machine'));
         } else if (visible.length === 0) {
             replace(blank, h('p', null, 'No machine matches the filter.'));
         }
@@ -90,7 +91,7 @@ export function listPage({ herd, signal }) {
         facts.forEach(([, value], index) => setText(sums.children[index].lastElementChild, value));
     }
 
-    get('/v1/host', { signal }).then((facts) => {
+    session.can('host:read') && get('/v1/host', { signal }).then((facts) => {
         host = facts.acceleration.mode;
         showSums();
     }, () => {});
@@ -126,14 +127,15 @@ function text(vm) {
 }
 
 class Row {
-    constructor(herd, vm) {
+    constructor(herd, session, vm) {
         this.herd = herd;
+        this.mayWatch = session.can('console:view');
         this.id = vm.id;
         this.tag = new StateTag();
         this.badge = new Acceleration();
         this.cpu = new Spark('cpu');
         this.memory = new Spark('memory');
-        this.buttons = new Buttons(herd, () => this.vm);
+        this.buttons = new Buttons(herd, session, () => this.vm);
         this.link = h('a', { class: 'vm-name' });
         this.console = h('a', { class: 'button small' }, icon('console'), 'Console');
         this.reason = h('p', { class: 'vm-reason' });
@@ -144,7 +146,7 @@ class Row {
             h('div', { class: 'vm-what' },
                 h('div', { class: 'vm-title' }, this.link, this.tag.root, this.badge.root),
                 this.shape, this.reason),
-            h('div', { class: 'vm-figures' },
+            this.figures = h('div', { class: 'vm-figures' },
                 h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'CPU'), this.cpu.root, this.cpuText),
                 h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'Memory'), this.memory.root, this.memoryText)),
             h('div', { class: 'vm-actions' }, this.console, this.buttons.root));
@@ -164,7 +166,7 @@ class Row {
         setHidden(this.reason, !(telling && vm.state_reason));
         this.console.href = `${address}/console`;
         this.console.setAttribute('aria-label', `Console of ${vm.name}`);
-        setHidden(this.console, vm.state !== 'running' && vm.state !== 'paused');
+        setHidden(this.console, !this.mayWatch || (vm.state !== 'running' && vm.state !== 'paused'));
         this.buttons.show(vm);
         this.showFigures();
     }
@@ -174,6 +176,7 @@ class Row {
         const history = figures ? this.herd.figures.history(this.id) : { cpu: [], memory: [] };
         this.cpu.draw(history.cpu, 100 * this.vm.cpus);
         this.memory.draw(history.memory, this.vm.memory_mib * 1024 * 1024);
+        this.figures.classList.toggle('absent', !figures);
         setText(this.cpuText, percent(figures?.cpu?.usage_percent));
         setText(this.memoryText, bytes(figures?.memory?.resident_bytes));
     }

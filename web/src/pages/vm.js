@@ -16,7 +16,7 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
     const { id } = vm;
     const tag = new StateTag();
     const badge = new Acceleration();
-    const buttons = new Buttons(herd, () => vm, (verb, done) => {
+    const buttons = new Buttons(herd, session, () => vm, (verb, done) => {
         if (verb === 'delete' && done && !signal.aborted) {
             location.hash = '#/';
         }
@@ -43,7 +43,8 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
                     h('div', { class: 'panel-head' }, h('h2', null, 'Definition'), copyButton(definition, 'the definition')),
                     h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Definition as JSON' }, definition)))));
 
-    let opened = false;
+    let opened = !session.can('console:view');
+    setHidden(consoleButton, opened);
     async function openConsole() {
         if (opened) {
             consolePlace.querySelector('textarea')?.focus();
