@@ -34,6 +34,7 @@ enum route_flags {
     ROUTE_BODY_OPTIONAL = 1 << 5,
     ROUTE_TICKET = 1 << 6,  /* ?ticket= is accepted instead of a credential */
     ROUTE_LARGE_BODY = 1 << 7, /* body limit + user_data limit */
+    ROUTE_UPGRADE_OPTIONAL = 1 << 8, /* WebSocket when asked for, JSON or SSE otherwise */
 };
 
 /* For ROUTE_UPLOAD; called on workers, one at a time. begin may answer early by returning -1. */
@@ -84,6 +85,14 @@ const char *request_query(const struct request *req, const char *name);  /* deco
 int request_query_each(const struct request *req, int (*fn)(void *, const char *name, const char *value),
                        void *arg);
 const char *request_header(const struct request *req, const char *name); /* NULL: absent */
+/* The value of a cookie, valid until the next call; NULL: absent. */
+const char *request_cookie(const struct request *req, const char *name);
+/* A well-formed WebSocket handshake on a route that takes one: answer 101 with stream set. */
+bool request_wants_upgrade(const struct request *req);
+/* Sec-WebSocket-Protocol as sent ("a, b"); "" when none was offered. */
+const char *request_offered_subprotocols(const struct request *req);
+/* Whether name is one of them (exact). */
+bool request_offers_subprotocol(const struct request *req, const char *name);
 /* The actor and Idempotency-Key to pass down; they point into the request. */
 struct actor request_actor(const struct request *req);
 struct idem request_idem(const struct request *req);
@@ -116,7 +125,7 @@ struct response {
         char value[256];
     } headers[RESPONSE_HEADERS_MAX];
     size_t header_count;
-    struct source *stream; /* SSE body, or with ROUTE_UPGRADE the socket's source; owned */
+    struct source *stream; /* SSE body, or with status 101 the socket's source; owned */
     char subprotocol[32];  /* chosen WebSocket subprotocol, "" for none */
 };
 

@@ -13,7 +13,11 @@
 struct ws;
 
 int ws_start(struct ws **ret, struct error *err);
-void ws_stop(struct ws *w); /* closes with 1001, waits at most 2 s for the close frames */
+/* The same with other times: a ping after so much silence, the end after so much more (tests). */
+int ws_start_with(unsigned ping_seconds, unsigned hangup_seconds, struct ws **ret,
+                  struct error *err);
+/* Closes with 1001, waits at most 2 s for the close frames, frees w. After http_quiesce(). */
+void ws_stop(struct ws *w);
 
 /*
  * Takes over fd (a dup of the client's socket) and source in any case: on failure both are closed

@@ -20,12 +20,10 @@ static const char writer_pragmas[] = "PRAGMA synchronous = FULL;"
                                      "PRAGMA wal_autocheckpoint = 0;"
                                      "PRAGMA journal_size_limit = 67108864;"
                                      "PRAGMA temp_store = MEMORY;"
-                                     "PRAGMA trusted_schema = OFF;"
                                      "PRAGMA cache_size = -4096;";
 static const char reader_pragmas[] = "PRAGMA query_only = ON;"
                                      "PRAGMA wal_autocheckpoint = 0;"
                                      "PRAGMA temp_store = MEMORY;"
-                                     "PRAGMA trusted_schema = OFF;"
                                      "PRAGMA cache_size = -1024;";
 
 static bool is_disk_trouble(int rc)
@@ -123,8 +121,8 @@ int conn_open(struct conn *c, const char *path, enum conn_mode mode, struct erro
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int rc;
 
-    flags |= mode == CONN_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                 : SQLITE_OPEN_READONLY;
+    flags |=
+        mode == CONN_WRITER ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
     rc = sqlite3_open_v2(path, &c->sq, flags, NULL);
     if (rc != SQLITE_OK)
         return conn_error(c, rc, err, "open");
@@ -200,6 +198,11 @@ static int parameter(const struct stmt *s, const char *name)
 }
 
 void stmt_text(struct stmt *s, const char *name, const char *value)
+{
+    stmt_text_or_null(s, name, value ? value : "");
+}
+
+void stmt_text_or_null(struct stmt *s, const char *name, const char *value)
 {
     if (sqlite3_bind_text(s->s, parameter(s, name), value, -1, SQLITE_STATIC) != SQLITE_OK)
         misuse(s, name);

@@ -21,15 +21,16 @@ struct captured_event {
     char text[];
 };
 
+/* As stmt_text stores it: no text is empty text. */
 static size_t text_size(const char *s)
 {
-    return strlen(s) + 1;
+    return s ? strlen(s) + 1 : 1;
 }
 
 static const char *put_text(char **p, const char *s)
 {
     size_t size = text_size(s);
-    char *start = memcpy(*p, s, size);
+    char *start = memcpy(*p, s ? s : "", size);
 
     *p += size;
     return start;
@@ -72,7 +73,8 @@ static void forget_events(struct write *w)
 
 /* ---- one group ---- */
 
-/* 0 also when w failed: its savepoint is gone and the group goes on. -1: the transaction is lost. */
+/* 0 also when w failed: its savepoint is gone and the group goes on. -1: the transaction is lost.
+ */
 static int run_one(struct db *db, struct write *w, struct error *err)
 {
     struct db_tx tx = {.db = db, .conn = &db->writer, .write = w};
@@ -126,21 +128,20 @@ static void fail_group(struct db *db, struct write *group, const struct error *e
     }
 }
 
+static void publish_events(struct db *db, struct write *w)
+{
+    LOCK_SCOPE(&db->hook_lock);
+    for (struct captured_event *e = w->events; e && db->event_fn; e = e->next)
+        db->event_fn(db->event_opaque, &e->row);
+}
+
 static void tell_memory(struct db *db, struct write *group)
 {
-    db_event_fn *event_fn;
-    void *opaque;
-
-    {
-        LOCK_SCOPE(&db->lock);
-        event_fn = db->event_fn;
-        opaque = db->event_opaque;
-    }
     for (struct write *w = group; w; w = w->next) {
         if (w->rc == 0 && w->committed)
             w->committed(w->arg);
-        for (struct captured_event *e = w->events; e && event_fn; e = e->next)
-            event_fn(opaque, &e->row);
+        if (w->events)
+            publish_events(db, w);
         forget_events(w);
     }
 }
@@ -159,24 +160,37 @@ static void release(struct db *db, struct write *w)
     pthread_cond_signal(&w->wake);
 }
 
+static bool is_disk_error(const struct error *err)
+{
+    return err->code == ERROR_DATABASE_FAILED || err->code == ERROR_INSUFFICIENT_STORAGE;
+}
+
+/* A name that was taken is no failure of the database's. */
+static void count_outcome(struct db *db, struct write *group, int rc, int64_t took_ns)
+{
+    for (struct write *w = group; w; w = w->next) {
+        if (w->rc == 0)
+            db->stats.writes++;
+        else if (rc || is_disk_error(&w->err))
+            db->stats.failures++;
+    }
+    if (db->wrote) {
+        db->stats.commits++;
+        db->stats.commit_seconds_total_ns += (uint64_t)took_ns;
+    }
+}
+
 static void note_outcome(struct db *db, struct write *group, int rc, struct error *err,
                          int64_t took_ns)
 {
     LOCK_SCOPE(&db->lock);
-    for (struct write *w = group; w; w = w->next) {
-        if (w->rc == 0)
-            db->stats.writes++;
-        else
-            db->stats.failures++;
-    }
-    if (rc == 0) {
-        db->stats.commits++;
-        db->stats.commit_seconds_total_ns += (uint64_t)took_ns;
-    }
+    count_outcome(db, group, rc, took_ns);
     if (rc == 0 && !db->writer.disk_refused) {
-        if (!db->writable)
+        /* Only what reached the disk shows that it takes writes again. */
+        if (db->wrote && !db->writable) {
             log_info("database: can be written again");
-        db->writable = true;
+            db->writable = true;
+        }
         return;
     }
     if (err->code == ERROR_NONE)
@@ -194,13 +208,14 @@ static void run_group(struct db *db, struct write *group)
     int rc;
 
     db->writer.disk_refused = false;
+    db->wrote = false;
     rc = run_transaction(db, group, &err);
     if (rc)
         fail_group(db, group, &err);
     /* A write can meet a disk error and leave the others unharmed; then its error tells. */
     for (struct write *w = group; w && !rc && db->writer.disk_refused; w = w->next) {
-        if (w->rc && (w->err.code == ERROR_DATABASE_FAILED ||
-                      w->err.code == ERROR_INSUFFICIENT_STORAGE))
+        if (w->rc &&
+            (w->err.code == ERROR_DATABASE_FAILED || w->err.code == ERROR_INSUFFICIENT_STORAGE))
             err = w->err;
     }
     note_outcome(db, group, rc, &err, clock_monotonic_ns() - start);
@@ -218,6 +233,7 @@ static int on_wal_commit(void *opaque, sqlite3 *sq, const char *name, int pages)
     struct db *db = opaque;
 
     db->wal_pages = pages;
+    db->wrote = true;
     return SQLITE_OK;
 }
 

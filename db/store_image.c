@@ -121,8 +121,8 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
     return rc;
 }
 
-int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_file_row *), void *arg,
-                          struct error *err)
+int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_file_row *),
+                          void *arg, struct error *err)
 {
     auto_reader struct reader r = reader_take(db);
     auto_stmt struct stmt s = stmt_use(r.conn, QUERY_IMAGE_FILE_EACH);

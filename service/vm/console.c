@@ -84,7 +84,8 @@ static struct stream *find_in_hub(struct console_hub *hub, const char *vm_id, co
 {
     struct stream *s;
 
-    LIST_FOREACH(s, bucket_of(hub, vm_id), link) {
+    LIST_FOREACH(s, bucket_of(hub, vm_id), link)
+    {
         if (strcmp(s->vm_id, vm_id) == 0 && strcmp(s->name, name) == 0)
             return s;
     }
@@ -369,7 +370,8 @@ int console_log_clear(struct console_hub *hub, const char *vm_id, const char *st
     if (require(hub, vm_id, stream, &s, err))
         return -1;
     lock_scope_enter(&s->lock);
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         /* The bytes go at a user's wish: a raw viewer skips them, but was not too slow. */
         if (v->protocol == CONSOLE_RAW && v->offset < s->ring.next)
             v->offset = v->end == VIEWER_DRAINS ? v->end_offset : s->ring.next;

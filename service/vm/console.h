@@ -61,16 +61,16 @@ struct console_attach {
     enum console_mode mode;
     enum console_protocol protocol;
     bool has_from;
-    uint64_t from; /* resume here; CONSOLE_V1 is told of a gap, raw skips it */
+    uint64_t from;      /* resume here; CONSOLE_V1 is told of a gap, raw skips it */
     const char *viewer; /* shown to other viewers */
 };
 
 /*
  * A viewer. Close codes: 1000 the VM stopped or was deleted, 1001 the daemon stops, 1008 revoked,
  * 1013 too slow (CONSOLE_RAW only). A `from` beyond the end is an offset of an earlier daemon: it
- * counts as none. Without `from` it starts at the ring's oldest byte of this boot. STREAM_UNAVAILABLE when the
- * stream is neither fed nor remembered, TOO_MANY_VIEWERS.
- * In CONSOLE_VIEW the source has no write function: it cannot type, by construction.
+ * counts as none. Without `from` it starts at the ring's oldest byte of this boot.
+ * STREAM_UNAVAILABLE when the stream is neither fed nor remembered, TOO_MANY_VIEWERS. In
+ * CONSOLE_VIEW the source has no write function: it cannot type, by construction.
  */
 int console_attach(struct console_hub *hub, const struct console_attach *attach,
                    struct source **ret, struct error *err);

@@ -22,8 +22,8 @@
 
 #define CONSOLE_CHUNK       65536 /* one read from the guest, one input buffer */
 #define CONSOLE_BUCKETS     512
-#define CONSOLE_DRAIN_MS    250   /* after console_end, for the guest's last words to arrive */
-#define CONSOLE_PATIENCE_MS 20    /* see console_pace.c */
+#define CONSOLE_DRAIN_MS    250 /* after console_end, for the guest's last words to arrive */
+#define CONSOLE_PATIENCE_MS 50  /* see console_pace.c */
 #define CONSOLE_V1_TEXT_MAX 1024
 
 struct stream;

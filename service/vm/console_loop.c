@@ -16,8 +16,8 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define EVENTS_MAX        64
-#define LAST_READS        16 /* at the end of the drain time: what a socket buffer can still hold */
+#define EVENTS_MAX 64
+#define LAST_READS 16 /* at the end of the drain time: what a socket buffer can still hold */
 
 void loop_wake(struct console_hub *hub)
 {
@@ -240,13 +240,14 @@ static void run_deadline(struct upstream *up, int64_t now)
 
     {
         LOCK_SCOPE(&s->lock);
+        if (up->state == UPSTREAM_DEAD)
+            return;
         ending = up->state == UPSTREAM_ENDING;
-        if (up->paused) {
+        if (up->paused)
             pace_give_up_locked(s, now);
-            up->paused = false;
-            upstream_watch_locked(up, s->input_len > 0);
-        }
-        if (up->state == UPSTREAM_LIVE && !up->events)
+        up->paused = false;
+        upstream_watch_locked(up, s->input_len > 0);
+        if (up->state == UPSTREAM_LIVE && !up->events) /* no memory for it; see there */
             set_deadline(up, now + CONSOLE_PATIENCE_MS);
     }
     if (!ending)

@@ -5,13 +5,13 @@
  * 256 KiB is then overwritten in less than a time slice: even the fastest viewer would lose bytes.
  * So reading pauses, at most CONSOLE_PATIENCE_MS at a time, while the next bytes would overwrite
  * what a viewer that keeps up has not read. Who does not catch up in that time loses that trust for
- * a while and is overtaken from then on. Waits in vain are rationed for each stream, so viewers that
- * stall on purpose cost the guest less than a twentieth of its time, however many they are.
+ * a while and is overtaken from then on. Waits in vain are rationed for each stream, so viewers
+ * that stall on purpose cost the guest less than a twentieth of its time, however many they are.
  */
 #include "service/base/clock.h"
 #include "service/vm/console_internal.h"
 
-#define DISTRUST_MS 5000 /* for a viewer that was waited for in vain */
+#define DISTRUST_MS 5000                       /* for a viewer that was waited for in vain */
 #define PENALTY_MS  (20 * CONSOLE_PATIENCE_MS) /* of time that buys one wait in vain */
 #define BURST_MS    (8 * PENALTY_MS)
 
@@ -27,7 +27,8 @@ static uint64_t floor_locked(const struct stream *s)
     uint64_t floor = s->ring.next;
     const struct viewer *v;
 
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->trusted && v->end == VIEWER_STAYS && v->offset < floor)
             floor = v->offset;
     }
@@ -72,7 +73,8 @@ void pace_give_up_locked(struct stream *s, int64_t now_ms)
 {
     struct viewer *v;
 
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->trusted && room_above(s, v->offset) < s->ring.size / 2) {
             v->trusted = false;
             v->distrusted_until_ms = now_ms + DISTRUST_MS;

@@ -124,7 +124,8 @@ static void room_made_locked(struct stream *s)
 {
     struct viewer *v;
 
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->wants_room) {
             v->wants_room = false;
             stream_owe_locked(v);
@@ -166,7 +167,8 @@ void stream_finish_locked(struct stream *s)
 
     s->ended = true;
     s->input_len = 0;
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->end != VIEWER_STAYS)
             continue;
         v->end = VIEWER_DRAINS;
@@ -183,7 +185,8 @@ void stream_end_viewers_locked(struct stream *s, const char *name_prefix, int co
 {
     struct viewer *v;
 
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->end == VIEWER_ENDS || (name_prefix && !str_starts(v->name, name_prefix)))
             continue;
         v->end = VIEWER_ENDS;
@@ -202,7 +205,8 @@ void stream_viewers_changed_locked(struct stream *s)
 {
     struct viewer *v;
 
-    TAILQ_FOREACH(v, &s->viewers, link) {
+    TAILQ_FOREACH(v, &s->viewers, link)
+    {
         if (v->protocol != CONSOLE_V1 || !v->hello_sent)
             continue;
         v->viewers_changed = true;

@@ -113,7 +113,8 @@ static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_
         return ended_locked(v);
     v->started = true;
     if (v->protocol == CONSOLE_V1 && (n = v1_frame_locked(v, buf, max))) {
-        /* The next control frame may come now; the carrier reads already, but must be told to write. */
+        /* The next control frame may come now; the carrier reads already, but must be told to
+         * write. */
         if (v->wants_room && !v->reply) {
             v->wants_room = false;
             stream_owe_locked(v);

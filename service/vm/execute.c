@@ -31,8 +31,11 @@ static int state_mutate(struct core *core, struct vm *next, struct change *chang
     (void)err;
     if (next->state == s->state && str_eq(next->state_reason, s->reason))
         return 1;
-    change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(s->state), "previous",
-                                   vm_state_name(next->state), "reason", s->reason);
+    if (next->state != s->state) {
+        change->event_type = "vm.state";
+        change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(s->state),
+                                       "previous", vm_state_name(next->state), "reason", s->reason);
+    }
     return set_state(next, s->state, s->reason);
 }
 
@@ -41,7 +44,7 @@ static int change_state(struct core *core, const struct op *op, enum vm_state st
 {
     struct actor actor = {op->actor, op->project_id, op->request_id};
     struct state_change s = {state, reason};
-    struct change change = {.event_type = "vm.state", .actor = &actor};
+    struct change change = {.actor = &actor};
     int rc = vm_change(core, op->vm_id, state_mutate, &s, &change, NULL, err);
 
     json_decref(change.event_data);

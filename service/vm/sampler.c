@@ -163,7 +163,8 @@ static void add_vms(struct core *core, struct snapshot *next, const struct snaps
         add_cpu_percent(s, before);
         vm_unref(vms[i]);
     }
-    qsort(next->samples, next->count, sizeof(*next->samples), by_id);
+    if (next->count)
+        qsort(next->samples, next->count, sizeof(*next->samples), by_id);
 }
 
 void sampler_step(struct sampler *s)
@@ -185,7 +186,8 @@ void sampler_step(struct sampler *s)
         s->warned = false;
     }
     next->sampled_at = clock_wall_ms();
-    qsort(stats, count, sizeof(*stats), stats_by_uuid);
+    if (count)
+        qsort(stats, count, sizeof(*stats), stats_by_uuid);
     add_vms(core, next, last, stats, count);
     host_ksm_read(core->host, &next->ksm);
     host_memory_read(core->host, &next->memory);

@@ -76,7 +76,7 @@ static bool mac_ok(const char *s)
 
 static int item_pointer(char ret[128], const char *base, size_t i)
 {
-    char index[16];
+    char index[24];
 
     snprintf(index, sizeof(index), "%zu", i);
     doc_pointer(ret, 128, base, index);

@@ -245,15 +245,6 @@ static void handle_event(struct core *core, const struct virt_event *event)
     sync_logged(core, event->uuid, "");
 }
 
-static const struct virt_info *find_info(const struct virt_info *list, size_t count, const char *id)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(list[i].uuid, id) == 0)
-            return &list[i];
-    }
-    return NULL;
-}
-
 static int by_uuid(const void *a, const void *b)
 {
     return strcmp(((const struct virt_info *)a)->uuid, ((const struct virt_info *)b)->uuid);
@@ -268,7 +259,8 @@ static int reconcile(struct core *core, struct error *err)
 
     if (virt_list(core->virt, &list, &count, err))
         return -1;
-    qsort(list, count, sizeof(*list), by_uuid);
+    if (count)
+        qsort(list, count, sizeof(*list), by_uuid);
     registry_all(core->registry, &vms, &vm_n);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
@@ -277,7 +269,7 @@ static int reconcile(struct core *core, struct error *err)
         struct error ignored;
 
         str_copy_utf8(key.uuid, sizeof(key.uuid), vms[i]->id);
-        found = bsearch(&key, list, count, sizeof(*list), by_uuid);
+        found = count ? bsearch(&key, list, count, sizeof(*list), by_uuid) : NULL;
         if (found && found->ours) {
             s.info = *found;
         } else {

@@ -24,9 +24,12 @@ static void *attach_detach(void *opaque)
     atomic_int told = 0;
 
     while (!atomic_load(&stop)) {
-        const struct console_attach attach = {.vm_id = VM, .stream = "console", .viewer = "racer",
+        const struct console_attach attach = {.vm_id = VM,
+                                              .stream = "console",
+                                              .viewer = "racer",
                                               .mode = CONSOLE_CONTROL,
-                                              .protocol = rand_r(&seed) % 2 ? CONSOLE_V1 : CONSOLE_RAW};
+                                              .protocol =
+                                                  rand_r(&seed) % 2 ? CONSOLE_V1 : CONSOLE_RAW};
         struct error err = ERROR_INIT;
         enum source_kind kind;
         struct source *s;

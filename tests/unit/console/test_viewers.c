@@ -259,12 +259,13 @@ TEST(v1_says_hello_then_sends_the_bytes)
     rig_open(&rig, 4096, 8);
     rig_print(&rig, "boot");
     s = rig_attach_as(&rig, CONSOLE_VIEW, CONSOLE_V1, "a");
-    check_frame(s, "{\"type\":\"hello\",\"offset\":0,\"oldest\":0,\"viewers\":1,\"mode\":\"view\"}");
+    check_frame(s,
+                "{\"type\":\"hello\",\"offset\":0,\"oldest\":0,\"viewers\":1,\"mode\":\"view\"}");
     CHECK_STR(rig_read_text(s), "boot");
     rig_detach(s);
     s = rig_attach_from(&rig, CONSOLE_V1, 2);
-    check_frame(s,
-                "{\"type\":\"hello\",\"offset\":2,\"oldest\":0,\"viewers\":1,\"mode\":\"control\"}");
+    check_frame(
+        s, "{\"type\":\"hello\",\"offset\":2,\"oldest\":0,\"viewers\":1,\"mode\":\"control\"}");
     CHECK_STR(rig_read_text(s), "ot");
     rig_detach(s);
     rig_close(&rig);

@@ -1,0 +1,126 @@
+/*
+ * Who asks, and may they: Authorization header, then Unix socket peer, then session cookie, then a
+ * ticket that the handler redeems. A credential that is present but bad is never passed over.
+ */
+#include <string.h>
+#include <strings.h>
+
+#include "api/http_internal.h"
+#include "service/base/clock.h"
+#include "service/vm/core.h"
+
+#define GATE_MEMORY_MS 120000
+
+static int refuse_bad(struct exchange *x, struct access *a)
+{
+    access_failure_count(a, x->req.peer);
+    atomic_store_explicit(&x->http->auth_failed_at_ms, clock_monotonic_ms(), memory_order_relaxed);
+    count_add(&x->http->count.auth_failures, 1);
+    return -1;
+}
+
+/* Asked only while failures are fresh: the question takes a lock, and most days nobody guesses. */
+static int check_gate(struct exchange *x, struct access *a, struct error *err)
+{
+    int64_t at = atomic_load_explicit(&x->http->auth_failed_at_ms, memory_order_relaxed);
+
+    if (!at || clock_monotonic_ms() - at > GATE_MEMORY_MS)
+        return 0;
+    return access_failure_gate(a, x->req.peer, err);
+}
+
+static int by_header(struct exchange *x, struct access *a, const char *value, struct error *err)
+{
+    if (check_gate(x, a, err) < 0)
+        return -1;
+    if (strncasecmp(value, "Bearer ", 7) != 0) {
+        error_set(err, ERROR_UNAUTHENTICATED, "The Authorization header is not a bearer token.");
+        return refuse_bad(x, a);
+    }
+    value += 7 + strspn(value + 7, " ");
+    if (access_by_token(a, value, &x->req.principal, err) < 0)
+        return refuse_bad(x, a);
+    x->req.has_principal = true;
+    return 0;
+}
+
+static int check_page(struct exchange *x, struct error *err)
+{
+    const struct gate *g = &x->gate;
+    bool socket = request_wants_upgrade(&x->req);
+    const char *method = x->req.method;
+
+    if (!socket && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0))
+        return 0;
+    switch (http_policy_cookie(x->http->policy, g->value[GATE_ORIGIN], g->value[GATE_SEC_FETCH_SITE],
+                               g->value[GATE_HOST], socket)) {
+    case POLICY_OK:
+        return 0;
+    case POLICY_ORIGIN_REFUSED:
+        error_set(err, ERROR_ORIGIN_REFUSED, "The page at \"%.100s\" may not use this session.",
+                  g->value[GATE_ORIGIN] ? g->value[GATE_ORIGIN] : "(no Origin)");
+        error_remedy(err, "Add the origin to the setting allowed_origins, or set public_url.");
+        return -1;
+    case POLICY_CSRF_REFUSED:
+        break;
+    }
+    error_set(err, ERROR_CSRF_REFUSED, "A session cookie alone does not show which page asked.");
+    error_remedy(err, "Outside a browser, send Authorization: Bearer TOKEN.");
+    return -1;
+}
+
+/* Whoever signs in, a foreign page has no business here: it would need our answer to its preflight. */
+static int check_foreign_page(struct exchange *x, struct error *err)
+{
+    const struct gate *g = &x->gate;
+    const char *origin = g->value[GATE_ORIGIN];
+    bool reads = strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0;
+
+    if (!origin || (reads && !request_wants_upgrade(&x->req)) ||
+        http_policy_origin(x->http->policy, origin, g->value[GATE_HOST]))
+        return 0;
+    error_set(err, ERROR_ORIGIN_REFUSED, "Pages at \"%.100s\" may not use this server.", origin);
+    error_remedy(err, "Add the origin to the setting allowed_origins, or set public_url.");
+    return -1;
+}
+
+static void by_cookie(struct exchange *x, struct access *a)
+{
+    const char *cookie = request_cookie(&x->req, "drover_session");
+    struct error ignored; /* an old cookie is as good as none */
+
+    if (cookie && access_by_session(a, cookie, &x->req.principal, &ignored) == 0) {
+        x->req.has_principal = true;
+        x->req.principal.by_cookie = true;
+    }
+}
+
+int auth_check(struct exchange *x, struct error *err)
+{
+    const struct route *route = x->req.route;
+    struct access *a = core_access(x->http->core);
+    const char *header = x->gate.value[GATE_AUTHORIZATION];
+
+    if (check_foreign_page(x, err) < 0)
+        return -1;
+    if (header) {
+        if (by_header(x, a, header, err) < 0)
+            return -1;
+    } else if (x->conn->is_unix) {
+        access_by_socket(a, x->conn->uid, &x->req.principal);
+        x->req.has_principal = true;
+    } else if (x->gate.value[GATE_COOKIE]) {
+        by_cookie(x, a);
+    }
+    if (!x->req.has_principal) {
+        if (route->flags & ROUTE_PUBLIC ||
+            (route->flags & ROUTE_TICKET && request_query(&x->req, "ticket")))
+            return 0;
+        error_set(err, ERROR_UNAUTHENTICATED, "This address needs a credential.");
+        error_remedy(err, "Send Authorization: Bearer TOKEN, or sign in to the dashboard.");
+        return -1;
+    }
+    if (x->req.principal.by_cookie && check_page(x, err) < 0)
+        return -1;
+    return route->scope ? access_require(&x->req.principal, route->scope, err) : 0;
+}

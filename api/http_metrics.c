@@ -1,0 +1,47 @@
+/*
+ * Reading the counters.
+ */
+#include "api/http_metrics.h"
+
+#include "api/http_internal.h"
+
+static unsigned long long get(_Atomic unsigned long long *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+void http_metrics_read(const struct request *req, struct http_metrics *ret)
+{
+    struct http *h = exchange_of(req)->http;
+    struct counters *c = &h->count;
+
+    *ret = (struct http_metrics){.latency_sum_seconds = (double)get(&c->latency_ns) / 1e9,
+                                 .auth_failures = get(&c->auth_failures),
+                                 .malformed_requests = get(&c->malformed),
+                                 .timed_out = get(&c->timed_out),
+                                 .refused_connections = get(&c->refused),
+                                 .accepted_connections = get(&c->accepted),
+                                 .connections = get(&c->connections),
+                                 .requests_in_flight = get(&c->in_flight),
+                                 .requests_parked = get(&c->parked),
+                                 .event_streams = get(&c->streams)};
+    for (size_t i = 0; i < HTTP_LATENCY_BUCKETS; i++) {
+        ret->latency_count += get(&c->latency[i]);
+        ret->latency[i] = ret->latency_count;
+    }
+    ret->latency_count += get(&c->latency[HTTP_LATENCY_BUCKETS]);
+    if (!atomic_load(&h->quiescing)) /* afterwards the WebSocket side may be gone */
+        ws_stats_read(h->ws, &ret->websockets);
+}
+
+bool http_metrics_route(const struct request *req, size_t i, struct http_route_metrics *ret)
+{
+    struct counters *c = &exchange_of(req)->http->count;
+
+    if (i > c->route_count)
+        return false;
+    ret->route = i < c->route_count ? &routes[i] : NULL;
+    for (int class = 0; class < 6; class ++)
+        ret->by_class[class] = get(&c->routes[i][class]);
+    return true;
+}
