@@ -50,7 +50,7 @@ export function signInPage({ problem, onSignedIn }) {
             'p',
             { class: 'help' },
             'On the host, ',
-            h('code', null, 'drover sign-in'),
+            h('code', null, 'drover login-link'),
             ' prints a new link. The first token is in ',
             h('code', null, 'admin.token'),
             ' in the state directory.',
