@@ -84,6 +84,7 @@ int db_open(const char *path, struct db **ret, struct error *err)
     db->lock_fd = -1;
     db->tail = &db->head;
     db->writable = true;
+    mutex_init(&db->hook_lock);
     mutex_init(&db->lock);
     cond_init(&db->wake);
     mutex_init(&db->reader_lock);
@@ -112,6 +113,7 @@ void db_close(struct db *db)
     pthread_mutex_destroy(&db->reader_lock);
     pthread_cond_destroy(&db->wake);
     pthread_mutex_destroy(&db->lock);
+    pthread_mutex_destroy(&db->hook_lock);
     free(db->path);
     free(db);
 }
@@ -148,7 +150,7 @@ bool db_is_writable(struct db *db, struct error *why)
 
 void db_set_event_hook(struct db *db, db_event_fn *fn, void *opaque)
 {
-    LOCK_SCOPE(&db->lock);
+    LOCK_SCOPE(&db->hook_lock);
     db->event_fn = fn;
     db->event_opaque = opaque;
 }

@@ -51,7 +51,9 @@ int db_post(struct db *db, db_write_fn *fn, db_committed_fn *committed, db_done_
  * Calls fn on the writer thread, after the commit, for every row that store_event_append added in
  * it: in order of seq, each write's events after its committed callback and before any db_write of
  * the group returns. The row lives only during the call. fn must not block or write. One hook; set
- * it before the first write whose events matter. NULL takes it away (after the group in progress).
+ * it before the first write whose events matter. NULL takes it away. When this returns, the former
+ * hook is not running and is never called again; so not from a hook, nor with a lock held that the
+ * hook takes.
  */
 struct event_row; /* see store.h */
 typedef void db_event_fn(void *opaque, const struct event_row *row);

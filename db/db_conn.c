@@ -199,6 +199,11 @@ static int parameter(const struct stmt *s, const char *name)
 
 void stmt_text(struct stmt *s, const char *name, const char *value)
 {
+    stmt_text_or_null(s, name, value ? value : "");
+}
+
+void stmt_text_or_null(struct stmt *s, const char *name, const char *value)
+{
     if (sqlite3_bind_text(s->s, parameter(s, name), value, -1, SQLITE_STATIC) != SQLITE_OK)
         misuse(s, name);
 }

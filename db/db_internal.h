@@ -57,8 +57,9 @@ struct stmt stmt_use(struct conn *c, enum query query);
 void stmt_done(struct stmt *s);
 #define auto_stmt auto_scope(stmt_done)
 
-/* The text is not copied: it must live until the scope ends. NULL binds NULL. */
+/* The text is not copied: it must live until the scope ends. NULL binds the empty text. */
 void stmt_text(struct stmt *s, const char *name, const char *value);
+void stmt_text_or_null(struct stmt *s, const char *name, const char *value);
 void stmt_int(struct stmt *s, const char *name, int64_t value);
 /* 1: a row is there, columns are read from the left; 0: no more; -1. */
 int stmt_row(struct stmt *s, struct error *err);
@@ -119,6 +120,10 @@ struct db {
     struct conn readers[DB_READERS];
     bool reader_busy[DB_READERS];
 
+    pthread_mutex_t hook_lock; /* held while the hook runs: outside of whatever it locks */
+    db_event_fn *event_fn;
+    void *event_opaque;
+
     pthread_mutex_t lock; /* leaf; guards what follows */
     pthread_cond_t wake;  /* the writer */
     struct write *head, **tail;
@@ -126,8 +131,6 @@ struct db {
     bool closing;
     bool writable;
     struct error why; /* when not writable */
-    db_event_fn *event_fn;
-    void *event_opaque;
     struct db_stats stats;
 };
 

@@ -21,15 +21,16 @@ struct captured_event {
     char text[];
 };
 
+/* As stmt_text stores it: no text is empty text. */
 static size_t text_size(const char *s)
 {
-    return strlen(s) + 1;
+    return s ? strlen(s) + 1 : 1;
 }
 
 static const char *put_text(char **p, const char *s)
 {
     size_t size = text_size(s);
-    char *start = memcpy(*p, s, size);
+    char *start = memcpy(*p, s ? s : "", size);
 
     *p += size;
     return start;
@@ -127,21 +128,20 @@ static void fail_group(struct db *db, struct write *group, const struct error *e
     }
 }
 
+static void publish_events(struct db *db, struct write *w)
+{
+    LOCK_SCOPE(&db->hook_lock);
+    for (struct captured_event *e = w->events; e && db->event_fn; e = e->next)
+        db->event_fn(db->event_opaque, &e->row);
+}
+
 static void tell_memory(struct db *db, struct write *group)
 {
-    db_event_fn *event_fn;
-    void *opaque;
-
-    {
-        LOCK_SCOPE(&db->lock);
-        event_fn = db->event_fn;
-        opaque = db->event_opaque;
-    }
     for (struct write *w = group; w; w = w->next) {
         if (w->rc == 0 && w->committed)
             w->committed(w->arg);
-        for (struct captured_event *e = w->events; e && event_fn; e = e->next)
-            event_fn(opaque, &e->row);
+        if (w->events)
+            publish_events(db, w);
         forget_events(w);
     }
 }

@@ -116,7 +116,7 @@ int store_op_list(struct db *db, const struct op_filter *filter,
     if (query == QUERY_OP_LIST_VM)
         stmt_text(&s, ":vm_id", filter->vm_id);
     if (query != QUERY_OP_LIST)
-        stmt_text(&s, ":state", filter->state);
+        stmt_text_or_null(&s, ":state", filter->state);
     return each(&s, fn, arg, err);
 }
 

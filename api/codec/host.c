@@ -34,19 +34,22 @@ static json_t *host_memory(const struct codec_host *h)
 
 static json_t *acceleration(const struct codec_host *h)
 {
-    /* libvirt has the last word: a KVM we can open but it does not offer is of no use. */
-    bool kvm = h->kvm.usable && (!h->virt || h->virt->kvm);
+    /*
+     * What `auto` gets. libvirt has the last word: a KVM that it does not offer is of no use, and
+     * neither is one under which ordinary systems hang.
+     */
+    bool offered = !h->virt || h->virt->kvm, kvm = h->kvm.usable && !h->kvm.limited && offered;
     json_t *object = json_pack("{s:s, s:b}", "mode", kvm ? "kvm" : "emulated", "nested",
                                h->kvm.nested);
 
     if (kvm)
         return object;
-    if (h->kvm.usable) {
+    if (h->kvm.usable && !offered) {
         put(object, "cause", json_string("not-offered"));
         put(object, "detail", json_string("/dev/kvm works, but this libvirt driver does not offer KVM"));
         return object;
     }
-    put_text(object, "cause", h->kvm.cause);
+    put_text(object, "cause", h->kvm.limited && !*h->kvm.cause ? "limited" : h->kvm.cause);
     put_text(object, "detail", h->kvm.detail);
     put_text(object, "fix", h->kvm.fix);
     return object;

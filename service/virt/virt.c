@@ -38,21 +38,14 @@ static void on_wake(int watch, int fd, int events, void *opaque)
     struct virt *v = opaque;
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof(count));
-    bool stopping;
 
     (void)watch;
     (void)events;
     (void)n;
     if (v->magic != VIRT_MAGIC)
         abort();
-    virt_pump_adopt(v);
+    virt_pump_turn(v);
     virt_link_notify(v);
-    {
-        LOCK_SCOPE(&v->lock);
-        stopping = v->stopping;
-    }
-    if (stopping)
-        virt_pump_end_all(v);
 }
 
 static void *loop_thread(void *arg)

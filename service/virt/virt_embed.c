@@ -141,17 +141,19 @@ void virt_embed_done(struct virt *v)
  *
  * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
  * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
- * at once, but only QEMU: libvirt waits for its own helpers, and image tools have their own waiter.
+ * at once, but only a daemon that is QEMU: what still is in our session is a direct child that
+ * somebody waits for (libvirt probes with "qemu -daemonize", whose first process looks the same).
  */
 
-static bool is_qemu(pid_t pid)
+static bool is_qemu_daemon(pid_t pid)
 {
     char path[64], comm[32];
     auto_close int proc = -1;
 
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return proc >= 0 && file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
+    return proc >= 0 && getsid(pid) != getsid(0) &&
+           file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
            (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
 }
 
@@ -175,31 +177,26 @@ static void reap_behind(pid_t first)
         if (!str_to_u64(entry->d_name, INT32_MAX, &pid) || (pid_t)pid == first)
             continue;
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == (pid_t)pid && is_qemu((pid_t)pid))
+            info.si_pid == (pid_t)pid && is_qemu_daemon((pid_t)pid))
             (void)waitpid((pid_t)pid, NULL, WNOHANG);
     }
 }
 
 static void *reap_thread(void *arg)
 {
-    (void)arg;
-    for (;;) {
-        siginfo_t info = {0};
-        int rc, state;
+    struct virt *v = arg;
 
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-        rc = waitid(P_ALL, 0, &info, WEXITED | WNOWAIT);
-        if (rc) /* no child at all: a new QEMU is noticed soon enough */
-            pause_ms(100);
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-        if (rc)
-            continue;
-        if (is_qemu(info.si_pid)) {
+    while (!atomic_load(&v->reap_stop)) {
+        siginfo_t info = {0};
+
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT)) {
+            pause_ms(100); /* no child at all; the first QEMU is noticed soon enough */
+        } else if (is_qemu_daemon(info.si_pid)) {
             (void)waitpid(info.si_pid, NULL, WNOHANG);
-            continue;
+        } else {
+            reap_behind(info.si_pid);
+            pause_ms(20);
         }
-        reap_behind(info.si_pid);
-        pause_ms(20);
     }
     return NULL;
 }
@@ -212,7 +209,7 @@ int virt_reap_start(struct virt *v, struct error *err)
     v->was_subreaper = was;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
         return error_errno(err, errno, "cannot become a subreaper");
-    if (thread_start(&v->reap_thread, "virt-reap", reap_thread, NULL, err))
+    if (thread_start(&v->reap_thread, "virt-reap", reap_thread, v, err))
         return -1;
     v->reaping = true;
     return 0;
@@ -220,10 +217,18 @@ int virt_reap_start(struct virt *v, struct error *err)
 
 void virt_reap_stop(struct virt *v)
 {
+    pid_t child;
+
     if (!v->reaping)
         return;
-    pthread_cancel(v->reap_thread);
+    atomic_store(&v->reap_stop, true);
+    /* Guests may be its only children for hours yet: wake it with one that dies at once. */
+    while ((child = fork()) < 0)
+        pause_ms(20);
+    if (child == 0)
+        _exit(0);
     pthread_join(v->reap_thread, NULL);
+    (void)waitpid(child, NULL, 0);
     if (!v->was_subreaper)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     v->reaping = false;

@@ -36,7 +36,7 @@ struct virt {
     pthread_t loop_thread, link_thread, reap_thread;
     bool reaping, was_subreaper;
     int wake_fd, wake_watch;
-    _Atomic bool loop_stop;
+    _Atomic bool loop_stop, reap_stop;
 
     pthread_mutex_t lock; /* leaf; guards all below */
     pthread_cond_t changed;
@@ -45,12 +45,8 @@ struct virt {
     bool stopping, broken;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
-    struct pump *pumps_new;        /* opened, not yet known to the virt thread */
-    struct pump *pumps_dead;       /* finished, their streams not yet aborted */
-    unsigned pump_count;           /* every pump alive */
+    struct pump *pumps;            /* every pump, from opening to burial */
     void *owners;                  /* tsearch tree of struct owner: what we know about uuids */
-
-    struct pump *pumps; /* running; virt thread only */
 };
 
 /* ---- scope destructors for libvirt's types ---- */
@@ -122,11 +118,14 @@ int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDoma
 
 /* ---- virt_pump.c ---- */
 
-/* Takes the stream and returns the caller's end of the socket pair. */
-int virt_pump_open(struct virt *v, virStreamPtr *stream, int *ret_fd, struct error *err);
-void virt_pump_adopt(struct virt *v);   /* virt thread: start what was opened since */
-void virt_pump_end_all(struct virt *v); /* virt thread: at closing */
-void virt_pump_bury(struct virt *v);    /* virt-link thread: abort finished streams, free pumps */
+/* Takes the stream and returns the caller's end of the socket pair. key names the device. */
+int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
+                   struct error *err);
+/* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
+bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
+void virt_pump_turn(struct virt *v); /* virt thread: starts what is new, ends what is unwanted */
+void virt_pump_bury(struct virt *v); /* virt-link thread: aborts finished streams, frees pumps */
+bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
 
 /* ---- virt_embed.c ---- */
 

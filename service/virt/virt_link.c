@@ -161,7 +161,7 @@ static void describe(const struct error *err, char *ret, size_t size)
 static void wait_for_news(struct virt *v, int64_t deadline_ms)
 {
     LOCK_SCOPE(&v->lock);
-    while (!v->stopping && !v->pumps_dead && !(v->broken && v->conn)) {
+    while (!v->stopping && virt_pump_is_buried(v) && !(v->broken && v->conn)) {
         if (!deadline_ms)
             pthread_cond_wait(&v->changed, &v->lock);
         else if (!cond_wait_until(&v->changed, &v->lock, deadline_ms))
@@ -174,8 +174,7 @@ void *virt_link_thread(void *arg)
     struct virt *v = arg;
     const int64_t max_ms = v->local ? BACKOFF_MAX_LOCAL_MS : BACKOFF_MAX_MS;
     int64_t pause_ms = BACKOFF_MIN_MS, next_try_ms = 0;
-    bool stopping = false, have = false, broken;
-    unsigned pumps = 0;
+    bool stopping = false, pumps = false, have, broken;
 
     /* At the end, stay until the virt thread has given up every pump and its stream is aborted. */
     while (!stopping || pumps) {
@@ -185,10 +184,10 @@ void *virt_link_thread(void *arg)
         {
             LOCK_SCOPE(&v->lock);
             stopping = v->stopping;
-            pumps = v->pump_count;
+            pumps = v->pumps != NULL;
             broken = v->broken && v->conn;
             have = v->conn && !broken;
-            if (stopping && pumps && !v->pumps_dead)
+            if (stopping && pumps && virt_pump_is_buried(v))
                 pthread_cond_wait(&v->changed, &v->lock);
         }
         if (stopping)

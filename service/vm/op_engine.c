@@ -4,6 +4,8 @@
  * operations (a stop, say) overtake it.
  */
 #include <string.h>
+/* uthash's default hash falls through its cases in a way that clang warns of. */
+#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
 #include <uthash.h>
 
 #include "service/base/clock.h"

@@ -528,8 +528,11 @@ TEST(events_are_paged_and_their_seq_is_never_used_again)
     CHECK_INT(last, 10);
     db_close(db);
     db = fixture_open();
+    event.request_id = NULL; /* nobody asked: stored as empty text */
     CHECK_OK(event_append(&event, &seq));
     CHECK_INT(seq, 11);
+    see_events(0, 100);
+    CHECK_STR(event_text, "1009 default local vm.created vm vm-a web token:abc  {}");
     stop();
 }
 

@@ -168,11 +168,11 @@ TEST(the_child_has_three_descriptors_and_a_clean_environment)
     int leaked = open("/dev/null", O_RDONLY); /* on purpose not close-on-exec */
 
     setenv("DROVER_TEST_SECRET", "1", 1);
-    CHECK_OK(run_sh("ls /proc/$$/fd | tr '\\n' ' '; pwd; umask; tr '\\0' ' ' </proc/$$/environ",
+    CHECK_OK(run_sh("ls /proc/$$/fd; pwd; umask; tr '\\0' ' ' </proc/$$/environ",
                     (struct exec_options){0}, &r, &err));
     close(leaked);
     unsetenv("DROVER_TEST_SECRET");
-    CHECK(strstr(r.out, "0 1 2 /\n0077\nLC_ALL=C PATH=/usr/bin:/bin ") == r.out);
+    CHECK(strstr(r.out, "0\n1\n2\n/\n0077\nLC_ALL=C PATH=/usr/bin:/bin ") == r.out);
 }
 
 TEST(signals_are_at_their_defaults_in_the_child)

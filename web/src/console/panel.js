@@ -37,7 +37,8 @@ export function consolePanel({ vm, herd, session, signal }) {
         /* Only the terminal somebody types in answers, and never to output that is only repeated. */
         mayAnswer: () => !replaying && stream.mode === 'control' && terminal.focused,
         onLeave: leaveTerminal,
-        onBehind: () => stream.connect(),
+        onBehind: () => stream.pause(),
+        onCaughtUp: () => stream.connect(),
     });
 
     stream.on('bytes', (data, repeated) => {

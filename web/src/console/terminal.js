@@ -31,15 +31,18 @@ const REFUSED_OSC = [0, 1, 2, 4, 8, 10, 11, 12, 52, 104, 110, 111, 112];
 
 export class ConsoleTerminal {
     #behind = 0;
+    #overrun = false;
     #fit = new FitAddon();
     #encoder = new TextEncoder();
 
     /*
      * onInput(Uint8Array): what the user typed. mayAnswer(): whether replies to a guest's
-     * queries may be sent. onLeave(): the key that leaves the terminal.
+     * queries may be sent. onLeave(): the key that leaves the terminal. onBehind(), onCaughtUp():
+     * the guest prints faster than the terminal can draw, and that is over.
      */
-    constructor({ label, onInput, mayAnswer, onLeave, onBehind }) {
+    constructor({ label, onInput, mayAnswer, onLeave, onBehind, onCaughtUp }) {
         this.onBehind = onBehind;
+        this.onCaughtUp = onCaughtUp;
         this.term = new Terminal({
             cols: COLUMNS, rows: ROWS, scrollback: 5000, theme: THEME, fontSize: 14, lineHeight: 1.15,
             fontFamily: 'ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace',
@@ -77,8 +80,15 @@ export class ConsoleTerminal {
     /* A browser would buffer a flooding guest without end: say so when parsing falls behind. */
     write(bytes) {
         this.#behind += bytes.length;
-        this.term.write(bytes, () => { this.#behind -= bytes.length; });
-        if (this.#behind > BEHIND_BYTES) {
+        this.term.write(bytes, () => {
+            this.#behind -= bytes.length;
+            if (this.#overrun && this.#behind === 0) {
+                this.#overrun = false;
+                this.onCaughtUp();
+            }
+        });
+        if (!this.#overrun && this.#behind > BEHIND_BYTES) {
+            this.#overrun = true;
             this.onBehind();
         }
     }
