@@ -44,7 +44,10 @@ struct conn {
     unsigned magic;
     struct conn *prev, *next;
     struct exchange *exchange; /* the request being served, or NULL */
-    int fd;                    /* libmicrohttpd's */
+    struct MHD_Connection *mhd;
+    int fd; /* libmicrohttpd's */
+    struct conn *hung_next;
+    bool hung; /* the client has closed its side; on the list */
     enum conn_wait wait;
     bool cut;            /* the deadline passed: the socket is shut */
     int64_t deadline_ms; /* monotonic; 0: none */
@@ -143,6 +146,7 @@ struct http {
     int epoll_fd; /* libmicrohttpd's own, which also holds the listeners and wake_fd */
     int wake_fd;
     bool listening; /* the listeners are in it */
+    int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
     _Atomic long long last_tick;
@@ -157,6 +161,7 @@ struct http {
     /* http_conn.c */
     struct conn *conns;
     size_t conn_count;
+    struct conn *hung;
     int64_t next_deadline_ms; /* no deadline is earlier */
     struct addr_count *addrs[256];
     int64_t accept_paused_until_ms;
@@ -224,6 +229,8 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 int conn_admit(struct http *h, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
+void conn_hangups(struct http *h);
+void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */
 
 /* http_pipeline.c */
 void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd);

@@ -193,10 +193,10 @@ static int begin(struct exchange *x, const char *url, const char *method, const 
     x->req.content_length = x->gate.content_length;
     memcpy(x->req.peer, x->conn->peer, sizeof(x->req.peer));
     take_request_id(x);
-    if (rc < 0) {
+    if (rc < 0 || *url != '/') {
         x->close_after = true;
         count_add(&x->http->count.malformed, 1);
-        return -1;
+        return rc < 0 ? -1 : error_set(err, ERROR_MALFORMED_REQUEST, "The address is not a path.");
     }
     if (check_host(x, err) < 0 || find_route(x, err) < 0)
         return -1;

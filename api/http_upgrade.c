@@ -61,6 +61,7 @@ enum MHD_Result upgrade_hand_over(struct exchange *x)
         x->failed = true;
         return answer_send(x);
     }
+    conn_forget_hangup(x->http, x->conn);
     adopt.source = x->res.stream;
     x->res.stream = NULL;
     answer_count(x, 101);

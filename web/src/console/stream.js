@@ -7,7 +7,7 @@
  * "gap" (bytes lost), "viewers" (number), "live" (what follows is new, not a repeat).
  */
 import { Emitter } from '../lib/emitter.js';
-import { get } from '../lib/api.js';
+import { UNREACHABLE, get } from '../lib/api.js';
 import { backoff } from '../lib/sse.js';
 
 const PROTOCOL = 'drover.console.v1';
@@ -200,7 +200,7 @@ export class ConsoleStream extends Emitter {
             await get(`/v1/vms/${encodeURIComponent(this.#vm)}/console/log?from=${this.offset ?? 0}`);
             return '';
         } catch (problem) {
-            return problem.detail || problem.title;
+            return (problem.code !== UNREACHABLE && problem.detail) || problem.title;
         }
     }
 

@@ -73,10 +73,10 @@ export class Figures extends Emitter {
             return;
         }
         const passed = new Date(sampledAt) - new Date(this.#sampledAt ?? sampledAt);
-        if (passed > 0) { /* reads that come too late would see several intervals as one */
-            this.#interval = Math.max(FASTEST_MS, Math.min(SLOWEST_MS, passed, this.#interval * 2));
+        const gap = passed > 6 * this.#interval; /* nobody looked for a while: the curve shows it */
+        if (passed > 0) { /* twice as often as samples came: a read that finds nothing new is cheap */
+            this.#interval = Math.max(FASTEST_MS, Math.min(SLOWEST_MS, passed / 2, this.#interval * 2));
         }
-        const gap = passed > 4 * this.#interval; /* nobody looked for a while: the curve shows it */
         this.#sampledAt = sampledAt;
         const seen = new Set();
         for (const sample of items) {

@@ -19,7 +19,7 @@ export class Acceleration {
         this.root = h('span', { class: 'badge' });
     }
 
-    show(vm, withReason) {
+    show(vm) {
         const kind = vm.effective_acceleration;
         setHidden(this.root, !kind);
         if (!kind) {
@@ -27,8 +27,8 @@ export class Acceleration {
         }
         const reason = vm.acceleration_reason;
         this.root.dataset.kind = kind;
-        setText(this.root, withReason && reason ? `${kind}: ${reason}` : kind);
-        if (!withReason && reason) {
+        setText(this.root, kind);
+        if (reason) {
             this.root.title = reason;
         } else {
             this.root.removeAttribute('title');

@@ -159,7 +159,7 @@ class Row {
         this.link.href = address;
         setText(this.link, vm.name);
         this.tag.show(vm);
-        this.badge.show(vm, false);
+        this.badge.show(vm);
         setText(this.shape, [plural(vm.cpus, 'CPU'), mib(vm.memory_mib), vm.image].filter(Boolean).join(' · '));
         const telling = ['crashed', 'failed', 'saved', 'paused'].includes(vm.state);
         setText(this.reason, telling ? vm.state_reason : '');

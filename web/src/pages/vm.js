@@ -22,6 +22,7 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
         }
     });
     const reason = h('p', { class: 'vm-reason' });
+    const why = h('p', { class: 'vm-reason vm-why' });
     const pending = h('p', { class: 'notice' }, 'The definition has changed since this machine started. Shut it down and start it to apply the change.');
     const consoleButton = h('button', { type: 'button', class: 'button primary', onclick: openConsole }, icon('console'), 'Open console');
     const consolePlace = h('div');
@@ -34,7 +35,7 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
         h('div', { class: 'page-head' },
             h('h1', null, vm.name), tag.root, badge.root,
             h('div', { class: 'page-actions' }, consoleButton, buttons.root)),
-        reason, pending, consolePlace,
+        reason, why, pending, consolePlace,
         h('div', { class: 'columns' },
             h('div', null, figures.root, events),
             h('div', null,
@@ -65,10 +66,13 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
 
     function show() {
         tag.show(vm);
-        badge.show(vm, true);
+        badge.show(vm);
         buttons.show(vm);
-        setText(reason, vm.state_reason ? `${vm.state}: ${vm.state_reason}` : '');
-        setHidden(reason, !vm.state_reason);
+        const telling = vm.state_reason && vm.state !== 'running';
+        setText(reason, telling ? `${vm.state}: ${vm.state_reason}` : '');
+        setHidden(reason, !telling);
+        setText(why, vm.acceleration_reason ? `${vm.effective_acceleration}: ${vm.acceleration_reason}` : '');
+        setHidden(why, !vm.acceleration_reason);
         setHidden(pending, !vm.pending_changes);
         const plain = Object.fromEntries(Object.entries(vm).filter(([key]) => !ANSWER_ONLY.includes(key)));
         setText(definition, JSON.stringify(plain, null, 2));
