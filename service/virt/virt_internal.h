@@ -26,7 +26,7 @@ struct pump;
 struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
-    char *run_dir;  /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
@@ -36,13 +36,13 @@ struct virt {
     pthread_t loop_thread, link_thread, reap_thread;
     bool reaping, was_subreaper;
     int wake_fd, wake_watch;
-    _Atomic bool loop_stop, reap_stop;
+    _Atomic bool loop_stop;
 
     pthread_mutex_t lock; /* leaf; guards all below */
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken;
+    bool stopping, broken, reap_stop;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */

@@ -295,8 +295,7 @@ static void start(struct pump *p)
     p->stream_events = VIR_STREAM_EVENT_READABLE | VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR;
     if (virStreamEventAddCallback(p->stream, p->stream_events, on_stream, p, NULL) == 0) {
         p->stream_watched = true;
-        p->fd_events =
-            VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
+        p->fd_events = VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
         p->watch = virEventAddHandle(p->fd, p->fd_events, on_fd, p, handle_freed);
     }
     if (p->watch < 0)

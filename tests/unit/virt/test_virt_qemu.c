@@ -315,7 +315,8 @@ TEST(a_flood_nobody_reads_costs_no_memory)
         poll(NULL, 0, 50);
     CHECK(resident_kib() - before < 1024);
     /* And the flow goes on where it stopped. */
-    for (until = clock_monotonic_ms() + 20000; clock_monotonic_ms() < until && read_bytes < 300000;) {
+    for (until = clock_monotonic_ms() + 20000;
+         clock_monotonic_ms() < until && read_bytes < 300000;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         ssize_t n = poll(&p, 1, 100) > 0 ? read(fd, drain, sizeof(drain)) : 0;
 
