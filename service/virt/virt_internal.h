@@ -118,13 +118,15 @@ int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDoma
 
 /* ---- virt_pump.c ---- */
 
-/* Takes the stream and returns the caller's end of the socket pair. key names the device. */
-int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
-                   struct error *err);
+/* Takes the stream of conn and returns the caller's end of the socket pair. key names the device.
+ */
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err);
 /* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
 bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
-void virt_pump_turn(struct virt *v); /* virt thread: starts what is new, ends what is unwanted */
-void virt_pump_bury(struct virt *v); /* virt-link thread: aborts finished streams, frees pumps */
+void virt_pump_end_all(struct virt *v); /* the connection is gone; any thread */
+void virt_pump_turn(struct virt *v);    /* virt thread: starts what is new, ends what is unwanted */
+void virt_pump_bury(struct virt *v);    /* virt-link thread: aborts finished streams, frees pumps */
 bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
 
 /* ---- virt_embed.c ---- */

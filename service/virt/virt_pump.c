@@ -242,8 +242,8 @@ static void on_fd(int handle, int fd, int events, void *opaque)
 
 /* ---- birth and death ---- */
 
-int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
-                   struct error *err)
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err)
 {
     int pair[2];
     struct pump *p;
@@ -259,6 +259,7 @@ int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *r
     p->watch = -1;
     {
         LOCK_SCOPE(&v->lock);
+        p->unwanted = v->broken || v->conn != conn; /* too late for virt_pump_end_all() */
         p->next = v->pumps;
         v->pumps = p;
     }
@@ -288,6 +289,17 @@ bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monoto
             return !mark_unwanted(v, key);
     }
     return true;
+}
+
+/* libvirt tells a connection's end to everybody but its streams. */
+void virt_pump_end_all(struct virt *v)
+{
+    {
+        LOCK_SCOPE(&v->lock);
+        for (struct pump *p = v->pumps; p; p = p->next)
+            p->unwanted = true;
+    }
+    virt_wake(v);
 }
 
 static void start(struct pump *p)
