@@ -47,10 +47,25 @@ typedef void db_done_fn(void *arg, int rc, const struct error *err);
 int db_post(struct db *db, db_write_fn *fn, db_committed_fn *committed, db_done_fn *done, void *arg,
             struct error *err);
 
+/*
+ * Calls fn on the writer thread, after the commit, for every row that store_event_append added in
+ * it: in order of seq, each write's events after its committed callback and before any db_write of
+ * the group returns. The row lives only during the call. fn must not block or write. One hook; set
+ * it before the first write whose events matter. NULL takes it away. When this returns, the former
+ * hook is not running and is never called again; so not from a hook, nor with a lock held that the
+ * hook takes.
+ */
+struct event_row; /* see store.h */
+typedef void db_event_fn(void *opaque, const struct event_row *row);
+void db_set_event_hook(struct db *db, db_event_fn *fn, void *opaque);
+
 /* Can the database be written right now? The last failure and its reason, for /readyz. */
 bool db_is_writable(struct db *db, struct error *why);
 
-/* Commits, groups, queue length; for /metrics. */
+/*
+ * For /metrics. commits: groups that reached the disk; writes: functions whose work was committed;
+ * failures: functions that the database failed, not those that gave up by themselves.
+ */
 struct db_stats {
     uint64_t commits, writes, failures;
     uint64_t commit_seconds_total_ns;

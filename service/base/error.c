@@ -22,7 +22,8 @@ static const struct {
 #undef E
 };
 
-static void format_into(char *dst, size_t size, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 3, 0)))
+format_into(char *dst, size_t size, const char *fmt, va_list ap)
 {
     char buf[1024];
 

@@ -172,10 +172,10 @@ void settings_reload(struct settings *s, const struct settings *from)
             str_replace(member(s, i), *(char **)member(from, i));
             break;
         case SETTINGS_INT:
-            *(int64_t *)member(s, i) = *(int64_t *)member(from, i);
+            __atomic_store_n((int64_t *)member(s, i), *(int64_t *)member(from, i), __ATOMIC_RELAXED);
             break;
         case SETTINGS_BOOL:
-            *(bool *)member(s, i) = *(bool *)member(from, i);
+            __atomic_store_n((bool *)member(s, i), *(bool *)member(from, i), __ATOMIC_RELAXED);
             break;
         }
     }

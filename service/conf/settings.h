@@ -41,7 +41,10 @@ DEFINE_CLEANUP(settings, struct settings *, settings_free);
 int settings_set(struct settings *s, const char *name, const char *value, struct error *err);
 /* `name = value` lines, # comments; an unknown name is an error with file and line. */
 int settings_load(struct settings *s, const char *path, struct error *err);
-/* Copies the reloadable members of from into s; the others stay. */
+/*
+ * Copies the reloadable members of from into s; the others stay. Other threads may be reading s:
+ * numbers change atomically, and the only reloadable text (log_level) is read by main alone.
+ */
 void settings_reload(struct settings *s, const struct settings *from);
 
 /* The table, ended by a row with a NULL name. */

@@ -1,8 +1,8 @@
 /*
- * What the Linux host says about itself, read from /sys and /proc below a root directory that
+ * What the Linux host says about itself, read from /sys, /proc and /dev below a root directory that
  * tests replace. Every figure is optional: a file that is missing or unreadable leaves has_ false.
  *
- * Any thread; no locks, no state, never blocks on anything but the kernel.
+ * Any thread; no state but where ksmd was found last, never blocks on anything but the kernel.
  */
 #ifndef DROVER_HOST_HOST_H
 #define DROVER_HOST_HOST_H
@@ -43,7 +43,12 @@ struct host_ksm {
 
 const char *host_ksm_name(enum host_ksm_key key); /* "pages_sharing" */
 void host_ksm_read(struct host *h, struct host_ksm *ret);
-/* Writes run, pages_to_scan, sleep_millisecs, …; needs root. */
+/*
+ * Writes run, pages_to_scan, sleep_millisecs, …; needs root. INVALID_ARGUMENT for a counter or a
+ * value the kernel refuses, NOT_SUPPORTED_BY_HOST when this kernel has no such knob, FORBIDDEN
+ * without the right, VM_STATE_CONFLICT while pages are merged (merge_across_nodes,
+ * max_page_sharing).
+ */
 int host_ksm_write(struct host *h, enum host_ksm_key key, int64_t value, struct error *err);
 
 /* ---- one process (a VM's QEMU) ---- */
@@ -55,9 +60,10 @@ struct host_process {
     uint64_t resident_bytes, swap_bytes, virtual_bytes;
     uint64_t minor_faults, major_faults;
     /* /proc/PID/ksm_stat; individual lines may be missing on older kernels */
-    bool has_ksm_merging_pages, has_ksm_rmap_items, has_ksm_zero_pages, has_ksm_profit, has_ksm_mergeable;
+    bool has_ksm_merging_pages, has_ksm_rmap_items, has_ksm_zero_pages, has_ksm_profit,
+        has_ksm_mergeable;
     int64_t ksm_merging_pages, ksm_rmap_items, ksm_zero_pages, ksm_profit_bytes;
-    bool ksm_mergeable; /* the process marked memory MADV_MERGEABLE */
+    bool ksm_mergeable;   /* the process marked memory MADV_MERGEABLE */
     char ksm_reason[128]; /* why has_ksm is false: "needs root", "kernel too old", … */
 };
 
@@ -94,8 +100,9 @@ void host_self_read(struct host *h, struct host_self *ret);
 /* ---- preflight: what works, and if not, why and what to do ---- */
 
 struct host_check {
-    char id[32];      /* "kvm", "vsock", "ksm", "tun", "disk_space", "hugepages", "nested", "qemu", "libvirt" */
-    char title[64];   /* "Hardware virtualisation (KVM)" */
+    /* "kvm", "nested", "vsock", "ksm", "tun", "disk_space", "hugepages", "qemu_binary" */
+    char id[32];
+    char title[64]; /* "Hardware virtualisation (KVM)" */
     enum { HOST_CHECK_OK, HOST_CHECK_WARNING, HOST_CHECK_FAILED } result;
     char cause[256];  /* a stable word and a sentence: "firmware-disabled: …"; "" when ok */
     char detail[256]; /* what was found */
@@ -105,16 +112,31 @@ struct host_check {
 /* KVM usable by this process: opens the device and asks its API version and for a VM. */
 struct host_kvm {
     bool usable;
-    char cause[32];   /* "", "module-missing", "firmware-disabled", "no-permission", "no-cpu-support", "busy", "nested-off" */
+    /*
+     * "" when all is well; "limited" when usable, but with a flaw that detail names; otherwise why
+     * not: "module-missing", "firmware-disabled", "no-permission", "no-cpu-support", "no-device",
+     * "busy", "nested-off", "too-old", "failed"
+     */
+    char cause[32];
     char detail[256];
     char fix[256];
-    bool nested;      /* this host is itself a guest */
+    bool nested; /* this host is itself a guest */
+    /*
+     * The processor shows neither vmx nor svm and /dev/kvm works all the same: a paravirtual KVM.
+     * Guests that stay in firmware run; kernels that were not built for it hang. True only with
+     * usable.
+     */
+    bool limited;
 };
 
 void host_kvm_probe(struct host *h, struct host_kvm *ret);
+/* ret_cause: "" or a stable word and a sentence, as in struct host_check. */
 bool host_vsock_usable(struct host *h, char *ret_cause, size_t size);
 
-/* Everything this folder can check by itself; returns how many were written. */
+/*
+ * Everything this folder can check by itself; returns how many were written. The caller adds what
+ * only libvirt knows ("libvirt", "qemu" with its version).
+ */
 size_t host_checks(struct host *h, const char *state_dir, struct host_check *ret, size_t max);
 
 #endif

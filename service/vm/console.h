@@ -42,7 +42,12 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
                  struct error *err);
 bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stream);
 bool console_has_output(struct console_hub *hub, const char *vm_id, const char *stream);
-/* The VM is stopped: closes the upstreams, keeps the rings; viewers read to the end, then close. */
+/*
+ * The VM is stopped: closes the upstreams (after what they still hold was read, a quarter of a
+ * second at most), keeps the rings; viewers read to the end, then close with 1000. This, and not
+ * the end of an upstream, is what ends a viewer: one that is attached while libvirt restarts, or
+ * while the guest reboots, stays.
+ */
 void console_end(struct console_hub *hub, const char *vm_id);
 /* The VM is deleted: viewers end, rings go. */
 void console_forget(struct console_hub *hub, const char *vm_id);
@@ -56,14 +61,16 @@ struct console_attach {
     enum console_mode mode;
     enum console_protocol protocol;
     bool has_from;
-    uint64_t from; /* resume here; CONSOLE_V1 is told of a gap, raw skips it */
+    uint64_t from;      /* resume here; CONSOLE_V1 is told of a gap, raw skips it */
     const char *viewer; /* shown to other viewers */
 };
 
 /*
- * A viewer. Without `from` it starts at the ring's oldest byte of this boot. STREAM_UNAVAILABLE when the
- * stream is neither fed nor remembered, TOO_MANY_VIEWERS.
- * In CONSOLE_VIEW the source has no write function: it cannot type, by construction.
+ * A viewer. Close codes: 1000 the VM stopped or was deleted, 1001 the daemon stops, 1008 revoked,
+ * 1013 too slow (CONSOLE_RAW only). A `from` beyond the end is an offset of an earlier daemon: it
+ * counts as none. Without `from` it starts at the ring's oldest byte of this boot.
+ * STREAM_UNAVAILABLE when the stream is neither fed nor remembered, TOO_MANY_VIEWERS. In
+ * CONSOLE_VIEW the source has no write function: it cannot type, by construction.
  */
 int console_attach(struct console_hub *hub, const struct console_attach *attach,
                    struct source **ret, struct error *err);
@@ -81,12 +88,18 @@ int console_log_clear(struct console_hub *hub, const char *vm_id, const char *st
                       struct error *err);
 
 struct console_stats {
-    uint64_t viewers, streams, bytes_out, bytes_in, dropped_viewers, gaps;
+    uint64_t viewers, streams; /* now; streams that are fed or remembered */
+    uint64_t bytes_out;        /* printed by guests */
+    uint64_t bytes_in;         /* typed into guests */
+    uint64_t dropped_viewers, gaps;
 };
 void console_stats_read(struct console_hub *hub, struct console_stats *ret);
 /* Viewers of one VM's stream, 0 when there is none. */
 unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char *stream);
 /* Ends the viewers whose name starts with prefix (1008): their right was revoked. */
 void console_revoke(struct console_hub *hub, const char *viewer_prefix);
+
+/* How many viewers one stream may have from now on; those who are there stay. */
+void console_set_viewers_max(struct console_hub *hub, unsigned viewers_max);
 
 #endif

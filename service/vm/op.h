@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "service/base/cleanup.h"
 #include "service/base/error.h"
 #include "service/base/secret.h"
 

@@ -1,0 +1,134 @@
+/*
+ * Values to JSON and small bodies to values: the shapes of openapi.yaml, one function each. Pure;
+ * any thread. Encoders return a new reference (or blob) that the caller owns and never fail.
+ */
+#ifndef DROVER_API_CODEC_H
+#define DROVER_API_CODEC_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "service/base/blob.h"
+#include "service/base/error.h"
+#include "service/host/host.h"
+#include "service/virt/virt.h"
+#include "service/vm/access.h"
+#include "service/vm/core.h"
+#include "service/vm/event.h"
+#include "service/vm/image.h"
+#include "service/vm/op.h"
+#include "service/vm/sampler.h"
+#include "service/vm/vm.h"
+
+/* ---- shared pieces ---- */
+
+json_t *codec_time(int64_t wall_ms); /* null for 0 */
+json_t *codec_text(const char *text); /* null for NULL and "" */
+/* {items, next_cursor}; steals items. next_cursor NULL: the last page. */
+json_t *codec_list(json_t *items, const char *next_cursor);
+/* The same from items that are rendered already, e.g. a snapshot's own JSON. */
+struct blob *codec_list_rendered(struct blob *const *items, size_t count, const char *next_cursor);
+
+/* ---- VMs ---- */
+
+/* The VM as JSON, rendered once per snapshot and kept with it; a reference. */
+struct blob *codec_vm(struct vm *vm);
+struct blob *codec_vm_list(struct vm *const *vms, size_t count, const char *next_cursor);
+/* The VM with `operation`; op may be NULL. */
+struct blob *codec_vm_created(struct vm *vm, const struct op *op);
+
+/* ---- the other resources ---- */
+
+json_t *codec_op(const struct op *op);
+json_t *codec_image(const struct image *image, unsigned used_by);
+struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
+                              int64_t last_seq);
+
+/* sample NULL: there are no figures, because of reason. */
+json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
+                    const char *reason);
+json_t *codec_stats_list(const struct snapshot *snapshot);
+json_t *codec_ksm(const struct host_ksm *ksm);
+
+struct codec_host {
+    unsigned cpus;
+    char kernel[128], hostname[256];
+    struct host_memory memory;
+    uint64_t promised_bytes;
+    struct host_kvm kvm;
+    bool vsock;
+    char vsock_cause[256];
+    const struct host_ksm *ksm;
+    bool has_disk;
+    uint64_t disk_free_bytes, disk_total_bytes;
+    bool libvirt_up;
+    char libvirt_reason[256];
+    const struct virt_host *virt; /* NULL when libvirt is not connected */
+    size_t vms_total, vms_running;
+};
+json_t *codec_host(const struct codec_host *host);
+json_t *codec_check(const struct host_check *check);
+
+json_t *codec_principal(const struct principal *principal);
+json_t *codec_token(const struct token_info *token, const char *secret); /* secret NULL: not shown */
+json_t *codec_ticket(const char *ticket, const char *url, int64_t expires_at);
+json_t *codec_code(const char *code, const char *url, int64_t expires_at);
+
+json_t *codec_liveness(void);
+json_t *codec_readiness(const struct core_part *parts, size_t count, bool ready);
+json_t *codec_api(void);
+
+/* ---- bodies; VALIDATION_FAILED with a pointer ---- */
+
+struct codec_image_request {
+    char *name, *description, *cmdline;
+    int kind, format;
+    bool has_format;
+};
+int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err);
+void codec_image_request_done(struct codec_image_request *r);
+#define auto_image_request auto_scope(codec_image_request_done)
+
+struct codec_token_request {
+    char *name;
+    int role;
+    unsigned scopes;
+    int64_t expires_in_seconds;
+};
+int codec_decode_token(const json_t *body, struct codec_token_request *ret, struct error *err);
+void codec_token_request_done(struct codec_token_request *r);
+#define auto_token_request auto_scope(codec_token_request_done)
+
+struct codec_ticket_request {
+    char *vm, *stream;
+    int mode; /* 0 control, 1 view */
+};
+int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, struct error *err);
+void codec_ticket_request_done(struct codec_ticket_request *r);
+#define auto_ticket_request auto_scope(codec_ticket_request_done)
+
+struct codec_sign_in {
+    char *code, *token; /* exactly one of them */
+};
+int codec_decode_sign_in(const json_t *body, struct codec_sign_in *ret, struct error *err);
+void codec_sign_in_done(struct codec_sign_in *r);
+#define auto_sign_in auto_scope(codec_sign_in_done)
+
+struct codec_knobs {
+    bool has[HOST_KSM_COUNT];
+    int64_t value[HOST_KSM_COUNT];
+};
+int codec_decode_knobs(const json_t *body, struct codec_knobs *ret, struct error *err);
+
+/*
+ * The SHA-256 of a Content-Digest header (may be NULL) as hex; *ret_found false when it has none.
+ * INVALID_ARGUMENT.
+ */
+int codec_content_digest(const char *header, char ret[SECRET_SHA256_TEXT], bool *ret_found,
+                         struct error *err);
+
+/* Console output for reading: no escape sequences, no control characters, UTF-8. Caller frees. */
+char *codec_console_text(const char *data, size_t len, size_t *ret_len);
+
+#endif

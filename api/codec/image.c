@@ -1,0 +1,97 @@
+/*
+ * Images: as JSON, and the body that creates one.
+ */
+#include "api/codec/codec.h"
+
+#include <stdlib.h>
+
+#include "service/base/str.h"
+#include "service/json/doc.h"
+
+#define DESCRIPTION_MAX 1024
+#define CMDLINE_MAX     2048
+
+static json_t *files(const struct image *image)
+{
+    json_t *object = json_object();
+
+    for (int i = 0; i < IMAGE_PART_COUNT; i++) {
+        const struct image_file *f = &image->files[i];
+
+        if (!f->present)
+            continue;
+        json_object_set_new(object, image_part_name(i),
+                            json_pack("{s:s, s:I, s:o}", "sha256", f->sha256, "size_bytes",
+                                      (json_int_t)f->size_bytes, "virtual_size_bytes",
+                                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes)
+                                                            : json_null()));
+    }
+    return object;
+}
+
+json_t *codec_image(const struct image *image, unsigned used_by)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:I, s:o, s:o}", "id",
+                     image->id, "name", image->name, "description",
+                     image->description ? image->description : "", "kind",
+                     image_kind_name((int)image->kind), "format",
+                     codec_text(image_format_name((int)image->format)), "cmdline",
+                     image->cmdline ? json_string(image->cmdline) : json_null(), "state",
+                     image_state_name((int)image->state), "state_reason", image->state_reason,
+                     "files", files(image), "used_by", (json_int_t)used_by, "created_at",
+                     codec_time(image->created_at), "updated_at", codec_time(image->updated_at));
+}
+
+static int decode_format(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    static const char *const formats[] = {"qcow2", "raw", NULL};
+    static const struct doc_field field = {.name = "format", .kind = DOC_ENUM, .choices = formats};
+    struct codec_image_request *r = out;
+    auto_json json_t *one = json_pack("{s:O}", "format", value);
+    int choice = 0;
+
+    (void)pointer;
+    if (doc_decode(one, "", &field, 1, &choice, err))
+        return -1;
+    r->format = choice == 0 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW;
+    r->has_format = true;
+    return 0;
+}
+
+int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err)
+{
+    static const char *const kinds[] = {"disk", "kernel", "iso", NULL};
+#define AT(member) offsetof(struct codec_image_request, member)
+    static const struct doc_field fields[] = {
+        {.name = "name", .kind = DOC_STRING, .required = true, .offset = AT(name), .min = 1,
+         .max = VM_NAME_MAX, .valid = vm_spec_name_ok,
+         .form = "1 to 63 lower-case letters, digits and '-', beginning and ending with a letter "
+                 "or digit"},
+        {.name = "description", .kind = DOC_STRING, .offset = AT(description),
+         .max = DESCRIPTION_MAX},
+        {.name = "kind", .kind = DOC_ENUM, .required = true, .offset = AT(kind), .choices = kinds},
+        {.name = "format", .kind = DOC_CUSTOM, .nullable = true, .decode = decode_format},
+        {.name = "cmdline", .kind = DOC_STRING, .nullable = true, .offset = AT(cmdline),
+         .max = CMDLINE_MAX},
+    };
+#undef AT
+    static const enum image_kind kind_values[] = {IMAGE_DISK, IMAGE_KERNEL, IMAGE_ISO};
+
+    if (doc_decode(body, "", fields, DOC_COUNT(fields), ret, err))
+        return -1;
+    ret->kind = (int)kind_values[ret->kind];
+    if ((ret->kind == IMAGE_DISK) != ret->has_format)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/format",
+                            ret->has_format ? "goes only with kind disk"
+                                            : "is required with kind disk: qcow2 or raw");
+    if (ret->cmdline && ret->kind != IMAGE_KERNEL)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/cmdline", "goes only with kind kernel");
+    return 0;
+}
+
+void codec_image_request_done(struct codec_image_request *r)
+{
+    free(r->name);
+    free(r->description);
+    free(r->cmdline);
+}

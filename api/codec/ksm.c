@@ -1,0 +1,71 @@
+/*
+ * KSM under the kernel's own names: as JSON, and the body that changes its knobs.
+ */
+#include "api/codec/codec.h"
+
+#include <stdlib.h>
+
+#include "service/json/doc.h"
+
+enum ksm_kind { KNOB, GAUGE, COUNTER };
+
+static const struct {
+    const char *name;
+    enum ksm_kind kind;
+} keys[] = {
+#define K(name_, kind_, help_) {#name_, kind_},
+#include "service/host/ksm.def"
+#undef K
+};
+
+json_t *codec_ksm(const struct host_ksm *ksm)
+{
+    json_t *counters = json_object(), *knobs = json_object();
+    json_t *object = json_pack("{s:b, s:I, s:o, s:o}", "available", ksm->available,
+                               "page_size_bytes", (json_int_t)ksm->page_size_bytes, "counters",
+                               counters, "knobs", knobs);
+
+    for (int i = 0; i < HOST_KSM_COUNT; i++) {
+        if (ksm->has[i])
+            json_object_set_new(keys[i].kind == KNOB ? knobs : counters, keys[i].name,
+                                json_integer(ksm->value[i]));
+    }
+    if (ksm->has_saved)
+        json_object_set_new(object, "saved_bytes", json_integer((json_int_t)ksm->saved_bytes));
+    if (ksm->has_ksmd_cpu)
+        json_object_set_new(object, "ksmd_cpu_seconds", json_real(ksm->ksmd_cpu_seconds));
+    if (ksm->has_advisor_mode)
+        json_object_set_new(object, "advisor_mode", json_string(ksm->advisor_mode));
+    return object;
+}
+
+static int decode_knobs(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    struct codec_knobs *knobs = out;
+    struct doc_field fields[HOST_KSM_COUNT] = {0};
+    size_t count = 0;
+
+    for (int i = 0; i < HOST_KSM_COUNT; i++) {
+        if (keys[i].kind == KNOB)
+            fields[count++] = (struct doc_field){
+                .name = keys[i].name,
+                .kind = DOC_INT,
+                .offset = (size_t)((char *)&knobs->value[i] - (char *)knobs),
+                .max = 1000000000,
+            };
+    }
+    if (doc_decode(value, pointer, fields, count, knobs, err))
+        return -1;
+    for (int i = 0; i < HOST_KSM_COUNT; i++)
+        knobs->has[i] = json_object_get(value, keys[i].name) != NULL;
+    return 0;
+}
+
+int codec_decode_knobs(const json_t *body, struct codec_knobs *ret, struct error *err)
+{
+    static const struct doc_field fields[] = {
+        {.name = "knobs", .kind = DOC_CUSTOM, .required = true, .decode = decode_knobs},
+    };
+
+    return doc_decode(body, "", fields, DOC_COUNT(fields), ret, err);
+}

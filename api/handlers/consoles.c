@@ -1,0 +1,260 @@
+/*
+ * Byte streams of a VM over WebSocket, tickets for them, and what the console printed so far.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/codec/codec.h"
+#include "api/handlers/handlers.h"
+#include "service/base/str.h"
+#include "service/vm/access.h"
+#include "service/vm/console.h"
+#include "service/vm/core.h"
+
+#define SUBPROTOCOL_V1  "drover.console.v1"
+#define SUBPROTOCOL_RAW "binary"
+/* Where a ticket's VM is looked up before the ticket says whose it is; the only project there is. */
+#define TICKET_PROJECT "default"
+
+static bool vm_has_stream(const struct vm *vm, const char *stream)
+{
+    if (str_eq(stream, "console"))
+        return true;
+    if (!str_starts(stream, "channels/"))
+        return false;
+    for (size_t i = 0; i < vm->spec->channel_count; i++) {
+        if (str_eq(vm->spec->channels[i], stream + strlen("channels/")))
+            return true;
+    }
+    return false;
+}
+
+static int no_such_stream(const struct vm *vm, const char *stream, struct error *err)
+{
+    const char *name = strchr(stream, '/');
+
+    return error_set(err, ERROR_VM_NOT_FOUND, "VM %s has no channel %s", vm->spec->name,
+                     name ? name + 1 : stream);
+}
+
+/* ---- opening a socket ---- */
+
+static int mode_read(const struct request *req, enum console_mode *ret, struct error *err)
+{
+    const char *mode = request_query(req, "mode");
+
+    *ret = CONSOLE_CONTROL;
+    if (!mode || str_eq(mode, "control"))
+        return 0;
+    *ret = CONSOLE_VIEW;
+    if (str_eq(mode, "view"))
+        return 0;
+    return error_set_at(err, ERROR_INVALID_ARGUMENT, "mode", "mode must be control or view");
+}
+
+static int subprotocol_choose(const struct request *req, struct response *res,
+                              enum console_protocol *ret, struct error *err)
+{
+    const char *chosen = "";
+
+    *ret = CONSOLE_RAW;
+    if (request_offers_subprotocol(req, SUBPROTOCOL_V1)) {
+        chosen = SUBPROTOCOL_V1;
+        *ret = CONSOLE_V1;
+    } else if (request_offers_subprotocol(req, SUBPROTOCOL_RAW)) {
+        chosen = SUBPROTOCOL_RAW;
+    } else if (*request_offered_subprotocols(req)) {
+        error_set_at(err, ERROR_SUBPROTOCOL_UNKNOWN, "Sec-WebSocket-Protocol",
+                     "none of the offered subprotocols is known");
+        error_remedy(err, "Offer none, " SUBPROTOCOL_RAW " or " SUBPROTOCOL_V1 ".");
+        return -1;
+    }
+    snprintf(res->subprotocol, sizeof(res->subprotocol), "%s", chosen);
+    return 0;
+}
+
+static int ticket_failed(struct error *err)
+{
+    return error_set(err, ERROR_TICKET_EXPIRED,
+                     "the ticket is used, expired, or for another VM, stream or mode");
+}
+
+/*
+ * The VM, if the caller may use the stream in this mode. A ticket's holder learns nothing about
+ * VMs the ticket is not for.
+ */
+static struct vm *authorise(struct request *req, const char *stream, enum console_mode mode,
+                            struct error *err)
+{
+    const char *ref = request_param(req, "vm"), *ticket = request_query(req, "ticket");
+    unsigned scope = mode == CONSOLE_CONTROL ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW;
+    auto_vm struct vm *vm = NULL;
+
+    if (req->has_principal) {
+        if (access_require(&req->principal, scope, err))
+            return NULL;
+        vm = vm_find(req->core, req->principal.project_id, ref, err);
+        return TAKE_PTR(vm);
+    }
+    if (!ticket) {
+        error_set(err, ERROR_UNAUTHENTICATED, "a credential or a ticket is needed");
+        return NULL;
+    }
+    vm = vm_find(req->core, TICKET_PROJECT, ref, err);
+    struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
+    if (!vm || strlen(stream) >= sizeof(wanted.stream)) {
+        ticket_failed(err);
+        return NULL;
+    }
+    str_copy_utf8(wanted.vm_id, sizeof(wanted.vm_id), vm->id);
+    str_copy_utf8(wanted.stream, sizeof(wanted.stream), stream);
+    if (access_ticket_redeem(core_access(req->core), ticket, &wanted, &req->principal, err))
+        return NULL;
+    if (!str_eq(req->principal.project_id, vm->project_id)) {
+        ticket_failed(err);
+        return NULL;
+    }
+    req->has_principal = true;
+    return TAKE_PTR(vm);
+}
+
+/* Viewers are ended when their token is revoked, so a session's viewers carry its token's id. */
+static void viewer_name(const struct principal *p, char *ret, size_t size)
+{
+    if (*p->token_id)
+        snprintf(ret, size, "token:%s", p->token_id);
+    else
+        snprintf(ret, size, "%s", p->id);
+}
+
+static bool may_have_upstream(const struct vm *vm)
+{
+    return vm->state == VM_STATE_RUNNING || vm->state == VM_STATE_PAUSED ||
+           vm->state == VM_STATE_STOPPING;
+}
+
+static int open_stream(struct request *req, struct response *res, const char *stream,
+                       struct error *err)
+{
+    struct console_attach attach = {.stream = stream, .has_from = request_query(req, "from")};
+    char viewer[96];
+    int64_t from = 0;
+
+    if (mode_read(req, &attach.mode, err) ||
+        request_query_int(req, "from", 0, INT64_MAX, &from, err) ||
+        subprotocol_choose(req, res, &attach.protocol, err))
+        return -1;
+    auto_vm struct vm *vm = authorise(req, stream, attach.mode, err);
+    if (!vm)
+        return -1;
+    if (!vm_has_stream(vm, stream))
+        return no_such_stream(vm, stream, err);
+    if (may_have_upstream(vm) && core_stream_ensure(req->core, vm->id, stream, err))
+        return -1;
+    viewer_name(&req->principal, viewer, sizeof(viewer));
+    attach.vm_id = vm->id;
+    attach.viewer = viewer;
+    attach.from = (uint64_t)from;
+    if (console_attach(core_consoles(req->core), &attach, &res->stream, err)) {
+        if (err->code == ERROR_STREAM_UNAVAILABLE && !may_have_upstream(vm)) {
+            error_set(err, ERROR_STREAM_UNAVAILABLE, "VM %s is %s and nothing is remembered",
+                      vm->spec->name, vm_state_name(vm->state));
+            error_remedy(err, "Start the VM first.");
+        }
+        return -1;
+    }
+    res->status = 101;
+    return 0;
+}
+
+int handle_console_open(struct request *req, struct response *res, struct error *err)
+{
+    return open_stream(req, res, "console", err);
+}
+
+int handle_channel_open(struct request *req, struct response *res, struct error *err)
+{
+    char stream[300];
+
+    snprintf(stream, sizeof(stream), "channels/%s", request_param(req, "channel"));
+    return open_stream(req, res, stream, err);
+}
+
+/* ---- tickets ---- */
+
+int handle_ticket_create(struct request *req, struct response *res, struct error *err)
+{
+    auto_ticket_request struct codec_ticket_request body = {0};
+    char secret[SECRET_RANDOM_TEXT], base[300], url[600];
+    struct ticket ticket = {0};
+    int64_t expires_at = 0;
+
+    if (codec_decode_ticket(req->json, &body, err))
+        return -1;
+    ticket.control = body.mode == 0;
+    if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
+        error_remedy(err, "Ask for mode view.");
+        return -1;
+    }
+    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, body.vm, err);
+    if (!vm)
+        return -1;
+    if (!vm_has_stream(vm, body.stream))
+        return no_such_stream(vm, body.stream, err);
+    str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);
+    str_copy_utf8(ticket.stream, sizeof(ticket.stream), body.stream);
+    if (access_ticket_create(core_access(req->core), &req->principal, &ticket, secret, &expires_at,
+                             err))
+        return -1;
+    public_base(req, "ws", base, sizeof(base));
+    snprintf(url, sizeof(url), "%s/v1/vms/%s/%s?mode=%s&ticket=%s", base, vm->id, body.stream,
+             ticket.control ? "control" : "view", secret);
+    response_json(res, 201, codec_ticket(secret, url, expires_at));
+    return 0;
+}
+
+/* ---- the log ---- */
+
+int handle_console_log(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+    const char *format = request_query(req, "format");
+    bool raw = format && str_eq(format, "raw");
+    struct console_log log = {0};
+    int64_t from = 0;
+    size_t len;
+
+    if (!vm || request_query_int(req, "from", 0, INT64_MAX, &from, err))
+        return -1;
+    if (format && !raw && !str_eq(format, "text"))
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "format", "format must be text or raw");
+    if (console_log_read(core_consoles(req->core), vm->id, "console", (uint64_t)from, SIZE_MAX,
+                         &log, err))
+        return -1;
+    auto_free char *data = log.data;
+    response_header(res, "X-Drover-Offset", "%llu", (unsigned long long)log.offset);
+    response_header(res, "X-Drover-Oldest", "%llu", (unsigned long long)log.oldest);
+    response_header(res, "X-Drover-Next", "%llu", (unsigned long long)(log.offset + log.len));
+    if (raw) {
+        response_blob(res, 200, blob_new(data ? data : "", log.len));
+        res->content_type = "application/octet-stream";
+        return 0;
+    }
+    auto_free char *text = codec_console_text(data ? data : "", log.len, &len);
+    response_blob(res, 200, blob_new(text, len));
+    res->content_type = "text/plain; charset=utf-8";
+    return 0;
+}
+
+int handle_console_clear(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+
+    if (!vm || console_log_clear(core_consoles(req->core), vm->id, "console", err))
+        return -1;
+    res->status = 204;
+    return 0;
+}

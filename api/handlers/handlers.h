@@ -1,0 +1,79 @@
+/*
+ * The handlers, one file per resource, and what they share. A handler holds only its own business:
+ * who may call it, how large its body is and which thread it runs on are in api/routes.c.
+ */
+#ifndef DROVER_API_HANDLERS_H
+#define DROVER_API_HANDLERS_H
+
+#include "api/request.h"
+#include "service/vm/image.h"
+#include "service/vm/op.h"
+#include "web/assets.h"
+
+/* meta.c */
+handler_fn handle_livez, handle_readyz, handle_api;
+/* assets.c */
+handler_fn handle_dashboard, handle_asset, handle_openapi_yaml, handle_openapi_json, handle_docs,
+    handle_problem;
+/* metrics.c */
+handler_fn handle_metrics;
+/* host.c */
+handler_fn handle_host, handle_host_checks;
+/* vms.c */
+handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
+    handle_vm_action;
+/* consoles.c */
+handler_fn handle_console_open, handle_channel_open, handle_console_log, handle_console_clear;
+/* stats.c */
+handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
+/* images.c */
+handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
+extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
+/* events.c */
+handler_fn handle_events;
+/* operations.c */
+handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* tokens.c, tickets.c, session.c */
+handler_fn handle_token_list, handle_token_create, handle_token_revoke, handle_ticket_create,
+    handle_session_get, handle_session_create, handle_session_end, handle_code_create;
+
+/* ---- common.c ---- */
+
+#define PAGE_LIMIT_DEFAULT 100
+#define PAGE_LIMIT_MAX     1000
+#define WAIT_MAX_SECONDS   600
+
+struct page {
+    int64_t limit;
+    int64_t after; /* the seq in the cursor, 0 from the start */
+};
+int page_read(const struct request *req, struct page *ret, struct error *err);
+#define PAGE_CURSOR_SIZE 24
+/* The cursor that goes on after seq; also puts it into the Link header. Returns buf. */
+const char *page_next(const struct request *req, struct response *res, int64_t seq,
+                      char buf[PAGE_CURSOR_SIZE]);
+
+/* ?wait=SECONDS in ms; 0: not asked for. */
+int wait_read(const struct request *req, int64_t *ret_ms, struct error *err);
+/* Answers with the operation: at once, or parked until it is finished. Takes op. */
+int answer_op(struct request *req, struct response *res, struct op *op, bool replayed,
+              struct error *err);
+
+void answer_etag(struct response *res, const struct vm *vm);
+void answer_replayed(struct response *res, bool replayed);
+
+/* The address browsers reach us at, without a slash at the end; scheme "http" or "ws". */
+void public_base(const struct request *req, const char *scheme, char *ret, size_t size);
+/* Whether a comma-separated header holds the token (parameters after ';' do not count). */
+bool header_list_has(const char *header, const char *token);
+
+/* ---- assets.c ---- */
+
+/* With ETag, 304 and gzip; csp: a page. */
+void answer_asset(const struct request *req, struct response *res, const struct web_asset *asset);
+
+/* The contract and its page, generated at build time by api/handlers/embed_contract.py. */
+extern const struct web_asset contract_openapi_yaml, contract_openapi_json, contract_docs,
+    contract_docs_css;
+
+#endif

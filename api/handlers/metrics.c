@@ -1,0 +1,189 @@
+/*
+ * GET /metrics. Everything comes from memory, the latest sample and the daemon's own /proc.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/handlers/handlers.h"
+#include "api/handlers/metrics_vm.h"
+#include "api/handlers/metrics_writer.h"
+#include "api/http_metrics.h"
+#include "service/base/str.h"
+#include "service/host/host.h"
+#include "service/virt/virt.h"
+#include "service/vm/console.h"
+#include "service/vm/core.h"
+#include "service/vm/event.h"
+#include "service/vm/sampler.h"
+
+static void add(struct metrics_writer *w, enum metric id, double value)
+{
+    metrics_add(w, id, NULL, value);
+}
+
+static void add_build(struct metrics_writer *w, struct core *core)
+{
+    auto_free struct virt_host *virt = xcalloc(1, sizeof(*virt));
+    struct error ignored;
+    char reason[256];
+    bool up = virt_is_up(core_virt(core), reason, sizeof(reason));
+
+    if (up && virt_host_info(core_virt(core), virt, &ignored))
+        memset(virt, 0, sizeof(*virt));
+    const struct metric_label labels[] = {{"version", DROVER_VERSION},
+                                          {"libvirt", virt->libvirt_version},
+                                          {"qemu", virt->qemu_version},
+                                          {0}};
+    metrics_add(w, METRIC_BUILD_INFO, labels, 1);
+    add(w, METRIC_LIBVIRT_UP, up);
+    add(w, METRIC_READY, core_is_ready(core));
+}
+
+static void add_routes(struct metrics_writer *w, const struct request *req)
+{
+    static const char *const classes[] = {"", "1xx", "2xx", "3xx", "4xx", "5xx"};
+    struct http_route_metrics route;
+
+    for (size_t i = 0; http_metrics_route(req, i, &route); i++) {
+        for (size_t class = 1; class < 6; class ++) {
+            const struct metric_label labels[] = {
+                {"method", route.route ? route.route->method : "other"},
+                {"route", route.route ? route.route->path : "none"},
+                {"code", classes[class]},
+                {0}};
+
+            if (route.by_class[class])
+                metrics_add(w, METRIC_HTTP_REQUESTS, labels, (double)route.by_class[class]);
+        }
+    }
+}
+
+static void add_directions(struct metrics_writer *w, enum metric id, unsigned long long in,
+                           unsigned long long out)
+{
+    metrics_add(w, id, (const struct metric_label[]){{"direction", "in"}, {0}}, (double)in);
+    metrics_add(w, id, (const struct metric_label[]){{"direction", "out"}, {0}}, (double)out);
+}
+
+static void add_http(struct metrics_writer *w, const struct request *req)
+{
+    struct http_metrics m;
+
+    http_metrics_read(req, &m);
+    add_routes(w, req);
+    metrics_add_histogram(w, METRIC_HTTP_DURATION,
+                          &(struct metric_histogram){
+                              .bounds = http_latency_bounds,
+                              .cumulative = m.latency,
+                              .buckets = HTTP_LATENCY_BUCKETS,
+                              .count = m.latency_count,
+                              .sum = m.latency_sum_seconds,
+                          });
+    add(w, METRIC_HTTP_IN_FLIGHT, (double)m.requests_in_flight);
+    add(w, METRIC_HTTP_PARKED, (double)m.requests_parked);
+    add(w, METRIC_HTTP_CONNECTIONS, (double)m.connections);
+    add(w, METRIC_HTTP_ACCEPTED, (double)m.accepted_connections);
+    add(w, METRIC_HTTP_REFUSED, (double)m.refused_connections);
+    add(w, METRIC_HTTP_MALFORMED, (double)m.malformed_requests);
+    add(w, METRIC_HTTP_TIMED_OUT, (double)m.timed_out);
+    add(w, METRIC_AUTH_FAILURES, (double)m.auth_failures);
+    add(w, METRIC_EVENT_STREAMS, (double)m.event_streams);
+    add(w, METRIC_WEBSOCKETS, (double)m.websockets.connections);
+    add_directions(w, METRIC_WEBSOCKET_BYTES, m.websockets.bytes_in, m.websockets.bytes_out);
+}
+
+static void add_consoles(struct metrics_writer *w, struct core *core)
+{
+    struct console_stats c;
+
+    console_stats_read(core_consoles(core), &c);
+    add(w, METRIC_CONSOLE_STREAMS, (double)c.streams);
+    add(w, METRIC_CONSOLE_VIEWERS, (double)c.viewers);
+    add_directions(w, METRIC_CONSOLE_BYTES, c.bytes_in, c.bytes_out);
+    add(w, METRIC_CONSOLE_DROPPED, (double)c.dropped_viewers);
+    add(w, METRIC_CONSOLE_GAPS, (double)c.gaps);
+    add(w, METRIC_EVENT_LAST_SEQ, (double)event_last_seq(core));
+}
+
+static void add_vms(struct metrics_writer *w, const struct request *req,
+                    const struct snapshot *snapshot)
+{
+    struct vm_filter filter = {
+        .project_id = req->principal.project_id, .state = -1, .limit = SIZE_MAX};
+    struct vm **vms;
+    size_t count;
+    bool more;
+
+    vm_list(req->core, &filter, &vms, &count, &more);
+    metrics_add_vms(w, vms, count, snapshot);
+    for (size_t i = 0; i < count; i++)
+        vm_unref(vms[i]);
+    free(vms);
+}
+
+static void add_ksm(struct metrics_writer *w, const struct host_ksm *ksm)
+{
+    static const struct {
+        enum metric id;
+        enum host_ksm_key key;
+        double scale;
+    } rows[] = {
+        {METRIC_KSM_RUN, HOST_KSM_run, 1},
+        {METRIC_KSM_PAGES_TO_SCAN, HOST_KSM_pages_to_scan, 1},
+        {METRIC_KSM_SLEEP, HOST_KSM_sleep_millisecs, 1e-3},
+        {METRIC_KSM_MERGE_ACROSS_NODES, HOST_KSM_merge_across_nodes, 1},
+        {METRIC_KSM_PAGES_SHARED, HOST_KSM_pages_shared, 1},
+        {METRIC_KSM_PAGES_SHARING, HOST_KSM_pages_sharing, 1},
+        {METRIC_KSM_PAGES_UNSHARED, HOST_KSM_pages_unshared, 1},
+        {METRIC_KSM_PAGES_VOLATILE, HOST_KSM_pages_volatile, 1},
+        {METRIC_KSM_PAGES_SCANNED, HOST_KSM_pages_scanned, 1},
+        {METRIC_KSM_PAGES_SKIPPED, HOST_KSM_pages_skipped, 1},
+        {METRIC_KSM_FULL_SCANS, HOST_KSM_full_scans, 1},
+        {METRIC_KSM_ZERO_PAGES, HOST_KSM_ksm_zero_pages, 1},
+        {METRIC_KSM_PROFIT, HOST_KSM_general_profit, 1},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        if (ksm->has[rows[i].key])
+            add(w, rows[i].id, (double)ksm->value[rows[i].key] * rows[i].scale);
+    }
+    if (ksm->has_ksmd_cpu)
+        add(w, METRIC_KSM_CPU, ksm->ksmd_cpu_seconds);
+}
+
+static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
+{
+    struct host_self self;
+
+    if (snapshot->memory.ok) {
+        add(w, METRIC_HOST_MEMORY_TOTAL, (double)snapshot->memory.total_bytes);
+        add(w, METRIC_HOST_MEMORY_AVAILABLE, (double)snapshot->memory.available_bytes);
+    }
+    if (snapshot->sampled_at)
+        add(w, METRIC_SAMPLE_TIME, (double)snapshot->sampled_at / 1e3);
+    host_self_read(core_host(core), &self);
+    add(w, METRIC_PROCESS_CPU, self.cpu_seconds);
+    add(w, METRIC_PROCESS_RESIDENT, (double)self.resident_bytes);
+    add(w, METRIC_PROCESS_VIRTUAL, (double)self.virtual_bytes);
+    add(w, METRIC_PROCESS_FDS, self.open_fds);
+    add(w, METRIC_PROCESS_MAX_FDS, self.max_fds);
+    add(w, METRIC_PROCESS_START, self.start_time_seconds);
+}
+
+int handle_metrics(struct request *req, struct response *res, struct error *err)
+{
+    struct metrics_writer w = METRICS_WRITER_INIT;
+    auto_snapshot struct snapshot *snapshot = sampler_latest(core_sampler(req->core));
+
+    (void)err;
+    add_build(&w, req->core);
+    add_http(&w, req);
+    add_consoles(&w, req->core);
+    add_vms(&w, req, snapshot);
+    add_ksm(&w, &snapshot->ksm);
+    add_host(&w, req->core, snapshot);
+    response_blob(res, 200, blob_new(w.text.data, w.text.len));
+    res->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    strbuf_done(&w.text);
+    return 0;
+}

@@ -1,0 +1,88 @@
+/*
+ * The route table, in the order of openapi.yaml. "Who may call what" is answered by reading this
+ * file; tests/contract compares it with the document.
+ */
+#include "api/handlers/handlers.h"
+#include "service/vm/access.h"
+
+#define INLINE ROUTE_INLINE
+#define PUBLIC ROUTE_PUBLIC
+#define BODY   ROUTE_BODY
+
+/* clang-format off */
+const struct route routes[] = {
+    /* about the daemon */
+    {"GET",    "/livez",            "getLiveness",    0, INLINE | PUBLIC, handle_livez},
+    {"GET",    "/readyz",           "getReadiness",   0, PUBLIC, handle_readyz},
+    {"GET",    "/metrics",          "getMetrics",     ACCESS_METRICS_READ, 0, handle_metrics},
+    {"GET",    "/openapi.yaml",     "getOpenapiYaml", 0, INLINE | PUBLIC, handle_openapi_yaml},
+    {"GET",    "/openapi.json",     "getOpenapiJson", 0, INLINE | PUBLIC, handle_openapi_json},
+    {"GET",    "/docs",             "getDocs",        0, INLINE | PUBLIC, handle_docs},
+    {"GET",    "/problems/{slug}",  "getProblem",     0, INLINE | PUBLIC, handle_problem},
+    {"GET",    "/",                 "getDashboard",   0, INLINE | PUBLIC, handle_dashboard},
+    {"GET",    "/assets/{file}",    "getAsset",       0, INLINE | PUBLIC, handle_asset},
+    {"GET",    "/v1",               "getApi",         0, INLINE, handle_api},
+
+    /* the host */
+    {"GET",    "/v1/host",          "getHost",        ACCESS_HOST_READ, 0, handle_host},
+    {"GET",    "/v1/host/checks",   "listHostChecks", ACCESS_HOST_READ, 0, handle_host_checks},
+
+    /* VMs */
+    {"GET",    "/v1/vms",               "listVms",    ACCESS_VM_READ,  INLINE, handle_vm_list},
+    {"POST",   "/v1/vms",               "createVm",   ACCESS_VM_WRITE, BODY,   handle_vm_create},
+    {"GET",    "/v1/vms/{vm}",          "getVm",      ACCESS_VM_READ,  INLINE, handle_vm_get},
+    {"PATCH",  "/v1/vms/{vm}",          "patchVm",    ACCESS_VM_WRITE, BODY,   handle_vm_patch},
+    {"DELETE", "/v1/vms/{vm}",          "deleteVm",   ACCESS_VM_WRITE, 0,      handle_vm_delete},
+    {"POST",   "/v1/vms/{vm}/start",    "startVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/shutdown", "shutdownVm", ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/stop",     "stopVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/reboot",   "rebootVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/reset",    "resetVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/pause",    "pauseVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/resume",   "resumeVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+
+    /* streams; the handlers also check console:control, which depends on ?mode= */
+    {"GET",    "/v1/vms/{vm}/console",            "openConsole", ACCESS_CONSOLE_VIEW,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_console_open},
+    {"GET",    "/v1/vms/{vm}/channels/{channel}", "openChannel", ACCESS_CONSOLE_VIEW,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_channel_open},
+    {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
+    {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
+
+    /* figures */
+    {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
+    {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    INLINE, handle_stats},
+    {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},
+    {"PATCH",  "/v1/ksm",            "patchKsm",   ACCESS_HOST_WRITE, BODY,   handle_ksm_patch},
+
+    /* images */
+    {"GET",    "/v1/images",         "listImages",  ACCESS_IMAGE_READ,  0,    handle_image_list},
+    {"POST",   "/v1/images",         "createImage", ACCESS_IMAGE_WRITE, BODY, handle_image_create},
+    {"GET",    "/v1/images/{image}", "getImage",    ACCESS_IMAGE_READ,  0,    handle_image_get},
+    {"DELETE", "/v1/images/{image}", "deleteImage", ACCESS_IMAGE_WRITE, 0,    handle_image_delete},
+    {"PUT",    "/v1/images/{image}/content",        "putImageContent", ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
+     .upload = &image_content_upload},
+    {"PUT",    "/v1/images/{image}/content/kernel", "putImageKernel",  ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
+     .upload = &image_kernel_upload},
+    {"PUT",    "/v1/images/{image}/content/initrd", "putImageInitrd",  ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
+     .upload = &image_initrd_upload},
+
+    /* what happened and what is being done */
+    {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},
+    {"GET",    "/v1/operations",             "listOperations",  ACCESS_VM_READ,  0, handle_op_list},
+    {"GET",    "/v1/operations/{operation}", "getOperation",    ACCESS_VM_READ,  0, handle_op_get},
+    {"DELETE", "/v1/operations/{operation}", "cancelOperation", ACCESS_VM_WRITE, 0, handle_op_cancel},
+
+    /* access; a scope of 0 without PUBLIC: any credential */
+    {"GET",    "/v1/tokens",         "listTokens",  ACCESS_TOKEN_WRITE,  0,    handle_token_list},
+    {"POST",   "/v1/tokens",         "createToken", ACCESS_TOKEN_WRITE,  BODY, handle_token_create},
+    {"DELETE", "/v1/tokens/{token}", "revokeToken", ACCESS_TOKEN_WRITE,  0,    handle_token_revoke},
+    {"POST",   "/v1/tickets",        "createTicket", ACCESS_CONSOLE_VIEW, BODY, handle_ticket_create},
+    {"GET",    "/v1/session",        "getSession",    0, INLINE,        handle_session_get},
+    {"POST",   "/v1/session",        "createSession", 0, PUBLIC | BODY, handle_session_create},
+    {"DELETE", "/v1/session",        "endSession",    0, 0,             handle_session_end},
+    {"POST",   "/v1/session/codes",  "createSessionCode", 0, 0,         handle_code_create},
+    {0},
+};
+/* clang-format on */

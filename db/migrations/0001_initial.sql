@@ -1,0 +1,212 @@
+-- Drover's first schema.
+--
+-- Append-only: once released, this file never changes by a byte (its SHA-256 is stored with every
+-- database it made). What comes later is a new file with the next number.
+--
+-- Conventions: times are UTC milliseconds since 1970, 0 means "not yet" or "never"; ids are
+-- lower-case UUIDs unless a comment says otherwise; a reference that may be missing is NULL.
+-- No constraint is deferred: a violation must fail its own statement, never a whole group commit.
+-- Operations and events are history and outlive what they tell of, hence no foreign key there.
+
+-- One row for each migration this file has seen.
+CREATE TABLE migrations (
+    version    INTEGER PRIMARY KEY CHECK (version >= 1), -- the number in front of its file name
+    name       TEXT    NOT NULL,                         -- its file name without the suffix
+    checksum   TEXT    NOT NULL CHECK (length(checksum) = 64), -- SHA-256 of its bytes, hex
+    applied_at INTEGER NOT NULL CHECK (applied_at >= 0)
+) STRICT;
+
+-- Small facts about this installation, by key.
+CREATE TABLE meta (
+    key   TEXT NOT NULL PRIMARY KEY CHECK (key <> ''),
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Who owns things. A fresh installation has one.
+CREATE TABLE projects (
+    id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "default" or a UUID
+    name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
+    created_at INTEGER NOT NULL CHECK (created_at >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Where things run. One today.
+CREATE TABLE hosts (
+    id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "local" or a UUID
+    name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
+    next_cid   INTEGER NOT NULL DEFAULT 1000 -- the next vsock CID to hand out; only ever grows
+               CHECK (next_cid BETWEEN 1000 AND 4294967295),
+    created_at INTEGER NOT NULL CHECK (created_at >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- What VMs start from.
+CREATE TABLE images (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT, -- order of creation, the keyset of pages
+    id           TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    project_id   TEXT    NOT NULL REFERENCES projects (id),
+    host_id      TEXT    NOT NULL REFERENCES hosts (id),
+    name         TEXT    NOT NULL CHECK (name <> ''),
+    kind         TEXT    NOT NULL CHECK (kind IN ('disk', 'kernel', 'iso')),
+    format       TEXT    NOT NULL DEFAULT '' CHECK (format IN ('', 'qcow2', 'raw')),
+    cmdline      TEXT    NOT NULL DEFAULT '', -- kernel images
+    description  TEXT    NOT NULL DEFAULT '',
+    state        TEXT    NOT NULL
+                 CHECK (state IN ('empty', 'importing', 'ready', 'failed', 'deleting')),
+    state_reason TEXT    NOT NULL DEFAULT '',
+    created_at   INTEGER NOT NULL CHECK (created_at >= 0),
+    updated_at   INTEGER NOT NULL CHECK (updated_at >= 0)
+) STRICT;
+
+-- A name is free again as soon as its image is on the way out.
+CREATE UNIQUE INDEX images_living_name ON images (project_id, name) WHERE state <> 'deleting';
+
+-- The bytes of an image; the file is named by its digest and may serve several images.
+CREATE TABLE image_files (
+    image_id           TEXT    NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    role               TEXT    NOT NULL CHECK (role IN ('content', 'kernel', 'initrd')),
+    sha256             TEXT    NOT NULL CHECK (length(sha256) = 64), -- lower-case hex
+    size_bytes         INTEGER NOT NULL CHECK (size_bytes >= 0),
+    virtual_size_bytes INTEGER NOT NULL DEFAULT 0 CHECK (virtual_size_bytes >= 0), -- disks
+    PRIMARY KEY (image_id, role)
+) STRICT, WITHOUT ROWID;
+
+-- Virtual machines: what was asked for, and what Drover last knew of each.
+CREATE TABLE vms (
+    seq                 INTEGER PRIMARY KEY AUTOINCREMENT, -- order of creation, the keyset of pages
+    id                  TEXT    NOT NULL UNIQUE CHECK (id <> ''), -- also the libvirt domain's UUID
+    project_id          TEXT    NOT NULL REFERENCES projects (id),
+    host_id             TEXT    NOT NULL REFERENCES hosts (id),
+    name                TEXT    NOT NULL CHECK (name <> ''),
+    spec                TEXT    NOT NULL CHECK (json_valid(spec)), -- the definition
+    state               TEXT    NOT NULL
+                        CHECK (state IN ('stopped', 'starting', 'running', 'paused', 'stopping',
+                                         'saved', 'crashed', 'failed', 'deleting')),
+    state_reason        TEXT    NOT NULL DEFAULT '',
+    acceleration        TEXT    NOT NULL DEFAULT '' -- of the last start; '' before the first
+                        CHECK (acceleration IN ('', 'kvm', 'emulated')),
+    acceleration_reason TEXT    NOT NULL DEFAULT '', -- why not KVM
+    image_id            TEXT    REFERENCES images (id),
+    generation          INTEGER NOT NULL CHECK (generation >= 1), -- of the definition; the ETag
+    defined_generation  INTEGER NOT NULL DEFAULT 0 CHECK (defined_generation >= 0), -- in libvirt
+    running_generation  INTEGER NOT NULL DEFAULT 0 CHECK (running_generation >= 0), -- of the guest
+    vsock_cid           INTEGER NOT NULL DEFAULT 0 -- 0: none; 1 and 2 are the host's
+                        CHECK (vsock_cid = 0 OR vsock_cid BETWEEN 3 AND 4294967294),
+    created_at          INTEGER NOT NULL CHECK (created_at >= 0),
+    updated_at          INTEGER NOT NULL CHECK (updated_at >= 0),
+    started_at          INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
+    deleted_at          INTEGER NOT NULL DEFAULT 0 CHECK (deleted_at >= 0) -- not 0: a tombstone
+) STRICT;
+
+-- A project cannot have two living VMs of one name; a tombstone gives its name back.
+CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
+CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
+CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
+
+-- Every vsock CID ever handed out, until the VM's tombstone is purged. No foreign key: a CID is
+-- drawn before the VM's row is written.
+CREATE TABLE cids (
+    host_id      TEXT    NOT NULL REFERENCES hosts (id),
+    cid          INTEGER NOT NULL CHECK (cid BETWEEN 1000 AND 4294967294),
+    vm_id        TEXT    NOT NULL CHECK (vm_id <> ''),
+    allocated_at INTEGER NOT NULL CHECK (allocated_at >= 0),
+    released_at  INTEGER NOT NULL DEFAULT 0 CHECK (released_at >= 0),
+    PRIMARY KEY (host_id, cid)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX cids_vm ON cids (vm_id);
+
+-- Work on VMs and images: accepted, running, finished.
+CREATE TABLE operations (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT, -- order of acceptance
+    id           TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    project_id   TEXT    NOT NULL REFERENCES projects (id),
+    host_id      TEXT    NOT NULL REFERENCES hosts (id),
+    vm_id        TEXT,
+    image_id     TEXT,
+    kind         TEXT    NOT NULL CHECK (kind <> ''), -- "vm.start", …
+    state        TEXT    NOT NULL
+                 CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'cancelled')),
+    params       TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(params)),
+    actor        TEXT    NOT NULL DEFAULT '',
+    request_id   TEXT    NOT NULL DEFAULT '',
+    error_code   TEXT    NOT NULL DEFAULT '', -- a problem's slug when failed
+    error_detail TEXT    NOT NULL DEFAULT '',
+    error_remedy TEXT    NOT NULL DEFAULT '',
+    created_at   INTEGER NOT NULL CHECK (created_at >= 0),
+    started_at   INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
+    finished_at  INTEGER NOT NULL DEFAULT 0 CHECK (finished_at >= 0),
+    CHECK ((state IN ('pending', 'running')) = (finished_at = 0))
+) STRICT;
+
+CREATE INDEX operations_project ON operations (project_id, seq);
+CREATE INDEX operations_state ON operations (project_id, state, seq);
+CREATE INDEX operations_vm ON operations (vm_id, seq) WHERE vm_id IS NOT NULL;
+CREATE INDEX operations_unfinished ON operations (seq) WHERE finished_at = 0;
+CREATE INDEX operations_finished ON operations (finished_at) WHERE finished_at > 0;
+
+-- What happened, in the order in which it was committed.
+CREATE TABLE events (
+    seq          INTEGER PRIMARY KEY AUTOINCREMENT, -- strictly increasing, never used again
+    at           INTEGER NOT NULL CHECK (at >= 0),
+    project_id   TEXT    NOT NULL REFERENCES projects (id),
+    host_id      TEXT    NOT NULL REFERENCES hosts (id),
+    type         TEXT    NOT NULL CHECK (type <> ''), -- "vm.state", "token.created", …
+    subject_kind TEXT    NOT NULL CHECK (subject_kind <> ''), -- "vm", "image", "token", "host", …
+    subject_id   TEXT    NOT NULL DEFAULT '',
+    subject_name TEXT    NOT NULL DEFAULT '',
+    actor        TEXT    NOT NULL DEFAULT '',
+    request_id   TEXT    NOT NULL DEFAULT '',
+    data         TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(data))
+) STRICT;
+
+CREATE INDEX events_project ON events (project_id, seq);
+
+-- Answers already given, by Idempotency-Key; written with the effect they name.
+CREATE TABLE idempotency (
+    actor          TEXT    NOT NULL CHECK (actor <> ''),
+    key            TEXT    NOT NULL CHECK (key <> ''),
+    request_sha256 TEXT    NOT NULL CHECK (length(request_sha256) = 64), -- method, path, body
+    status         INTEGER NOT NULL CHECK (status BETWEEN 100 AND 599),
+    resource_kind  TEXT    NOT NULL DEFAULT '', -- what the answer shows: "vm", "operation", …
+    resource_id    TEXT    NOT NULL DEFAULT '',
+    created_at     INTEGER NOT NULL CHECK (created_at >= 0),
+    PRIMARY KEY (actor, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- API tokens. The secret itself is never stored.
+CREATE TABLE tokens (
+    id           TEXT    NOT NULL PRIMARY KEY CHECK (length(id) = 12), -- the public part
+    project_id   TEXT    NOT NULL REFERENCES projects (id),
+    name         TEXT    NOT NULL CHECK (name <> ''),
+    role         TEXT    NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+    scopes       TEXT    NOT NULL DEFAULT '', -- space-separated; '' is all of the role
+    hash         TEXT    NOT NULL CHECK (length(hash) = 64), -- SHA-256 of the whole token, hex
+    created_by   TEXT    NOT NULL DEFAULT '',
+    created_at   INTEGER NOT NULL CHECK (created_at >= 0),
+    expires_at   INTEGER NOT NULL DEFAULT 0 CHECK (expires_at >= 0),
+    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Browser sessions. Each has the rights of its token and ends with it.
+CREATE TABLE sessions (
+    hash         TEXT    NOT NULL PRIMARY KEY CHECK (length(hash) = 64), -- SHA-256 of the cookie
+    token_id     TEXT    REFERENCES tokens (id) ON DELETE CASCADE, -- NULL: made over the socket
+    created_at   INTEGER NOT NULL CHECK (created_at >= 0),
+    last_used_at INTEGER NOT NULL CHECK (last_used_at >= 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX sessions_token ON sessions (token_id) WHERE token_id IS NOT NULL;
+
+INSERT INTO projects (id, name, created_at)
+VALUES ('default', 'default', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+
+INSERT INTO hosts (id, name, created_at)
+VALUES ('local', 'local', CAST(strftime('%s', 'now') AS INTEGER) * 1000);
+
+-- Who we are: marks our domains on a libvirt that others use, too. A random (version 4) UUID.
+INSERT INTO meta (key, value)
+VALUES ('install_id',
+        lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' ||
+              substr(hex(randomblob(2)), 2) || '-' || substr('89ab', 1 + (random() & 3), 1) ||
+              substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))));

@@ -1,0 +1,7 @@
+-- Every image, in order of creation.
+-- Parameters: none
+-- Columns: as struct image_row
+SELECT seq, id, project_id, host_id, name, kind, format, cmdline, description, state,
+       state_reason, created_at, updated_at
+FROM images
+ORDER BY seq;

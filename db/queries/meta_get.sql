@@ -1,0 +1,6 @@
+-- A fact by key.
+-- Parameters: :key
+-- Columns: value
+SELECT value
+FROM meta
+WHERE key = :key;

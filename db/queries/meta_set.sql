@@ -1,0 +1,7 @@
+-- A fact, new or replaced.
+-- Parameters: :key, :value
+-- Columns: none
+INSERT INTO meta (key, value)
+VALUES (:key, :value)
+ON CONFLICT (key) DO UPDATE
+SET value = excluded.value;

@@ -1,0 +1,11 @@
+-- A new VM. An empty image_id means none.
+-- Parameters: :id, :project_id, :host_id, :name, :spec, :state, :state_reason, :acceleration,
+--    :acceleration_reason, :image_id, :generation, :defined_generation, :running_generation,
+--    :vsock_cid, :created_at, :updated_at, :started_at, :deleted_at
+-- Columns: none
+INSERT INTO vms (id, project_id, host_id, name, spec, state, state_reason, acceleration,
+                 acceleration_reason, image_id, generation, defined_generation,
+                 running_generation, vsock_cid, created_at, updated_at, started_at, deleted_at)
+VALUES (:id, :project_id, :host_id, :name, :spec, :state, :state_reason, :acceleration,
+        :acceleration_reason, NULLIF(:image_id, ''), :generation, :defined_generation,
+        :running_generation, :vsock_cid, :created_at, :updated_at, :started_at, :deleted_at);

@@ -1,0 +1,13 @@
+-- Everything of a living VM that can change; no row changes when it is gone.
+-- Parameters: :host_id, :name, :spec, :state, :state_reason, :acceleration, :acceleration_reason,
+--    :image_id, :generation, :defined_generation, :running_generation, :vsock_cid, :updated_at,
+--    :started_at, :deleted_at, :id
+-- Columns: none
+UPDATE vms
+SET host_id = :host_id, name = :name, spec = :spec, state = :state,
+    state_reason = :state_reason, acceleration = :acceleration,
+    acceleration_reason = :acceleration_reason, image_id = NULLIF(:image_id, ''),
+    generation = :generation, defined_generation = :defined_generation,
+    running_generation = :running_generation, vsock_cid = :vsock_cid,
+    updated_at = :updated_at, started_at = :started_at, deleted_at = :deleted_at
+WHERE id = :id AND deleted_at = 0;

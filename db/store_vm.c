@@ -1,0 +1,178 @@
+/* VMs and the vsock CIDs they hold. */
+#include "db/db_internal.h"
+
+static void bind_changeable(struct stmt *s, const struct vm_row *row)
+{
+    stmt_text(s, ":id", row->id);
+    stmt_text(s, ":host_id", row->host_id);
+    stmt_text(s, ":name", row->name);
+    stmt_text(s, ":spec", row->spec);
+    stmt_text(s, ":state", row->state);
+    stmt_text(s, ":state_reason", row->state_reason);
+    stmt_text(s, ":acceleration", row->acceleration);
+    stmt_text(s, ":acceleration_reason", row->acceleration_reason);
+    stmt_text(s, ":image_id", row->image_id);
+    stmt_int(s, ":generation", row->generation);
+    stmt_int(s, ":defined_generation", row->defined_generation);
+    stmt_int(s, ":running_generation", row->running_generation);
+    stmt_int(s, ":vsock_cid", row->vsock_cid);
+    stmt_int(s, ":updated_at", row->updated_at);
+    stmt_int(s, ":started_at", row->started_at);
+    stmt_int(s, ":deleted_at", row->deleted_at);
+}
+
+static int name_in_use(const char *name, struct error *err)
+{
+    return error_set(err, ERROR_NAME_IN_USE, "there is already a VM called %s", name);
+}
+
+static bool has_image(const struct vm_row *row)
+{
+    return row->image_id && *row->image_id;
+}
+
+static int unknown_image(struct error *err)
+{
+    return error_set(err, ERROR_UNKNOWN_IMAGE, "the image has gone");
+}
+
+/* A conflict over the name or over an id that was drawn twice? */
+static int explain_conflict(struct db_tx *tx, const struct vm_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_NAME_TAKEN);
+    struct error ignored;
+
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_text(&s, ":name", row->name);
+    stmt_text(&s, ":id", row->id);
+    return stmt_row(&s, &ignored) > 0 ? name_in_use(row->name, err) : -1;
+}
+
+int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_INSERT);
+
+    bind_changeable(&s, row);
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_int(&s, ":created_at", row->created_at);
+    if (stmt_run(&s, err)) {
+        if (s.rc == SQLITE_CONSTRAINT_UNIQUE)
+            return explain_conflict(tx, row, err);
+        if (s.rc == SQLITE_CONSTRAINT_FOREIGNKEY && has_image(row))
+            return unknown_image(err);
+        return -1;
+    }
+    *ret_seq = sqlite3_last_insert_rowid(tx->conn->sq);
+    return 0;
+}
+
+int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_UPDATE);
+
+    bind_changeable(&s, row);
+    if (stmt_run(&s, err)) {
+        if (s.rc == SQLITE_CONSTRAINT_UNIQUE) /* of what changes, only the name is unique */
+            return name_in_use(row->name, err);
+        if (s.rc == SQLITE_CONSTRAINT_FOREIGNKEY && has_image(row))
+            return unknown_image(err);
+        return -1;
+    }
+    if (stmt_changes(&s) == 0)
+        return error_set(err, ERROR_VM_NOT_FOUND, "there is no VM %s any more", row->id);
+    return 0;
+}
+
+static struct vm_row read_vm(struct stmt *s)
+{
+    struct vm_row row;
+
+    row.seq = stmt_next_int(s);
+    row.id = stmt_next_text(s);
+    row.project_id = stmt_next_text(s);
+    row.host_id = stmt_next_text(s);
+    row.name = stmt_next_text(s);
+    row.spec = stmt_next_text(s);
+    row.state = stmt_next_text(s);
+    row.state_reason = stmt_next_text(s);
+    row.acceleration = stmt_next_text(s);
+    row.acceleration_reason = stmt_next_text(s);
+    row.image_id = stmt_next_text(s);
+    row.generation = stmt_next_int(s);
+    row.defined_generation = stmt_next_int(s);
+    row.running_generation = stmt_next_int(s);
+    row.vsock_cid = (uint32_t)stmt_next_int(s);
+    row.created_at = stmt_next_int(s);
+    row.updated_at = stmt_next_int(s);
+    row.started_at = stmt_next_int(s);
+    row.deleted_at = stmt_next_int(s);
+    return row;
+}
+
+int store_vm_each(struct db *db, int (*fn)(void *, const struct vm_row *), void *arg,
+                  struct error *err)
+{
+    auto_reader struct reader r = reader_take(db);
+    auto_stmt struct stmt s = stmt_use(r.conn, QUERY_VM_LIVING);
+    int rc;
+
+    while ((rc = stmt_row(&s, err)) > 0) {
+        struct vm_row row = read_vm(&s);
+
+        if (fn(arg, &row))
+            return 0;
+    }
+    return rc;
+}
+
+int store_vm_purge_tombstones(struct db_tx *tx, int64_t deleted_before, struct error *err)
+{
+    auto_stmt struct stmt cids = stmt_use(tx->conn, QUERY_CID_PURGE);
+    auto_stmt struct stmt vms = stmt_use(tx->conn, QUERY_VM_PURGE);
+
+    stmt_int(&cids, ":deleted_before", deleted_before);
+    stmt_int(&vms, ":deleted_before", deleted_before);
+    return stmt_run(&cids, err) ? -1 : stmt_run(&vms, err);
+}
+
+static int draw_cid(struct db_tx *tx, const char *host_id, uint32_t *ret, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_NEXT);
+    int rc;
+
+    stmt_text(&s, ":host_id", host_id);
+    rc = stmt_row(&s, err);
+    if (rc < 0)
+        return -1;
+    if (rc == 0)
+        return error_set(err, ERROR_UNAVAILABLE, "the host has no vsock CID left");
+    *ret = (uint32_t)stmt_next_int(&s);
+    return 0;
+}
+
+int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id, int64_t now,
+                       uint32_t *ret, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_INSERT);
+    uint32_t cid;
+
+    if (draw_cid(tx, host_id, &cid, err))
+        return -1;
+    stmt_text(&s, ":host_id", host_id);
+    stmt_int(&s, ":cid", cid);
+    stmt_text(&s, ":vm_id", vm_id);
+    stmt_int(&s, ":allocated_at", now);
+    if (stmt_run(&s, err))
+        return -1;
+    *ret = cid;
+    return 0;
+}
+
+int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_RELEASE);
+
+    stmt_text(&s, ":vm_id", vm_id);
+    stmt_int(&s, ":now", now);
+    return stmt_run(&s, err);
+}

@@ -1,0 +1,301 @@
+/*
+ * Running another program. The child shares our memory until it execs (as posix_spawn does), so
+ * the cost does not grow with the daemon and no page is copied; therefore everything between
+ * clone and exec is plain system calls on its own stack. Deliberately knows nothing of any program.
+ */
+#include "service/base/exec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/str.h"
+
+#define CHILD_STACK_BYTES ((size_t)64 * 1024)
+
+/* The child runs in our memory without a thread of its own: no instrumentation may look at it. */
+#define CHILD_CODE __attribute__((no_sanitize("address", "undefined", "thread")))
+
+static char *const child_environment[] = {(char[]){"LC_ALL=C"}, (char[]){"PATH=/usr/bin:/bin"},
+                                          NULL};
+
+struct child {
+    const struct exec_options *options;
+    int in, out, err;
+    volatile int failed; /* errno of what went wrong before exec */
+};
+
+struct kernel_sigaction {
+    uintptr_t handler;
+    unsigned long flags;
+    uintptr_t restorer;
+    uint64_t mask;
+};
+
+/* By number, since a sanitizer's own signal() keeps notes in the memory we share. */
+CHILD_CODE static void child_signals_default(void)
+{
+    struct kernel_sigaction act = {0};
+
+    for (int i = 1; i < NSIG; i++)
+        syscall(SYS_rt_sigaction, i, &act, NULL, sizeof(act.mask));
+}
+
+/* 0 leaves the limit as it is. */
+CHILD_CODE static int child_limit(int resource, uint64_t value)
+{
+    struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+
+    return value ? setrlimit((__rlimit_resource_t)resource, &limit) : 0;
+}
+
+CHILD_CODE static int child_main(void *arg)
+{
+    struct child *c = arg;
+    const struct exec_options *o = c->options;
+    struct rlimit no_core = {0};
+    sigset_t none;
+
+    /* Handlers end with exec, but "ignored" and the mask would be inherited. */
+    child_signals_default();
+    sigemptyset(&none);
+    if (setpgid(0, 0) || dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->err, 2) < 0 ||
+        close_range(3, ~0U, 0) || chdir("/") || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) || setrlimit(RLIMIT_CORE, &no_core) ||
+        child_limit(RLIMIT_AS, o->address_space_bytes) || child_limit(RLIMIT_CPU, o->cpu_seconds) ||
+        child_limit(RLIMIT_FSIZE, o->file_bytes) || child_limit(RLIMIT_NOFILE, o->open_files))
+        goto out;
+    umask(077);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execve(o->argv[0], (char *const *)(uintptr_t)o->argv, child_environment);
+out:
+    c->failed = errno;
+    _exit(127);
+}
+
+/* A pipe whose read end never blocks; descriptors 0 to 2 are avoided, dup2 in the child is plain.
+ */
+static int make_pipe(int ret[2], struct error *err)
+{
+    int p[2];
+
+    if (pipe2(p, O_CLOEXEC))
+        return error_errno(err, errno, "cannot make a pipe");
+    for (int i = 0; i < 2; i++) {
+        ret[i] = fcntl(p[i], F_DUPFD_CLOEXEC, 3);
+        close(p[i]);
+    }
+    if (ret[0] < 0 || ret[1] < 0)
+        return error_errno(err, errno, "cannot make a pipe");
+    return fd_set_nonblock(ret[0], err);
+}
+
+/* Starts the child and returns when it has exec'ed or failed to. */
+static int spawn(struct child *c, pid_t *ret_pid, int *ret_pidfd, struct error *err)
+{
+    char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    sigset_t all, old;
+    int pidfd = -1, errnum;
+    pid_t pid;
+
+    if (stack == MAP_FAILED)
+        return error_errno(err, errno, "cannot start a program");
+    /* No handler of ours may run in the child while it uses our memory. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    pid = clone(child_main, stack + CHILD_STACK_BYTES,
+                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, c, &pidfd);
+    errnum = errno;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    munmap(stack, CHILD_STACK_BYTES);
+    if (pid < 0)
+        return error_errno(err, errnum, "cannot start a program");
+    *ret_pid = pid;
+    *ret_pidfd = pidfd;
+    return 0;
+}
+
+struct capture {
+    int fd;
+    char *data;
+    size_t len, max;
+    bool truncated;
+};
+
+/* Takes what is there; at the end of the stream closes it. Beyond max, reads and drops. */
+static void capture_read(struct capture *c)
+{
+    char drop[4096];
+
+    while (c->fd >= 0) {
+        bool keep = c->len < c->max;
+        ssize_t n =
+            keep ? read(c->fd, c->data + c->len, c->max - c->len) : read(c->fd, drop, sizeof(drop));
+
+        if (n > 0 && keep) {
+            c->len += (size_t)n;
+        } else if (n > 0) {
+            c->truncated = true;
+        } else if (n < 0 && errno == EAGAIN) {
+            return;
+        } else if (n == 0 || errno != EINTR) {
+            close(c->fd);
+            c->fd = -1;
+        }
+    }
+}
+
+/* Until it exited (true) or the deadline passed (false). */
+static bool collect(int pidfd, struct capture cap[2], int64_t deadline_ms)
+{
+    for (;;) {
+        struct pollfd p[3] = {{.fd = pidfd, .events = POLLIN},
+                              {.fd = cap[0].fd, .events = POLLIN},
+                              {.fd = cap[1].fd, .events = POLLIN}};
+        int64_t left = deadline_ms - clock_monotonic_ms();
+
+        if (left <= 0)
+            return false;
+        if (poll(p, 3, left > 60000 ? 60000 : (int)left) < 0)
+            continue; /* EINTR; anything else ends at the deadline */
+        capture_read(&cap[0]);
+        capture_read(&cap[1]);
+        if (p[0].revents)
+            return true;
+    }
+}
+
+/*
+ * Kills whatever is left of the group. While the leader is not reaped its number cannot belong to
+ * anybody else; if somebody took it from us, the group may be gone and is left alone.
+ */
+static void kill_group(pid_t pid, int pidfd)
+{
+    siginfo_t info;
+
+    if (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+        kill(-pid, SIGKILL);
+}
+
+/* 0, or -1 with errno when somebody else took the status. */
+static int reap(int pidfd, struct exec_result *r)
+{
+    siginfo_t info = {0};
+    int rc;
+
+    do
+        rc = waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
+    while (rc && errno == EINTR);
+    if (rc)
+        return -1;
+    if (info.si_code == CLD_EXITED)
+        r->status = info.si_status;
+    else
+        r->signal = info.si_status;
+    return 0;
+}
+
+static const char *last_line(char *text, size_t len)
+{
+    char *start;
+
+    while (len && (text[len - 1] == '\n' || text[len - 1] == ' '))
+        text[--len] = '\0';
+    start = memrchr(text, '\n', len);
+    return start ? start + 1 : text;
+}
+
+static int outcome(const struct exec_options *o, struct exec_result *r, int reap_errno,
+                   struct error *err)
+{
+    const char *slash = strrchr(o->argv[0], '/');
+    const char *name = slash ? slash + 1 : o->argv[0];
+    auto_free char *said = xstrdup(r->err);
+
+    if (r->timed_out)
+        return error_set(err, ERROR_TIMEOUT, "%s took longer than %lld ms", name,
+                         (long long)o->timeout_ms);
+    if (reap_errno)
+        return error_errno(err, reap_errno, "the outcome of %s is not known", name);
+    if (r->status == 0)
+        return 0;
+    error_set(err, ERROR_SYSTEM, "%s failed", name);
+    if (r->signal)
+        error_cause(err, "ended by signal %d: %s", r->signal, last_line(said, strlen(said)));
+    else
+        error_cause(err, "exit status %d: %s", r->status, last_line(said, strlen(said)));
+    return -1;
+}
+
+void exec_result_done(struct exec_result *r)
+{
+    free(r->out);
+    free(r->err);
+    *r = (struct exec_result){0};
+}
+
+int exec_run(const struct exec_options *o, struct exec_result *ret, struct error *err)
+{
+    auto_scope(cleanup_close) int in = -1, out_r = -1, out_w = -1, err_r = -1, err_w = -1,
+                                  pidfd = -1;
+    struct child child = {.options = o};
+    struct capture cap[2];
+    int64_t deadline = clock_monotonic_ms() + o->timeout_ms;
+    int pipe_out[2] = {-1, -1}, pipe_err[2] = {-1, -1}, rc, reap_errno = 0;
+    pid_t pid = 0;
+
+    exec_result_done(ret);
+    ret->status = -1;
+    ret->out = xcalloc(1, o->output_max + 1);
+    ret->err = xcalloc(1, o->output_max + 1);
+    if (o->argv[0][0] != '/' || o->timeout_ms <= 0)
+        return error_set(err, ERROR_INTERNAL,
+                         "a program is named by its absolute path and has a deadline");
+    rc = make_pipe(pipe_out, err);
+    out_r = pipe_out[0], out_w = pipe_out[1];
+    if (rc)
+        return -1;
+    rc = make_pipe(pipe_err, err);
+    err_r = pipe_err[0], err_w = pipe_err[1];
+    if (rc)
+        return -1;
+    in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (in < 0)
+        return error_errno(err, errno, "cannot open /dev/null");
+    child.in = in, child.out = out_w, child.err = err_w;
+    if (spawn(&child, &pid, &pidfd, err))
+        return -1;
+    close(TAKE_FD(out_w));
+    close(TAKE_FD(err_w));
+
+    cap[0] = (struct capture){.fd = TAKE_FD(out_r), .data = ret->out, .max = o->output_max};
+    cap[1] = (struct capture){.fd = TAKE_FD(err_r), .data = ret->err, .max = o->output_max};
+    ret->timed_out = !collect(pidfd, cap, deadline);
+    kill_group(pid, pidfd);
+    if (reap(pidfd, ret))
+        reap_errno = errno;
+    for (int i = 0; i < 2; i++) {
+        capture_read(&cap[i]);
+        if (cap[i].fd >= 0)
+            close(cap[i].fd);
+    }
+    ret->out_len = cap[0].len;
+    ret->err_len = cap[1].len;
+    ret->truncated = cap[0].truncated || cap[1].truncated;
+    if (child.failed)
+        return error_errno(err, child.failed, "cannot run %s", o->argv[0]);
+    return outcome(o, ret, reap_errno, err);
+}

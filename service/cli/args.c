@@ -1,0 +1,234 @@
+/*
+ * The command line against the tables, with getopt_long. Finds the command first (global options
+ * may precede its words), then parses what follows with the command's own options.
+ */
+#include <getopt.h>
+#include <string.h>
+
+#include "service/base/str.h"
+#include "service/cli/command.h"
+
+#define ROWS_MAX 64
+
+/* The two lists of options of a parse, as getopt_long wants them. */
+struct spec {
+    const struct option_row *row[ROWS_MAX];
+    struct option longs[ROWS_MAX + 1];
+    char shorts[2 * ROWS_MAX + 3];
+    int count;
+};
+
+static void spec_add(struct spec *s, const struct option_row *rows)
+{
+    for (; rows && rows->name; rows++) {
+        size_t len = strlen(s->shorts);
+
+        if (s->count == ROWS_MAX)
+            abort();
+        s->row[s->count] = rows;
+        s->longs[s->count] = (struct option){.name = rows->name,
+                                             .has_arg = rows->argument ? required_argument
+                                                                       : no_argument,
+                                             .val = 256 + s->count};
+        s->count++;
+        if (rows->letter) {
+            s->shorts[len++] = rows->letter;
+            if (rows->argument)
+                s->shorts[len++] = ':';
+            s->shorts[len] = '\0';
+        }
+    }
+}
+
+static const struct option_row *spec_row(const struct spec *s, int val)
+{
+    if (val >= 256 && val < 256 + s->count)
+        return s->row[val - 256];
+    for (int i = 0; i < s->count; i++) {
+        if (s->row[i]->letter == val)
+            return s->row[i];
+    }
+    return NULL;
+}
+
+static int bad_option(const char *command, int c, const char *word, struct failure *fail)
+{
+    if (c == ':')
+        failure_set(fail, CLI_USAGE, "the option %s needs a value", word);
+    else
+        failure_set(fail, CLI_USAGE, "there is no option %s here", word);
+    if (command)
+        failure_remedy(fail, "drover help %s", command);
+    else
+        failure_remedy(fail, "drover help");
+    return -1;
+}
+
+/* Options of argv[0..argc) into args; what is no option is moved behind them: *ret_first. */
+static int parse_options(const struct spec *s, const char *command, int argc, char **argv,
+                         struct args *args, int *ret_first, struct failure *fail)
+{
+    int c;
+
+    optind = 0; /* glibc: start anew */
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, s->shorts, s->longs, NULL)) != -1) {
+        const struct option_row *row = spec_row(s, c);
+        auto_free char *letter = NULL;
+
+        if (!row) {
+            bool is_letter = optopt > 0 && optopt < 256;
+
+            letter = xasprintf("-%c", is_letter ? optopt : '?');
+            return bad_option(command, c, is_letter ? letter : argv[optind - 1], fail);
+        }
+        if (args->given_count == ARGS_MAX)
+            return failure_set(fail, CLI_USAGE, "too many options");
+        args->given[args->given_count].row = row;
+        args->given[args->given_count++].value = row->argument ? optarg : NULL;
+    }
+    *ret_first = optind;
+    return 0;
+}
+
+/* How many of the words in argv name this command; 0: not this one. */
+static int match(const char *words, int argc, char **argv)
+{
+    int n = 0;
+
+    while (*words) {
+        size_t len = strcspn(words, " ");
+
+        if (n == argc || strlen(argv[n]) != len || strncmp(argv[n], words, len) != 0)
+            return 0;
+        n++;
+        words += len + (words[len] == ' ');
+    }
+    return n;
+}
+
+static const struct command *find(const struct command *const *groups, int argc, char **argv,
+                                  int *ret_words)
+{
+    const struct command *best = NULL;
+
+    *ret_words = 0;
+    for (; *groups; groups++) {
+        for (const struct command *c = *groups; c->words; c++) {
+            int n = match(c->words, argc, argv);
+
+            if (n > *ret_words) {
+                best = c;
+                *ret_words = n;
+            }
+        }
+    }
+    return best;
+}
+
+static int unknown_command(const struct command *const *groups, int argc, char **argv,
+                           struct failure *fail)
+{
+    failure_set(fail, CLI_USAGE, "no command given");
+    failure_remedy(fail, "drover help");
+    if (argc == 0)
+        return -1;
+    failure_set(fail, CLI_USAGE, "there is no command '%s'", argv[0]);
+    failure_remedy(fail, "drover help");
+    for (; *groups; groups++) {
+        size_t len = strlen(argv[0]);
+
+        if (strncmp((*groups)->words, argv[0], len) != 0 || (*groups)->words[len] != ' ')
+            continue;
+        if (argc > 1)
+            failure_set(fail, CLI_USAGE, "there is no command '%s %s'", argv[0], argv[1]);
+        else
+            failure_set(fail, CLI_USAGE, "'%s' needs a second word", argv[0]);
+        failure_remedy(fail, "drover help %s", argv[0]);
+        break;
+    }
+    return -1;
+}
+
+int args_parse(const struct command *const *groups, const struct option_row *globals, int argc,
+               char **argv, struct args *ret, struct failure *fail)
+{
+    struct spec before = {.shorts = "+:"}, after = {.shorts = ":"};
+    int first, words;
+
+    *ret = (struct args){0};
+    spec_add(&before, globals);
+    if (parse_options(&before, NULL, argc, argv, ret, &first, fail))
+        return -1;
+    ret->command = find(groups, argc - first, argv + first, &words);
+    if (!ret->command)
+        return unknown_command(groups, argc - first, argv + first, fail);
+
+    /* getopt skips argv[0]: let that be the command's last word. */
+    argc -= first + words - 1;
+    argv += first + words - 1;
+    spec_add(&after, ret->command->options);
+    spec_add(&after, globals);
+    if (parse_options(&after, ret->command->words, argc, argv, ret, &first, fail))
+        return -1;
+    if (args_flag(ret, "help"))
+        return 0;
+    if (argc - first < ret->command->operands_min || argc - first > ret->command->operands_max) {
+        failure_set(fail, CLI_USAGE, "'%s' takes %s", ret->command->words,
+                    *ret->command->operands ? ret->command->operands : "no operand");
+        failure_remedy(fail, "drover help %s", ret->command->words);
+        return -1;
+    }
+    for (int i = first; i < argc; i++)
+        ret->operand[ret->count++] = argv[i];
+    return 0;
+}
+
+bool args_flag(const struct args *args, const char *name)
+{
+    int state = 0;
+
+    for (; state < args->given_count; state++) {
+        if (strcmp(args->given[state].row->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+const char *args_next(const struct args *args, const char *name, int *state)
+{
+    while (*state < args->given_count) {
+        int i = (*state)++;
+
+        if (strcmp(args->given[i].row->name, name) == 0)
+            return args->given[i].value;
+    }
+    return NULL;
+}
+
+const char *args_text(const struct args *args, const char *name, const char *fallback)
+{
+    const char *value;
+    int state = 0;
+
+    while ((value = args_next(args, name, &state)))
+        fallback = value;
+    return fallback;
+}
+
+int args_number(const struct args *args, const char *name, int64_t min, int64_t max,
+                int64_t fallback, int64_t *ret, struct failure *fail)
+{
+    const char *text = args_text(args, name, NULL);
+    uint64_t v;
+
+    if (!text) {
+        *ret = fallback;
+        return 0;
+    }
+    if (!str_to_u64(text, (uint64_t)max, &v) || (int64_t)v < min)
+        return failure_set(fail, CLI_USAGE, "--%s must be a whole number from %lld to %lld", name,
+                           (long long)min, (long long)max);
+    *ret = (int64_t)v;
+    return 0;
+}

@@ -1,0 +1,230 @@
+/* `help`, `version` and `completion`: what can be said without a server. */
+#include "service/cli/help.h"
+
+#include <string.h>
+
+#include "service/base/str.h"
+#include "service/cli/value.h"
+
+static const struct {
+    enum cli_exit exit;
+    const char *meaning;
+} exits[] = {
+    {CLI_OK, "done"},
+    {CLI_FAILED, "the server tried and failed, or refused what was sent"},
+    {CLI_USAGE, "the command line is wrong"},
+    {CLI_CONNECT, "no server answered"},
+    {CLI_NOT_FOUND, "there is no such object"},
+    {CLI_CONFLICT, "the object's state, version or name forbids it"},
+    {CLI_AUTH, "not signed in, or not allowed"},
+    {CLI_TIMEOUT, "it did not happen in the time allowed"},
+};
+
+static const struct {
+    const char *name, *meaning;
+} variables[] = {
+    {"DROVER_URL", "the server's address; without it the Unix socket is used"},
+    {"DROVER_TOKEN", "an API token (drover token create)"},
+    {"DROVER_STATE_DIR", "where drover.sock is looked for; /var/lib/drover by default"},
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static void print_options(const struct option_row *o, FILE *out)
+{
+    for (; o && o->name; o++) {
+        auto_free char *name = xasprintf("--%s%s%s", o->name, o->argument ? " " : "",
+                                         o->argument ? o->argument : "");
+        char letter[5] = "    ";
+
+        if (o->letter)
+            snprintf(letter, sizeof(letter), "-%c, ", o->letter);
+        fprintf(out, "  %s%-24s %s\n", letter, name, o->help);
+    }
+}
+
+void help_overview(FILE *out)
+{
+    fputs("drover - virtual machines on this host or another\n\nUsage: drover [OPTION...] COMMAND\n",
+          out);
+    for (size_t g = 0; command_groups[g]; g++) {
+        fputc('\n', out);
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            auto_free char *line = xasprintf("%s%s%s", c->words, *c->operands ? " " : "",
+                                             c->operands);
+
+            fprintf(out, "  %-30s %s\n", line, c->summary);
+        }
+    }
+    fputs("\nOptions of every command\n", out);
+    print_options(global_options, out);
+    fputs("\nEnvironment\n", out);
+    for (size_t i = 0; i < COUNT(variables); i++)
+        fprintf(out, "  %-28s %s\n", variables[i].name, variables[i].meaning);
+    fputs("\nExit status\n", out);
+    for (size_t i = 0; i < COUNT(exits); i++)
+        fprintf(out, "  %-28d %s\n", (int)exits[i].exit, exits[i].meaning);
+    fputs("\n`drover help COMMAND` says more about one.\n", out);
+}
+
+void help_command(const struct command *c, FILE *out)
+{
+    fprintf(out, "Usage: drover %s [OPTION...]%s%s\n\n%c%s.\n", c->words, *c->operands ? " " : "",
+            c->operands, c->summary[0] >= 'a' && c->summary[0] <= 'z' ? c->summary[0] - 32
+                                                                      : c->summary[0],
+            c->summary + 1);
+    if (c->details)
+        fprintf(out, "\n%s\n", c->details);
+    if (c->options && c->options->name) {
+        fputs("\nOptions\n", out);
+        print_options(c->options, out);
+    }
+    fputs("\nOptions of every command\n", out);
+    print_options(global_options, out);
+}
+
+static json_t *options_value(const struct option_row *o)
+{
+    json_t *list = json_array();
+
+    for (; o && o->name; o++) {
+        char letter[2] = {o->letter, '\0'};
+
+        json_array_append_new(list, json_pack("{s:s, s:s*, s:s*, s:s}", "name", o->name, "letter",
+                                              o->letter ? letter : NULL, "argument", o->argument,
+                                              "help", o->help));
+    }
+    return list;
+}
+
+/* Everything the tables hold, for the man page generator. */
+static void dump(void)
+{
+    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[]}", "version", DROVER_VERSION,
+                                        "options", options_value(global_options), "commands",
+                                        "environment", "exit_status");
+
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++)
+            json_array_append_new(json_object_get(root, "commands"),
+                                  json_pack("{s:s, s:s, s:s, s:s*, s:o}", "words", c->words,
+                                            "operands", c->operands, "summary", c->summary,
+                                            "details", c->details, "options",
+                                            options_value(c->options)));
+    }
+    for (size_t i = 0; i < COUNT(variables); i++)
+        json_array_append_new(json_object_get(root, "environment"),
+                              json_pack("{s:s, s:s}", "name", variables[i].name, "meaning",
+                                        variables[i].meaning));
+    for (size_t i = 0; i < COUNT(exits); i++)
+        json_array_append_new(json_object_get(root, "exit_status"),
+                              json_pack("{s:i, s:s}", "code", (int)exits[i].exit, "meaning",
+                                        exits[i].meaning));
+    cli_print_value(root);
+}
+
+static int run_help(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    bool found = false;
+    auto_free char *words = NULL;
+
+    if (cli->json)
+        return dump(), 0;
+    if (args->count == 0)
+        return help_overview(stdout), 0;
+    words = xstrdup(args->operand[0]);
+    for (int i = 1; i < args->count; i++) {
+        char *longer = xasprintf("%s %s", words, args->operand[i]);
+
+        free(words);
+        words = longer;
+    }
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (strcmp(c->words, words) == 0)
+                return help_command(c, stdout), 0;
+        }
+    }
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (str_starts(c->words, words) && c->words[strlen(words)] == ' ') {
+                printf("  %-24s %s\n", c->words, c->summary);
+                found = true;
+            }
+        }
+    }
+    if (found)
+        return 0;
+    return failure_set(fail, CLI_USAGE, "there is no command '%s'", words);
+}
+
+static int run_version(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_answer struct answer a = {0};
+
+    if (!args_flag(args, "server"))
+        return printf("drover %s\n", DROVER_VERSION), 0;
+    if (cli_connect(cli, fail) || client_get(cli->client, "/v1", &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    value_print_rows(a.value);
+    return 0;
+}
+
+/* One line per pair of first and second word, so that the script needs no server and no parsing. */
+static int run_completion(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    puts("# bash completion for drover; source it or put it in /etc/bash_completion.d\n"
+         "_drover()\n{\n    local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" all=''\n"
+         "    case \"$words\" in");
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (!c->options || !c->options->name)
+                continue;
+            printf("    '%s'*) all='", c->words);
+            for (const struct option_row *o = c->options; o->name; o++)
+                printf("--%s ", o->name);
+            puts("' ;;");
+        }
+    }
+    for (size_t g = 0; command_groups[g]; g++) {
+        const char *first = command_groups[g]->words;
+        const char *space = first ? strchr(first, ' ') : NULL;
+        int len = space ? (int)(space - first) : 0;
+
+        if (!space)
+            continue;
+        printf("    '%.*s') all='", len, first);
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (strncmp(c->words, first, (size_t)len + 1) == 0)
+                printf("%s ", c->words + len + 1);
+        }
+        puts("' ;;");
+    }
+    fputs("    '') all='", stdout);
+    for (size_t g = 0; command_groups[g]; g++) {
+        const char *last = "";
+
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            size_t len = strcspn(c->words, " ");
+
+            if (strncmp(last, c->words, len) != 0 || strcspn(last, " ") != len)
+                printf("%.*s ", (int)len, c->words);
+            last = c->words;
+        }
+    }
+    puts("' ;;\n    esac\n    mapfile -t COMPREPLY < <(compgen -W \"$all\" -- "
+         "\"${COMP_WORDS[COMP_CWORD]}\")\n}\ncomplete -o default -F _drover drover");
+    return 0;
+}
+
+static const struct option_row version_options[] = {
+    {"server", 0, NULL, "show the server's version, too"}, {0}};
+
+const struct command help_commands[] = {
+    {"help", "[COMMAND]", 0, 3, "show all commands, or one in detail", NULL, run_help,
+     "With --json the whole table of commands is printed for programs."},
+    {"version", "", 0, 0, "show the version", version_options, run_version, NULL},
+    {"completion", "", 0, 0, "print a completion script for bash", NULL, run_completion, NULL},
+    {0}};

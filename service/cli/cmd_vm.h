@@ -1,0 +1,12 @@
+/* `vm create`, which has options enough for a file of its own. */
+#ifndef DROVER_CLI_CMD_VM_H
+#define DROVER_CLI_CMD_VM_H
+
+#include "service/cli/command.h"
+
+extern const struct option_row vm_create_options[];
+int vm_create_run(struct cli *cli, const struct args *args, struct failure *fail);
+/* The definition these arguments describe; the caller owns it. Pure. */
+int vm_create_body(const struct args *args, json_t **ret, struct failure *fail);
+
+#endif

@@ -1,0 +1,104 @@
+/*
+ * Commands as rows: the words that name one, what it takes, what it does. Help, completion and the
+ * man page are printed from the same rows that parse.
+ *
+ * Main thread only.
+ */
+#ifndef DROVER_CLI_COMMAND_H
+#define DROVER_CLI_COMMAND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "service/cli/client.h"
+#include "service/cli/failure.h"
+
+struct option_row {
+    const char *name;     /* without "--"; NULL ends a list */
+    char letter;          /* or 0 */
+    const char *argument; /* its name in help; NULL: the option takes none */
+    const char *help;
+};
+
+struct args;
+struct cli;
+
+struct command {
+    const char *words;   /* "vm create"; NULL ends a list */
+    const char *operands; /* "NAME", "[VM]", "IMAGE FILE" */
+    int operands_min, operands_max;
+    const char *summary;
+    const struct option_row *options; /* its own, beside the global ones; or NULL */
+    int (*run)(struct cli *cli, const struct args *args, struct failure *fail);
+    const char *details; /* a paragraph for help and man page, or NULL */
+};
+
+/* What the running command may use. */
+struct cli {
+    struct client *client; /* NULL for commands that need no server: see cli_connect */
+    bool json;
+    const char *url, *socket, *token; /* as given on the command line, or NULL */
+};
+
+/* Makes cli->client on first use. */
+int cli_connect(struct cli *cli, struct failure *fail);
+
+/* ---- the command line, parsed ---- */
+
+#define ARGS_MAX 64
+
+struct args {
+    const struct command *command;
+    int count;
+    const char *operand[ARGS_MAX];
+    int given_count;
+    struct {
+        const struct option_row *row;
+        const char *value; /* NULL for a flag */
+    } given[ARGS_MAX];
+};
+
+/*
+ * Parses argv[0..argc) against the tables: finds the command by its words, then options and
+ * operands in any order; "--" ends options. *args borrows from argv.
+ */
+int args_parse(const struct command *const *groups, const struct option_row *globals, int argc,
+               char **argv, struct args *ret, struct failure *fail);
+
+bool args_flag(const struct args *args, const char *name);
+/* The last value given, or fallback. */
+const char *args_text(const struct args *args, const char *name, const char *fallback);
+/* Every value given, one per call; *state starts at 0; NULL at the end. */
+const char *args_next(const struct args *args, const char *name, int *state);
+/* A whole number; fallback when it is not given. */
+int args_number(const struct args *args, const char *name, int64_t min, int64_t max,
+                int64_t fallback, int64_t *ret, struct failure *fail);
+
+/* ---- tables ---- */
+
+extern const struct command vm_commands[], console_commands[], host_commands[], event_commands[],
+    image_commands[], token_commands[], op_commands[], help_commands[];
+
+/* All of the above, ended by NULL. */
+extern const struct command *const command_groups[];
+extern const struct option_row global_options[];
+
+/* ---- what several commands do alike ---- */
+
+/* The body as the server sent it, and a newline. */
+int cli_print_json(const struct answer *answer);
+/*
+ * Follows next_cursor until a list is whole; *ret is {"items": [...], "next_cursor": null} and the
+ * caller's. path may have a query.
+ */
+int cli_get_all(struct cli *cli, const char *path, json_t **ret, struct failure *fail);
+void cli_print_value(const json_t *value); /* JSON on stdout */
+/*
+ * Waits until the operation with this id is finished or timeout_s passed (CLI_TIMEOUT); a failed
+ * one becomes *fail. *ret is its last state (caller owns) on success.
+ */
+int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_t **ret,
+                       struct failure *fail);
+
+#endif

@@ -1,0 +1,105 @@
+/* Failures of a command. Knows nothing of HTTP beyond the meaning of a status. */
+#include "service/cli/failure.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "service/base/str.h"
+#include "service/cli/print.h"
+
+__attribute__((format(printf, 3, 0))) static void set_text(char *dst, size_t size, const char *fmt,
+                                                           va_list ap)
+{
+    char text[1024];
+
+    vsnprintf(text, sizeof(text), fmt, ap);
+    str_copy_utf8(dst, size, text);
+}
+
+int failure_set(struct failure *fail, enum cli_exit exit_code, const char *fmt, ...)
+{
+    va_list ap;
+
+    *fail = (struct failure){.exit = exit_code};
+    va_start(ap, fmt);
+    set_text(fail->detail, sizeof(fail->detail), fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int failure_errno(struct failure *fail, enum cli_exit exit_code, int errnum, const char *fmt, ...)
+{
+    size_t len;
+    va_list ap;
+
+    *fail = (struct failure){.exit = exit_code};
+    va_start(ap, fmt);
+    set_text(fail->detail, sizeof(fail->detail), fmt, ap);
+    va_end(ap);
+    len = strlen(fail->detail);
+    snprintf(fail->detail + len, sizeof(fail->detail) - len, ": %s", strerror(errnum));
+    return -1;
+}
+
+int failure_from_error(struct failure *fail, const struct error *err)
+{
+    failure_set(fail, CLI_FAILED, "%s%s%s", err->detail, *err->cause ? ": " : "", err->cause);
+    str_copy_utf8(fail->remedy, sizeof(fail->remedy), err->remedy);
+    return -1;
+}
+
+void failure_remedy(struct failure *fail, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    set_text(fail->remedy, sizeof(fail->remedy), fmt, ap);
+    va_end(ap);
+}
+
+enum cli_exit failure_exit_for_status(int status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return CLI_AUTH;
+    case 404:
+        return CLI_NOT_FOUND;
+    case 409:
+    case 410:
+    case 412:
+        return CLI_CONFLICT;
+    case 408:
+    case 504:
+        return CLI_TIMEOUT;
+    default:
+        return CLI_FAILED;
+    }
+}
+
+void failure_print(const struct failure *fail, FILE *out)
+{
+    fputs("drover: ", out);
+    if (*fail->title) {
+        print_safe(out, fail->title);
+        if (*fail->detail)
+            fputs(": ", out);
+    }
+    print_safe(out, fail->detail);
+    fputc('\n', out);
+    if (*fail->pointer) {
+        fputs("  at: ", out);
+        print_safe(out, fail->pointer);
+        fputc('\n', out);
+    }
+    if (*fail->remedy) {
+        fputs("  try: ", out);
+        print_safe(out, fail->remedy);
+        fputc('\n', out);
+    }
+    if (*fail->request_id) {
+        fputs("  request: ", out);
+        print_safe(out, fail->request_id);
+        fputc('\n', out);
+    }
+}

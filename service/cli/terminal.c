@@ -1,0 +1,87 @@
+/* Raw mode and back. Only async-signal-safe calls on the way back. */
+#include "service/cli/terminal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct {
+    volatile sig_atomic_t raw;
+    int fd;
+    struct termios before, now;
+} terminal;
+
+/* Signals that end a process and leave the shell with whatever the terminal was set to. */
+static const int fatal[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM, SIGPIPE, SIGALRM,
+                            SIGABRT, SIGSEGV, SIGBUS,  SIGFPE,  SIGILL,  SIGUSR1};
+
+void terminal_restore(void)
+{
+    if (!terminal.raw)
+        return;
+    terminal.raw = 0;
+    while (tcsetattr(terminal.fd, TCSADRAIN, &terminal.before) && errno == EINTR)
+        ;
+}
+
+static void on_fatal(int signal_number)
+{
+    terminal_restore();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+/* The shell that had us stopped set the terminal its own way. */
+static void on_continue(int signal_number)
+{
+    int saved = errno;
+
+    (void)signal_number;
+    if (terminal.raw)
+        tcsetattr(terminal.fd, TCSADRAIN, &terminal.now);
+    errno = saved;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction act = {.sa_handler = on_fatal};
+
+    sigfillset(&act.sa_mask);
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+        struct sigaction old;
+
+        /* nohup's SIGHUP stays ignored */
+        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(fatal[i], &act, NULL);
+    }
+    act.sa_handler = on_continue;
+    act.sa_flags = SA_RESTART;
+    sigaction(SIGCONT, &act, NULL);
+}
+
+bool terminal_raw(int fd)
+{
+    if (!isatty(fd) || tcgetattr(fd, &terminal.before))
+        return false;
+    terminal.fd = fd;
+    terminal.now = terminal.before;
+    cfmakeraw(&terminal.now);
+    atexit(terminal_restore);
+    catch_signals();
+    terminal.raw = 1;
+    if (tcsetattr(fd, TCSADRAIN, &terminal.now)) {
+        terminal_restore();
+        return false;
+    }
+    return true;
+}
+
+unsigned terminal_columns(int fd)
+{
+    struct winsize size;
+
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}

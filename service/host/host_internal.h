@@ -1,0 +1,23 @@
+/* Shared by the files of service/host only. */
+#ifndef DROVER_HOST_INTERNAL_H
+#define DROVER_HOST_INTERNAL_H
+
+#include <pthread.h>
+
+#include "service/host/host.h"
+
+struct host {
+    int root;               /* O_PATH; every path below is relative to it */
+    pthread_mutex_t lock;   /* leaf: ksmd */
+    pid_t ksmd;             /* 0 unknown; verified at each use */
+    int64_t ksmd_search_ms; /* not before this (monotonic) */
+};
+
+/* A whole small file as text; -1 with errno. path is relative to the root, without a leading slash.
+ */
+ssize_t host_read(struct host *h, const char *path, char *buf, size_t size);
+bool host_has(struct host *h, const char *path);
+/* The kernel's clock ticks in seconds. */
+double host_ticks_seconds(uint64_t ticks);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * Kernel samepage merging: the kernel's counters under the kernel's names. Deliberately interprets
+ * nothing but saved_bytes: pages_sharing counts the places that cost no page of their own.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "service/base/cleanup.h"
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/str.h"
+#include "service/host/host_internal.h"
+#include "service/host/host_parse.h"
+
+#define KSM_DIR        "sys/kernel/mm/ksm"
+#define PF_KTHREAD     0x00200000u /* include/linux/sched.h; a stable part of /proc/PID/stat */
+#define KSMD_SEARCH_MS 60000       /* where ksmd cannot be seen (a container), look this seldom */
+
+enum ksm_kind { KNOB, GAUGE, COUNTER };
+
+static const struct {
+    const char *name, *path;
+    enum ksm_kind kind;
+} keys[HOST_KSM_COUNT] = {
+#define K(name_, kind_, help) [HOST_KSM_##name_] = {#name_, KSM_DIR "/" #name_, kind_},
+#include "service/host/ksm.def"
+#undef K
+};
+
+const char *host_ksm_name(enum host_ksm_key key)
+{
+    return keys[key].name;
+}
+
+/* Anybody can name a process ksmd; only the kernel makes kernel threads. */
+static bool read_ksmd(struct host *h, pid_t pid, double *ret_seconds)
+{
+    char path[64], buf[1024];
+    struct procstat st;
+
+    snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
+    if (host_read(h, path, buf, sizeof(buf)) <= 0 || !parse_procstat(buf, &st) ||
+        strcmp(st.comm, "ksmd") != 0 || !(st.flags & PF_KTHREAD))
+        return false;
+    *ret_seconds = host_ticks_seconds(st.user_ticks) + host_ticks_seconds(st.system_ticks);
+    return true;
+}
+
+static pid_t search_ksmd(struct host *h, double *ret_seconds)
+{
+    int fd = openat(h->root, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    auto_closedir DIR *proc = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (!proc) {
+        if (fd >= 0)
+            close(fd);
+        return 0;
+    }
+    while ((entry = readdir(proc))) {
+        char path[280], comm[32];
+        uint64_t pid;
+
+        if (!str_to_u64(entry->d_name, INT32_MAX, &pid))
+            continue;
+        snprintf(path, sizeof(path), "proc/%s/comm", entry->d_name);
+        if (host_read(h, path, comm, sizeof(comm)) <= 0 || strcmp(comm, "ksmd\n") != 0)
+            continue;
+        if (read_ksmd(h, (pid_t)pid, ret_seconds))
+            return (pid_t)pid;
+    }
+    return 0;
+}
+
+static bool ksmd_cpu(struct host *h, double *ret_seconds)
+{
+    int64_t now = clock_monotonic_ms();
+    pid_t pid;
+
+    {
+        LOCK_SCOPE(&h->lock);
+        pid = h->ksmd;
+        if (!pid && now < h->ksmd_search_ms)
+            return false;
+    }
+    if (pid && read_ksmd(h, pid, ret_seconds))
+        return true;
+    pid = search_ksmd(h, ret_seconds);
+    LOCK_SCOPE(&h->lock);
+    h->ksmd = pid;
+    h->ksmd_search_ms = now + KSMD_SEARCH_MS;
+    return pid != 0;
+}
+
+void host_ksm_read(struct host *h, struct host_ksm *ret)
+{
+    char buf[256];
+    int64_t sharing;
+    uint64_t saved;
+
+    *ret = (struct host_ksm){.available = host_has(h, KSM_DIR)};
+    ret->page_size_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    if (!ret->available)
+        return;
+    for (int i = 0; i < HOST_KSM_COUNT; i++)
+        ret->has[i] =
+            host_read(h, keys[i].path, buf, sizeof(buf)) > 0 && parse_integer(buf, &ret->value[i]);
+    ret->has_advisor_mode = host_read(h, KSM_DIR "/advisor_mode", buf, sizeof(buf)) > 0 &&
+                            parse_choice(buf, ret->advisor_mode, sizeof(ret->advisor_mode));
+    ret->has_ksmd_cpu = ksmd_cpu(h, &ret->ksmd_cpu_seconds);
+    sharing = ret->value[HOST_KSM_pages_sharing];
+    if (ret->has[HOST_KSM_pages_sharing] && sharing >= 0 &&
+        !__builtin_mul_overflow((uint64_t)sharing, ret->page_size_bytes, &saved)) {
+        ret->has_saved = true;
+        ret->saved_bytes = saved;
+    }
+}
+
+static int write_failed(int errnum, const char *name, int64_t value, struct error *err)
+{
+    switch (errnum) {
+    case ENOENT:
+        error_set(err, ERROR_NOT_SUPPORTED_BY_HOST, "this kernel has no KSM setting %s", name);
+        error_remedy(err, "use a kernel with CONFIG_KSM; newer ones have more settings");
+        return -1;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+        error_set(err, ERROR_FORBIDDEN, "the daemon may not change the host's KSM settings");
+        error_remedy(
+            err, "run it as root, or set it by hand: echo %" PRId64 " | sudo tee /" KSM_DIR "/%s",
+            value, name);
+        return -1;
+    case EINVAL:
+    case ERANGE:
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, name,
+                            "the kernel refuses %" PRId64 " for %s", value, name);
+    case EBUSY:
+        error_set_at(err, ERROR_VM_STATE_CONFLICT, name, "%s cannot change while pages are merged",
+                     name);
+        error_remedy(err, "set run to 2, which unmerges all pages, then try again");
+        return -1;
+    default:
+        return error_errno(err, errnum, "cannot write the KSM setting %s", name);
+    }
+}
+
+int host_ksm_write(struct host *h, enum host_ksm_key key, int64_t value, struct error *err)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%" PRId64, value);
+    auto_close int fd = -1;
+
+    if (keys[key].kind != KNOB)
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, keys[key].name, "%s can only be read",
+                            keys[key].name);
+    fd = openat(h->root, keys[key].path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, (size_t)len) != len)
+        return write_failed(errno, keys[key].name, value, err);
+    return 0;
+}

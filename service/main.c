@@ -1,0 +1,168 @@
+/*
+ * The composition root: builds everything in order, waits for a signal, takes everything down in
+ * reverse. No logic of its own.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "api/dump.h"
+#include "api/http.h"
+#include "api/ws.h"
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/log.h"
+#include "service/base/secret.h"
+#include "service/base/str.h"
+#include "service/options.h"
+#include "service/vm/core.h"
+
+#define HTTP_STALL_MS 10000 /* the HTTP loop ticks every second when idle */
+
+struct daemon {
+    struct options options;
+    struct core *core;
+    struct ws *ws;
+    struct http *http;
+};
+
+static void apply_log_level(const struct settings *s)
+{
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
+
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (str_eq(levels[i].name, s->log_level))
+            log_set_level(levels[i].level);
+    }
+}
+
+static int start(struct daemon *d, struct error *err)
+{
+    struct settings *s = d->options.settings;
+    struct core_options core = {.settings = s, .state_dir = s->state_dir};
+    auto_free char *socket = xasprintf("%s/drover.sock", s->state_dir);
+    auto_free char *address_file = xasprintf("%s/listen.addr", s->state_dir);
+    struct http_options http = {.listen = s->listen, .unix_socket = socket};
+    int passed = sd_listen_fds(1), fds[16];
+
+    for (int i = 0; i < passed && i < 16; i++)
+        fds[i] = SD_LISTEN_FDS_START + i;
+    http.passed_fds = fds;
+    http.passed_count = passed > 0 ? passed : 0;
+    if (core_start(&core, &d->core, err) || ws_start(&d->ws, err))
+        return -1;
+    http.core = d->core;
+    http.ws = d->ws;
+    if (http_start(&http, &d->http, err))
+        return -1;
+    return file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err);
+}
+
+static void stop(struct daemon *d)
+{
+    if (d->http)
+        http_quiesce(d->http);
+    if (d->ws)
+        ws_stop(d->ws);
+    if (d->http)
+        http_stop(d->http);
+    core_stop(d->core);
+}
+
+static void reload(struct daemon *d)
+{
+    auto_settings struct settings *fresh = settings_new();
+    struct error err;
+
+    if (!d->options.config_path || settings_load(fresh, d->options.config_path, &err)) {
+        if (d->options.config_path)
+            log_failure(LOG_LEVEL_ERROR, &err, "the settings stay as they are");
+        return;
+    }
+    settings_reload(d->options.settings, fresh);
+    apply_log_level(d->options.settings);
+    log_info("settings read again from %s", d->options.config_path);
+}
+
+/* Waits for a signal to stop; reloads on SIGHUP; feeds the watchdog while the HTTP loop lives. */
+static void serve(struct daemon *d, const sigset_t *signals)
+{
+    uint64_t watchdog_us = 0;
+    int64_t interval_ms = sd_watchdog_enabled(0, &watchdog_us) > 0 ? (int64_t)(watchdog_us / 2000) : 1000;
+
+    sd_notifyf(0, "READY=1\nSTATUS=Listening on %s", http_address(d->http));
+    log_info("listening on %s", http_address(d->http));
+    for (;;) {
+        struct timespec timeout = {.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1000000};
+        int sig = sigtimedwait(signals, NULL, &timeout);
+
+        if (sig == SIGTERM || sig == SIGINT)
+            return;
+        if (sig == SIGHUP)
+            reload(d);
+        if (watchdog_us && clock_monotonic_ms() - http_last_tick(d->http) < HTTP_STALL_MS)
+            sd_notify(0, "WATCHDOG=1");
+    }
+}
+
+static int run(struct daemon *d)
+{
+    struct error err;
+    sigset_t signals;
+    int rc;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    umask(0077);
+    apply_log_level(d->options.settings);
+    rc = start(d, &err);
+    if (rc) {
+        log_failure(LOG_LEVEL_ERROR, &err, "cannot start");
+        if (*err.remedy)
+            log_error("%s", err.remedy);
+    } else {
+        serve(d, &signals);
+        sd_notify(0, "STOPPING=1");
+        log_info("stopping; guests keep running");
+    }
+    stop(d);
+    return rc ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    auto_settings struct settings *settings = settings_new();
+    struct daemon d = {.options = {.settings = settings}};
+    struct error err;
+
+    secret_init();
+    if (options_parse(argc, argv, &d.options, &err)) {
+        fprintf(stderr, "droverd: %s%s%s\n", err.detail, *err.remedy ? "\n" : "", err.remedy);
+        return 2;
+    }
+    switch (d.options.verb) {
+    case OPTIONS_HELP:
+        options_help();
+        return 0;
+    case OPTIONS_VERSION:
+        puts(DROVER_VERSION);
+        return 0;
+    case OPTIONS_DUMP:
+        return api_dump(d.options.dump, stdout) ? 2 : 0;
+    case OPTIONS_CHECK:
+        return 0;
+    case OPTIONS_RUN:
+        return run(&d);
+    }
+    return 2;
+}

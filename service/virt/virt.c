@@ -1,0 +1,188 @@
+/*
+ * Opening and closing the libvirt wall, and the thread that runs libvirt's event loop. What the
+ * loop does is elsewhere: events in virt_event.c, pumps in virt_pump.c, the link in virt_link.c.
+ */
+#include "service/virt/virt_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "service/base/log.h"
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool library_ready;
+
+/* The event implementation must be there before the first connection and cannot be replaced. */
+static void init_library(void)
+{
+    /*
+     * The embedded driver logs to stderr in a format of its own; failures reach us as errors
+     * anyway. Whoever debugs libvirt sets the variable himself.
+     */
+    setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null", 0);
+    virt_error_init();
+    library_ready = virInitialize() == 0 && virEventRegisterDefaultImpl() == 0;
+}
+
+void virt_wake(struct virt *v)
+{
+    const uint64_t one = 1;
+    ssize_t n = write(v->wake_fd, &one, sizeof(one));
+
+    (void)n; /* a full counter wakes, too */
+}
+
+static void on_wake(int watch, int fd, int events, void *opaque)
+{
+    struct virt *v = opaque;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof(count));
+
+    (void)watch;
+    (void)events;
+    (void)n;
+    if (v->magic != VIRT_MAGIC)
+        abort();
+    virt_pump_turn(v);
+    virt_link_notify(v);
+}
+
+static void *loop_thread(void *arg)
+{
+    struct virt *v = arg;
+
+    while (!atomic_load(&v->loop_stop))
+        (void)virEventRunDefaultImpl();
+    /* libvirt frees what was removed in an idle round; give it a few. */
+    for (int i = 0; i < 4; i++) {
+        virt_wake(v);
+        (void)virEventRunDefaultImpl();
+    }
+    return NULL;
+}
+
+static bool is_local(const char *uri)
+{
+    const char *scheme_end = strstr(uri, "://");
+    const char *plus = scheme_end ? memchr(uri, '+', (size_t)(scheme_end - uri)) : NULL;
+
+    if (!scheme_end)
+        return false;
+    if (plus && strncmp(plus, "+unix:", 6) != 0)
+        return false;
+    return scheme_end[3] == '/';
+}
+
+/* Where the driver that answers the URI keeps NAME.pid. */
+static char *run_dir_for(const char *uri)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+    if (!is_local(uri) || !str_starts(uri, "qemu"))
+        return NULL;
+    if (strstr(uri, ":///session"))
+        return runtime ? xasprintf("%s/libvirt/qemu/run", runtime) : NULL;
+    return xstrdup("/run/libvirt/qemu");
+}
+
+static void virt_free(struct virt *v)
+{
+    if (!v)
+        return;
+    virt_embed_done(v);
+    if (v->wake_fd >= 0)
+        close(v->wake_fd);
+    pthread_cond_destroy(&v->changed);
+    pthread_mutex_destroy(&v->lock);
+    free(v->uri);
+    free(v->state_dir);
+    free(v->install_id);
+    free(v->run_dir);
+    v->magic = 0;
+    free(v);
+}
+
+DEFINE_CLEANUP(virt, struct virt *, virt_free);
+#define auto_virt auto_scope(cleanup_virt)
+
+static struct virt *virt_new(const struct virt_options *options)
+{
+    struct virt *v = xcalloc(1, sizeof(*v));
+
+    v->magic = VIRT_MAGIC;
+    v->uri = xstrdup(options->uri ? options->uri : "");
+    v->state_dir = xstrdup(options->state_dir ? options->state_dir : "");
+    v->install_id = xstrdup(options->install_id);
+    v->on_event = options->on_event;
+    v->on_link = options->on_link;
+    v->opaque = options->opaque;
+    v->lifecycle_id = v->reboot_id = v->wake_watch = -1;
+    str_copy_utf8(v->reason, sizeof(v->reason), "not connected yet");
+    mutex_init(&v->lock);
+    cond_init(&v->changed);
+    v->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return v;
+}
+
+static void stop_loop(struct virt *v)
+{
+    atomic_store(&v->loop_stop, true);
+    virt_wake(v);
+    pthread_join(v->loop_thread, NULL);
+}
+
+int virt_open(const struct virt_options *options, struct virt **ret, struct error *err)
+{
+    auto_virt struct virt *v = NULL;
+
+    pthread_once(&once, init_library);
+    if (!library_ready)
+        return virt_fail(NULL, err, "initialise libvirt");
+    v = virt_new(options);
+    if (v->wake_fd < 0)
+        return error_errno(err, errno, "cannot make an event descriptor");
+    v->embedded = !*v->uri || strstr(v->uri, ":///embed");
+    if (!v->embedded) {
+        v->run_dir = run_dir_for(v->uri);
+        v->local = is_local(v->uri);
+    } else if (virt_embed_prepare(v, err)) {
+        return -1;
+    }
+    v->wake_watch = virEventAddHandle(v->wake_fd, VIR_EVENT_HANDLE_READABLE, on_wake, v, NULL);
+    if (v->wake_watch < 0)
+        return virt_fail(NULL, err, "watch an event descriptor");
+    if (thread_start(&v->loop_thread, "virt", loop_thread, v, err))
+        goto undo_watch;
+    if (v->embedded && virt_reap_start(v, err))
+        goto undo_loop;
+    if (thread_start(&v->link_thread, "virt-link", virt_link_thread, v, err))
+        goto undo_reap;
+    *ret = TAKE_PTR(v);
+    return 0;
+undo_reap:
+    virt_reap_stop(v);
+undo_loop:
+    stop_loop(v);
+undo_watch:
+    virEventRemoveHandle(v->wake_watch);
+    return -1;
+}
+
+void virt_close(struct virt *v)
+{
+    if (!v)
+        return;
+    {
+        LOCK_SCOPE(&v->lock);
+        v->stopping = true;
+        pthread_cond_broadcast(&v->changed);
+    }
+    virt_wake(v);
+    pthread_join(v->link_thread, NULL); /* returns with pumps gone and connections closed */
+    virt_reap_stop(v);
+    stop_loop(v);
+    virEventRemoveHandle(v->wake_watch);
+    virt_owner_clear(v);
+    virt_free(v);
+}

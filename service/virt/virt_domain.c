@@ -1,0 +1,206 @@
+/* Definitions and lifecycle. Every call looks at the owner first and touches only ours. */
+#include "service/virt/virt_internal.h"
+
+#include <string.h>
+
+#define UNDEFINE_ALL                                                                               \
+    (VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |                   \
+     VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | VIR_DOMAIN_UNDEFINE_NVRAM)
+/* What drivers other than QEMU's understand. */
+#define UNDEFINE_SIMPLE (VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+
+static int find(struct virt *v, const char *uuid, virConnectPtr *ret_conn, virDomainPtr *ret_domain,
+                struct error *err)
+{
+    return virt_acquire(v, VIRT_USE_CONTROL, ret_conn, err) ||
+                   virt_find_ours(v, *ret_conn, uuid, ret_domain, err)
+               ? -1
+               : 0;
+}
+
+/* ---- definitions ---- */
+
+static int name_taken(struct error *err, const char *name)
+{
+    error_set_at(err, ERROR_NAME_IN_USE, "/name",
+                 "libvirt has another domain that is called \"%s\"", name);
+    error_remedy(err, "choose another name, or rename the other domain with virsh");
+    return -1;
+}
+
+static int check_name_free(virConnectPtr conn, const struct virt_domain *want, struct error *err)
+{
+    auto_domain virDomainPtr other = virDomainLookupByName(conn, want->name);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    if (other && virDomainGetUUIDString(other, uuid) == 0 && !str_eq(uuid, want->uuid))
+        return name_taken(err, want->name);
+    return 0;
+}
+
+/* A domain that has our uuid already: it must be ours, and takes a new name only while off. */
+static int prepare_existing(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
+                            struct error *err)
+{
+    auto_domain virDomainPtr domain = virDomainLookupByUUIDString(conn, want->uuid);
+    struct domxml_mark mark;
+    int ours;
+
+    if (!domain) {
+        if (virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+            return 0;
+        return virt_fail(conn, err, "look for the VM");
+    }
+    ours = virt_owner_read(v, domain, &mark);
+    if (ours < 0)
+        return virt_fail(conn, err, "read the VM's owner");
+    if (!ours)
+        return error_set(err, ERROR_VM_STATE_CONFLICT,
+                         "libvirt has a domain with the id %s that is not ours", want->uuid);
+    if (!str_eq(virDomainGetName(domain), want->name) &&
+        virDomainRename(domain, want->name, 0) < 0)
+        return virt_fail(conn, err, "rename the VM");
+    return 0;
+}
+
+int virt_define(struct virt *v, const struct virt_domain *domain, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr defined = NULL;
+    auto_free char *xml = NULL;
+    unsigned char uuid[VIR_UUID_BUFLEN];
+
+    if (virt_domain_xml(domain, v->install_id, &xml, err) ||
+        virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(conn, domain, err) ||
+        prepare_existing(v, conn, domain, err))
+        return -1;
+    defined = virDomainDefineXMLFlags(conn, xml, 0);
+    if (!defined)
+        return virt_fail(conn, err, "define the VM");
+    if (virDomainGetUUID(defined, uuid) == 0)
+        virt_owner_forget(v, uuid);
+    return 0;
+}
+
+int virt_undefine(struct virt *v, const char *uuid, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+    unsigned char raw[VIR_UUID_BUFLEN];
+    int rc;
+
+    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+        return -1;
+    domain = virDomainLookupByUUIDString(conn, uuid);
+    if (!domain && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        return 0;
+    virt_domain_free(TAKE_PTR(domain));
+    if (virt_find_ours(v, conn, uuid, &domain, err))
+        return -1;
+    rc = virDomainUndefineFlags(domain, UNDEFINE_ALL);
+    if (rc && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
+        rc = virDomainUndefineFlags(domain, UNDEFINE_SIMPLE);
+    if (rc && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
+        return virt_fail(conn, err, "undefine the VM");
+    if (virDomainGetUUID(domain, raw) == 0)
+        virt_owner_forget(v, raw);
+    return 0;
+}
+
+/* ---- lifecycle ---- */
+
+/* The test driver cannot start paused; it has no first instruction to miss, either. */
+static int create(virDomainPtr domain, enum virt_start how)
+{
+    if (how == VIRT_START_RUN)
+        return virDomainCreateWithFlags(domain, 0);
+    if (virDomainCreateWithFlags(domain, VIR_DOMAIN_START_PAUSED) == 0)
+        return 0;
+    if (virGetLastErrorCode() != VIR_ERR_INVALID_ARG || virDomainCreateWithFlags(domain, 0))
+        return -1;
+    return virDomainSuspend(domain);
+}
+
+int virt_start(struct virt *v, const char *uuid, enum virt_start how, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+
+    if (find(v, uuid, &conn, &domain, err))
+        return -1;
+    /* Drivers answer differently to a second start; say the same for all. */
+    if (virDomainIsActive(domain) == 1)
+        return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is already started");
+    return create(domain, how) ? virt_fail(conn, err, "start the VM") : 0;
+}
+
+/* What the six plain verbs have in common. */
+static int act(struct virt *v, const char *uuid, int (*verb)(virDomainPtr, unsigned),
+               const char *what, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+
+    if (find(v, uuid, &conn, &domain, err))
+        return -1;
+    return verb(domain, 0) ? virt_fail(conn, err, what) : 0;
+}
+
+static int suspend(virDomainPtr domain, unsigned flags)
+{
+    (void)flags;
+    return virDomainSuspend(domain);
+}
+
+static int resume(virDomainPtr domain, unsigned flags)
+{
+    (void)flags;
+    return virDomainResume(domain);
+}
+
+int virt_shutdown(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, virDomainShutdownFlags, "shut the VM down", err);
+}
+
+int virt_destroy(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, virDomainDestroyFlags, "stop the VM", err);
+}
+
+int virt_reboot(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, virDomainReboot, "reboot the VM", err);
+}
+
+int virt_reset(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, virDomainReset, "reset the VM", err);
+}
+
+int virt_suspend(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, suspend, "pause the VM", err);
+}
+
+int virt_resume(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, resume, "resume the VM", err);
+}
+
+int virt_save(struct virt *v, const char *uuid, struct error *err)
+{
+    return act(v, uuid, virDomainManagedSave, "save the VM", err);
+}
+
+int virt_drop_save(struct virt *v, const char *uuid, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+
+    if (find(v, uuid, &conn, &domain, err))
+        return -1;
+    if (virDomainHasManagedSaveImage(domain, 0) == 0)
+        return 0;
+    return virDomainManagedSaveRemove(domain, 0) ? virt_fail(conn, err, "drop the saved state") : 0;
+}

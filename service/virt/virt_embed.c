@@ -1,0 +1,266 @@
+/*
+ * The embedded driver: libvirt's QEMU driver inside our own process, everything of its below
+ * STATE_DIR/libvirt. Writes its configuration, keeps its paths short enough for Unix sockets, and
+ * collects dead QEMU processes.
+ *
+ * Also where a QEMU's pid is found, because that is a matter of the driver's directories.
+ */
+#include "service/virt/virt_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "service/base/fd.h"
+
+/*
+ * libvirt puts "/lib/qemu/channel/target/domain-ID-<20 bytes of name>/<port>" below the root, and
+ * a Unix socket's address has 107 bytes: a longer root gets a short name under /run.
+ */
+#define ROOT_MAX  26
+#define SHORT_DIR "/run/drover"
+
+#define CONF_MARK "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
+
+static const char conf_common[] = CONF_MARK
+    "# There is no virtlogd in an embedded driver.\n"
+    "stdio_handler = \"file\"\n"
+    "# Owners are Drover's business; extended attributes would outlive a crash.\n"
+    "remember_owner = 0\n"
+    "security_driver = \"none\"\n";
+static const char conf_root[] =
+    "# The state directory is root's alone, so QEMU is too; libvirt drops its capabilities and\n"
+    "# confines it with seccomp. Run droverd as a user of its own to run QEMU as that user.\n"
+    "user = \"root\"\n"
+    "group = \"root\"\n";
+
+static int write_conf(const char *root, struct error *err)
+{
+    auto_free char *etc = xasprintf("%s/etc", root);
+    auto_free char *path = xasprintf("%s/qemu.conf", etc);
+    auto_free char *old = NULL;
+    auto_strbuf struct strbuf text = {0};
+    int rc;
+
+    if (dir_ensure(root, 0711, err) || dir_ensure(etc, 0755, err))
+        return -1;
+    rc = file_read(path, 65536, &old, NULL, err);
+    if (rc < 0)
+        return -1;
+    if (rc && !str_starts(old, CONF_MARK))
+        return 0;
+    strbuf_adds(&text, conf_common);
+    if (geteuid() == 0)
+        strbuf_adds(&text, conf_root);
+    if (rc && str_eq(old, text.data))
+        return 0;
+    return file_write_atomic(path, text.data, text.len, 0644, err);
+}
+
+static int make_short_dir(struct error *err)
+{
+    struct stat st;
+
+    if (mkdir(SHORT_DIR, 0755) && errno != EEXIST)
+        return error_errno(err, errno, "cannot create %s", SHORT_DIR);
+    if (lstat(SHORT_DIR, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+        return error_set(err, ERROR_SYSTEM, "%s is not a directory of ours", SHORT_DIR);
+    return 0;
+}
+
+/* The same root gets the same name at every start: guests' sockets are found through it. */
+static int shorten(struct virt *v, const char *root, struct error *err)
+{
+    char hash[SECRET_SHA256_TEXT], old[4096];
+    auto_free char *link = NULL;
+    ssize_t n;
+
+    if (make_short_dir(err)) {
+        error_remedy(err, "choose a state directory whose path has at most %d bytes",
+                     ROOT_MAX - (int)strlen("/libvirt"));
+        return -1;
+    }
+    secret_sha256_text(root, strlen(root), hash);
+    link = xasprintf("%s/%.10s", SHORT_DIR, hash);
+    n = readlink(link, old, sizeof(old) - 1);
+    if (n >= 0) {
+        old[n] = '\0';
+        if (!str_eq(old, root) && unlink(link))
+            return error_errno(err, errno, "cannot replace %s", link);
+    }
+    if (symlink(root, link) && errno != EEXIST)
+        return error_errno(err, errno, "cannot create %s", link);
+    v->root_link = TAKE_PTR(link);
+    return 0;
+}
+
+/* The value of root= in an explicit qemu:///embed URI, or NULL. */
+static char *root_of(const char *uri)
+{
+    const char *root = strstr(uri, "root=");
+
+    return root ? xstrndup(root + 5, strcspn(root + 5, "&")) : NULL;
+}
+
+int virt_embed_prepare(struct virt *v, struct error *err)
+{
+    auto_free char *root = root_of(v->uri);
+    auto_free char *real = NULL;
+
+    if (!root)
+        root = xasprintf("%s/libvirt", v->state_dir);
+    if (write_conf(root, err))
+        return -1;
+    real = realpath(root, NULL);
+    if (!real)
+        return error_errno(err, errno, "cannot resolve %s", root);
+    if (strcspn(real, "?&#%+ ") != strlen(real) || strlen(real) > ROOT_MAX) {
+        if (shorten(v, real, err))
+            return -1;
+    }
+    free(v->uri);
+    v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
+    v->run_dir = xasprintf("%s/run/qemu", real);
+    return 0;
+}
+
+void virt_embed_done(struct virt *v)
+{
+    if (v->root_link)
+        (void)unlink(v->root_link); /* comes back with the next start */
+    free(v->root_link);
+    v->root_link = NULL;
+}
+
+/* ---- collecting QEMU ----
+ *
+ * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
+ * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
+ * at once, but only a daemon that is QEMU: what still is in our session is a direct child that
+ * somebody waits for (libvirt probes with "qemu -daemonize", whose first process looks the same).
+ */
+
+static bool is_qemu_daemon(pid_t pid)
+{
+    char path[64], comm[32];
+    auto_close int proc = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return proc >= 0 && getsid(pid) != getsid(0) &&
+           file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
+           (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+    nanosleep(&ts, NULL);
+}
+
+/* A zombie that is somebody else's stands first in the queue; look at every process behind it. */
+static void reap_behind(pid_t first)
+{
+    auto_closedir DIR *proc = opendir("/proc");
+    const struct dirent *entry;
+    uint64_t pid;
+
+    while (proc && (entry = readdir(proc))) {
+        siginfo_t info = {0};
+
+        if (!str_to_u64(entry->d_name, INT32_MAX, &pid) || (pid_t)pid == first)
+            continue;
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == (pid_t)pid && is_qemu_daemon((pid_t)pid))
+            (void)waitpid((pid_t)pid, NULL, WNOHANG);
+    }
+}
+
+static void *reap_thread(void *arg)
+{
+    struct virt *v = arg;
+
+    while (!atomic_load(&v->reap_stop)) {
+        siginfo_t info = {0};
+
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT)) {
+            pause_ms(100); /* no child at all; the first QEMU is noticed soon enough */
+        } else if (is_qemu_daemon(info.si_pid)) {
+            (void)waitpid(info.si_pid, NULL, WNOHANG);
+        } else {
+            reap_behind(info.si_pid);
+            pause_ms(20);
+        }
+    }
+    return NULL;
+}
+
+int virt_reap_start(struct virt *v, struct error *err)
+{
+    int was = 0;
+
+    (void)prctl(PR_GET_CHILD_SUBREAPER, &was, 0, 0, 0);
+    v->was_subreaper = was;
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+        return error_errno(err, errno, "cannot become a subreaper");
+    if (thread_start(&v->reap_thread, "virt-reap", reap_thread, v, err))
+        return -1;
+    v->reaping = true;
+    return 0;
+}
+
+void virt_reap_stop(struct virt *v)
+{
+    pid_t child;
+
+    if (!v->reaping)
+        return;
+    atomic_store(&v->reap_stop, true);
+    /* Guests may be its only children for hours yet: wake it with one that dies at once. */
+    while ((child = fork()) < 0)
+        pause_ms(20);
+    if (child == 0)
+        _exit(0);
+    pthread_join(v->reap_thread, NULL);
+    (void)waitpid(child, NULL, 0);
+    if (!v->was_subreaper)
+        (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+    v->reaping = false;
+}
+
+/* ---- pids ---- */
+
+static bool contains(const char *data, size_t len, const char *needle)
+{
+    return memmem(data, len, needle, strlen(needle)) != NULL;
+}
+
+int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
+{
+    auto_free char *file = NULL, *text = NULL, *path = NULL;
+    auto_close int proc = -1;
+    char cmdline[8192];
+    struct error ignored;
+    ssize_t n;
+    uint64_t pid;
+
+    if (!v->run_dir || strchr(name, '/'))
+        return 0;
+    file = xasprintf("%s/%s.pid", v->run_dir, name);
+    if (file_read(file, 32, &text, NULL, &ignored) != 1)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (!str_to_u64(text, INT32_MAX, &pid) || pid < 2)
+        return 0;
+    /* The file may be stale or another driver's: the process must name this domain. */
+    path = xasprintf("/proc/%d", (int)pid);
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    n = proc >= 0 ? file_read_at(proc, "cmdline", cmdline, sizeof(cmdline)) : -1;
+    return n > 0 && contains(cmdline, (size_t)n, uuid) ? (int64_t)pid : 0;
+}

@@ -1,0 +1,139 @@
+/*
+ * Private to service/virt: the only file that includes libvirt's headers.
+ *
+ * Threads: "virt" runs libvirt's event loop and owns every pump; "virt-link" does what may block
+ * on libvirt's behalf (connecting, closing, aborting streams); "virt-reap" collects QEMU processes
+ * of the embedded driver. struct virt's lock is a leaf: nothing is called while holding it.
+ */
+#ifndef DROVER_VIRT_VIRT_INTERNAL_H
+#define DROVER_VIRT_VIRT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+
+#include "service/base/str.h"
+#include "service/base/thread.h"
+#include "service/virt/domxml.h"
+#include "service/virt/virt.h"
+
+#define VIRT_MAGIC 0x76697274u
+
+struct pump;
+
+struct virt {
+    uint32_t magic;
+    char *uri, *state_dir, *install_id;
+    char *run_dir;  /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
+    bool embedded, local;
+    void (*on_event)(void *opaque, const struct virt_event *event);
+    void (*on_link)(void *opaque, enum virt_link link, const char *reason);
+    void *opaque;
+
+    pthread_t loop_thread, link_thread, reap_thread;
+    bool reaping, was_subreaper;
+    int wake_fd, wake_watch;
+    _Atomic bool loop_stop, reap_stop;
+
+    pthread_mutex_t lock; /* leaf; guards all below */
+    pthread_cond_t changed;
+    virConnectPtr conn, stats_conn; /* NULL while down */
+    int lifecycle_id, reboot_id;
+    bool stopping, broken;
+    bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
+    char reason[256];              /* why the link is down; "" when up */
+    struct pump *pumps;            /* every pump, from opening to burial */
+    void *owners;                  /* tsearch tree of struct owner: what we know about uuids */
+};
+
+/* ---- scope destructors for libvirt's types ---- */
+
+static inline void virt_connect_unref(virConnectPtr conn)
+{
+    if (conn)
+        virConnectClose(conn);
+}
+
+static inline void virt_domain_free(virDomainPtr domain)
+{
+    if (domain)
+        virDomainFree(domain);
+}
+
+static inline void virt_stream_free(virStreamPtr stream)
+{
+    if (stream)
+        virStreamFree(stream);
+}
+
+DEFINE_CLEANUP(connect, virConnectPtr, virt_connect_unref);
+DEFINE_CLEANUP(domain, virDomainPtr, virt_domain_free);
+DEFINE_CLEANUP(stream, virStreamPtr, virt_stream_free);
+#define auto_connect auto_scope(cleanup_connect)
+#define auto_domain  auto_scope(cleanup_domain)
+#define auto_stream  auto_scope(cleanup_stream)
+
+/* ---- virt.c ---- */
+
+void virt_wake(struct virt *v); /* makes the virt thread look at its queues; any thread */
+
+/* ---- virt_error.c ---- */
+
+void virt_error_init(void);
+/*
+ * Maps libvirt's thread-local error into err; what says what was attempted ("start the VM").
+ * conn (or NULL) tells a broken connection from a refusal. Returns -1.
+ */
+int virt_fail(virConnectPtr conn, struct error *err, const char *what);
+
+/* ---- virt_link.c ---- */
+
+enum virt_use { VIRT_USE_CONTROL, VIRT_USE_STATS };
+/* A referenced connection, or HYPERVISOR_UNAVAILABLE with the reason. */
+int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err);
+void *virt_link_thread(void *arg);
+void virt_link_notify(struct virt *v); /* virt thread: the on_link calls that are owed */
+
+/* ---- virt_event.c ---- */
+
+int virt_event_register(struct virt *v, virConnectPtr conn, struct error *err);
+void virt_event_deregister(struct virt *v, virConnectPtr conn);
+/* libvirt's (state, reason) in Drover's words; reason is libvirt's detail. */
+enum virt_state virt_state_map(int state, int reason, const char **ret_reason);
+
+/* ---- virt_owner.c ---- */
+
+/* The domain's mark, from the persistent definition where there is one; 1 ours, 0 not, -1 gone. */
+int virt_owner_read(struct virt *v, virDomainPtr domain, struct domxml_mark *ret);
+/* The same from memory when known; costs a libvirt call only for a new uuid. */
+bool virt_owner_is_us(struct virt *v, virDomainPtr domain);
+void virt_owner_forget(struct virt *v, const unsigned char uuid[VIR_UUID_BUFLEN]);
+void virt_owner_clear(struct virt *v);
+/* Finds a domain of ours; VM_NOT_FOUND for any other. */
+int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDomainPtr *ret,
+                   struct error *err);
+
+/* ---- virt_pump.c ---- */
+
+/* Takes the stream and returns the caller's end of the socket pair. key names the device. */
+int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
+                   struct error *err);
+/* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
+bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
+void virt_pump_turn(struct virt *v); /* virt thread: starts what is new, ends what is unwanted */
+void virt_pump_bury(struct virt *v); /* virt-link thread: aborts finished streams, frees pumps */
+bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
+
+/* ---- virt_embed.c ---- */
+
+/* Fills uri, root_link and run_dir and writes qemu.conf. */
+int virt_embed_prepare(struct virt *v, struct error *err);
+void virt_embed_done(struct virt *v);
+int virt_reap_start(struct virt *v, struct error *err);
+void virt_reap_stop(struct virt *v);
+int64_t virt_pid(const struct virt *v, const char *name, const char *uuid);
+
+#endif

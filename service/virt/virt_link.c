@@ -1,0 +1,218 @@
+/*
+ * The link to libvirt: connects, notices a break, reconnects with growing pauses. Everything here
+ * that can block runs on the thread "virt-link", so that the event loop keeps turning; on_link is
+ * then called by the virt thread.
+ */
+#include "service/virt/virt_internal.h"
+
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/log.h"
+
+#define BACKOFF_MIN_MS       100
+#define BACKOFF_MAX_MS       5000
+#define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
+#define KEEPALIVE_SECONDS    5
+#define KEEPALIVE_COUNT      3
+
+int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
+{
+    LOCK_SCOPE(&v->lock);
+    virConnectPtr conn = use == VIRT_USE_STATS ? v->stats_conn : v->conn;
+
+    if (!conn || v->broken || virConnectRef(conn)) {
+        error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "there is no connection to libvirt");
+        error_remedy(err, "check that libvirt runs; Drover reconnects by itself");
+        error_cause(err, "%s", v->reason);
+        return -1;
+    }
+    *ret = conn;
+    return 0;
+}
+
+bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
+{
+    LOCK_SCOPE(&v->lock);
+    if (ret_reason)
+        str_copy_utf8(ret_reason, size, v->reason);
+    return v->conn && !v->broken;
+}
+
+/* Records a change; the virt thread tells. Repeating the same reason says nothing new. */
+static void set_link(struct virt *v, enum virt_link link, const char *reason)
+{
+    {
+        LOCK_SCOPE(&v->lock);
+        if (link == VIRT_LINK_DOWN && str_eq(v->reason, reason) && !v->up_pending)
+            return;
+        if (link == VIRT_LINK_DOWN) {
+            v->down_pending = true;
+            v->up_pending = false;
+        } else {
+            v->up_pending = true;
+        }
+        str_copy_utf8(v->reason, sizeof(v->reason), reason);
+    }
+    virt_wake(v);
+}
+
+void virt_link_notify(struct virt *v)
+{
+    char reason[sizeof(v->reason)];
+    bool down, up;
+
+    {
+        LOCK_SCOPE(&v->lock);
+        down = v->down_pending;
+        up = v->up_pending;
+        v->down_pending = v->up_pending = false;
+        memcpy(reason, v->reason, sizeof(reason));
+    }
+    if (down && v->on_link)
+        v->on_link(v->opaque, VIRT_LINK_DOWN, up ? "the connection to libvirt broke" : reason);
+    if (up && v->on_link)
+        v->on_link(v->opaque, VIRT_LINK_UP, "");
+}
+
+static void on_close(virConnectPtr conn, int reason, void *opaque)
+{
+    struct virt *v = opaque;
+
+    (void)conn;
+    (void)reason;
+    LOCK_SCOPE(&v->lock);
+    v->broken = true;
+    pthread_cond_broadcast(&v->changed);
+}
+
+static virConnectPtr open_one(struct virt *v, struct error *err)
+{
+    virConnectPtr conn = virConnectOpen(v->uri);
+
+    if (!conn) {
+        virt_fail(NULL, err, "connect to libvirt");
+        return NULL;
+    }
+    /* Drivers inside our own process have neither a keepalive nor a close callback. */
+    (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
+    (void)virConnectRegisterCloseCallback(conn, on_close, v, NULL);
+    return conn;
+}
+
+static void close_one(virConnectPtr conn)
+{
+    if (!conn)
+        return;
+    (void)virConnectUnregisterCloseCallback(conn, on_close);
+    (void)virConnectClose(conn);
+}
+
+static void disconnect(struct virt *v)
+{
+    virConnectPtr conn, stats;
+
+    {
+        LOCK_SCOPE(&v->lock);
+        conn = TAKE_PTR(v->conn);
+        stats = TAKE_PTR(v->stats_conn);
+    }
+    if (conn)
+        virt_event_deregister(v, conn);
+    close_one(stats);
+    close_one(conn);
+    virt_owner_clear(v);
+}
+
+static int reconnect(struct virt *v, struct error *err)
+{
+    virConnectPtr conn, stats = NULL;
+
+    {
+        LOCK_SCOPE(&v->lock);
+        v->broken = false; /* from here on, a break is news about the new connections */
+    }
+    conn = open_one(v, err);
+    if (conn)
+        stats = open_one(v, err);
+    if (!stats || virt_event_register(v, conn, err)) {
+        close_one(stats);
+        close_one(conn);
+        return -1;
+    }
+    {
+        LOCK_SCOPE(&v->lock);
+        v->conn = conn;
+        v->stats_conn = stats;
+    }
+    set_link(v, VIRT_LINK_UP, "");
+    return 0;
+}
+
+static void describe(const struct error *err, char *ret, size_t size)
+{
+    char text[600];
+
+    snprintf(text, sizeof(text), "%s", *err->cause ? err->cause : err->detail);
+    str_copy_utf8(ret, size, text);
+}
+
+/* Until the deadline (0: for ever), or until there is something to do. */
+static void wait_for_news(struct virt *v, int64_t deadline_ms)
+{
+    LOCK_SCOPE(&v->lock);
+    while (!v->stopping && virt_pump_is_buried(v) && !(v->broken && v->conn)) {
+        if (!deadline_ms)
+            pthread_cond_wait(&v->changed, &v->lock);
+        else if (!cond_wait_until(&v->changed, &v->lock, deadline_ms))
+            return;
+    }
+}
+
+void *virt_link_thread(void *arg)
+{
+    struct virt *v = arg;
+    const int64_t max_ms = v->local ? BACKOFF_MAX_LOCAL_MS : BACKOFF_MAX_MS;
+    int64_t pause_ms = BACKOFF_MIN_MS, next_try_ms = 0;
+    bool stopping = false, pumps = false, have, broken;
+
+    /* At the end, stay until the virt thread has given up every pump and its stream is aborted. */
+    while (!stopping || pumps) {
+        struct error err = ERROR_INIT;
+
+        virt_pump_bury(v);
+        {
+            LOCK_SCOPE(&v->lock);
+            stopping = v->stopping;
+            pumps = v->pumps != NULL;
+            broken = v->broken && v->conn;
+            have = v->conn && !broken;
+            if (stopping && pumps && virt_pump_is_buried(v))
+                pthread_cond_wait(&v->changed, &v->lock);
+        }
+        if (stopping)
+            continue;
+        if (broken) {
+            set_link(v, VIRT_LINK_DOWN, "libvirt closed the connection");
+            disconnect(v);
+            next_try_ms = 0;
+            pause_ms = BACKOFF_MIN_MS;
+        }
+        if (!have && clock_monotonic_ms() >= next_try_ms) {
+            have = reconnect(v, &err) == 0;
+            if (!have) {
+                char reason[256];
+
+                describe(&err, reason, sizeof(reason));
+                set_link(v, VIRT_LINK_DOWN, reason);
+                next_try_ms = clock_monotonic_ms() + pause_ms;
+                pause_ms = pause_ms * 2 < max_ms ? pause_ms * 2 : max_ms;
+            } else {
+                pause_ms = BACKOFF_MIN_MS;
+            }
+        }
+        wait_for_news(v, have ? 0 : next_try_ms);
+    }
+    disconnect(v);
+    return NULL;
+}

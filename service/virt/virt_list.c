@@ -1,0 +1,169 @@
+/*
+ * What is there: one domain, or all of them, ours and foreign. A listing costs a few calls for
+ * everything (states, saved images, autostart) and one call a domain for its owner.
+ */
+#include "service/virt/virt_internal.h"
+
+#include <string.h>
+
+struct domain_list {
+    virDomainPtr *items;
+    int count;
+};
+
+static void domain_list_done(struct domain_list *l)
+{
+    for (int i = 0; i < l->count; i++)
+        virDomainFree(l->items[i]);
+    free(l->items);
+}
+
+static void records_free(virDomainStatsRecordPtr *records)
+{
+    if (records)
+        virDomainStatsRecordListFree(records);
+}
+
+DEFINE_CLEANUP(records, virDomainStatsRecordPtr *, records_free);
+#define auto_records     auto_scope(cleanup_records)
+#define auto_domain_list auto_scope(domain_list_done)
+
+static void set_state(struct virt_info *info, int state, int reason, bool saved)
+{
+    const char *word;
+
+    info->state = virt_state_map(state, reason, &word);
+    if (saved && (info->state == VIRT_STATE_SHUTOFF || info->state == VIRT_STATE_CRASHED)) {
+        info->state = VIRT_STATE_SAVED;
+        word = "saved";
+    }
+    str_copy_utf8(info->reason, sizeof(info->reason), word);
+}
+
+/* false: the domain went away meanwhile */
+static bool identify(struct virt *v, virDomainPtr domain, struct virt_info *info)
+{
+    struct domxml_mark mark = {0};
+    int ours;
+
+    if (virDomainGetUUIDString(domain, info->uuid))
+        return false;
+    str_copy_utf8(info->name, sizeof(info->name), virDomainGetName(domain));
+    ours = virt_owner_read(v, domain, &mark);
+    if (ours < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        return false;
+    info->ours = ours == 1;
+    info->generation = info->ours ? mark.generation : 0;
+    return true;
+}
+
+static void find_pid(struct virt *v, struct virt_info *info)
+{
+    bool active = info->state == VIRT_STATE_RUNNING || info->state == VIRT_STATE_PAUSED ||
+                  info->state == VIRT_STATE_STOPPING;
+
+    info->pid = active ? virt_pid(v, info->name, info->uuid) : 0;
+}
+
+int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+    struct virt_info info = {0};
+    int state, reason, autostart = 0;
+
+    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+        return -1;
+    domain = virDomainLookupByUUIDString(conn, uuid);
+    if (!domain || virDomainGetState(domain, &state, &reason, 0) || !identify(v, domain, &info))
+        return virt_fail(conn, err, "look at the VM");
+    set_state(&info, state, reason, virDomainHasManagedSaveImage(domain, 0) == 1);
+    info.autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart;
+    find_pid(v, &info);
+    *ret = info;
+    return 0;
+}
+
+/* Sets one mark on every info whose domain is in the filtered listing. */
+enum mark { MARK_SAVED, MARK_AUTOSTART };
+
+static int compare_uuid(const void *a, const void *b)
+{
+    return strcmp(((const struct virt_info *)a)->uuid, ((const struct virt_info *)b)->uuid);
+}
+
+static int mark_listed(virConnectPtr conn, unsigned filter, enum mark mark, struct virt_info *infos,
+                       size_t count, struct error *err)
+{
+    auto_domain_list struct domain_list list = {0};
+
+    list.count = virConnectListAllDomains(conn, &list.items, filter);
+    if (list.count < 0) {
+        list.count = 0;
+        /* A driver without saved images or autostart has none to list. */
+        if (virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
+            return 0;
+        return virt_fail(conn, err, "list the domains");
+    }
+    for (int i = 0; i < list.count; i++) {
+        struct virt_info key = {0}, *found;
+
+        if (virDomainGetUUIDString(list.items[i], key.uuid))
+            continue;
+        found = bsearch(&key, infos, count, sizeof(*infos), compare_uuid);
+        if (!found)
+            continue;
+        if (mark == MARK_AUTOSTART) {
+            found->autostart = true;
+        } else if (found->state == VIRT_STATE_SHUTOFF || found->state == VIRT_STATE_CRASHED) {
+            found->state = VIRT_STATE_SAVED;
+            str_copy_utf8(found->reason, sizeof(found->reason), "saved");
+        }
+    }
+    return 0;
+}
+
+static int param_int(const virDomainStatsRecord *r, const char *name)
+{
+    int value = 0;
+
+    (void)virTypedParamsGetInt(r->params, r->nparams, name, &value);
+    return value;
+}
+
+int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_records virDomainStatsRecordPtr *records = NULL;
+    auto_free struct virt_info *infos = NULL;
+    size_t count = 0;
+    int n;
+
+    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+        return -1;
+    n = virConnectGetAllDomainStats(conn, VIR_DOMAIN_STATS_STATE, &records, 0);
+    if (n < 0)
+        return virt_fail(conn, err, "list the domains");
+    infos = xcalloc((size_t)n + 1, sizeof(*infos));
+    for (int i = 0; i < n; i++) {
+        struct virt_info *info = &infos[count];
+
+        if (!identify(v, records[i]->dom, info)) {
+            *info = (struct virt_info){0};
+            continue;
+        }
+        set_state(info, param_int(records[i], "state.state"), param_int(records[i], "state.reason"),
+                  false);
+        find_pid(v, info);
+        count++;
+    }
+    if (virConnectIsAlive(conn) == 0)
+        return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "the connection to libvirt broke");
+    qsort(infos, count, sizeof(*infos), compare_uuid);
+    if (mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, MARK_SAVED, infos, count, err) ||
+        mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_AUTOSTART, MARK_AUTOSTART, infos, count, err))
+        return -1;
+    *ret = TAKE_PTR(infos);
+    *ret_count = count;
+    return 0;
+}

@@ -1,0 +1,270 @@
+/*
+ * The one way a stored VM changes: read the snapshot under the VM's change lock, edit a copy,
+ * commit it together with its event, operation and idempotency record, then publish it.
+ */
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/core_internal.h"
+
+const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
+
+struct write {
+    struct core *core;
+    struct vm *vm;
+    struct change *change;
+    bool insert;
+    int64_t now;
+};
+
+static pthread_mutex_t *change_lock(struct core *core, const char *vm_id)
+{
+    unsigned h = 5381;
+
+    for (const char *p = vm_id; *p; p++)
+        h = h * 33 + (unsigned char)*p;
+    return &core->change_locks[h % CHANGE_LOCKS];
+}
+
+static const struct actor *change_actor(const struct change *c)
+{
+    return c->actor ? c->actor : &actor_system;
+}
+
+static int idem_row_copy(void *arg, const struct idem_row *row)
+{
+    struct idem_found *found = arg;
+
+    str_copy_utf8(found->kind, sizeof(found->kind), row->resource_kind);
+    str_copy_utf8(found->id, sizeof(found->id), row->resource_id);
+    return 0;
+}
+
+struct idem_seen {
+    const struct idem *idem;
+    struct idem_found found;
+    bool same;
+};
+
+static int idem_row_see(void *arg, const struct idem_row *row)
+{
+    struct idem_seen *seen = arg;
+
+    seen->same = strcmp(row->request_sha256, seen->idem->request_sha256) == 0;
+    return idem_row_copy(&seen->found, row);
+}
+
+static int idem_check(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
+                      struct idem_found *ret, struct error *err)
+{
+    struct idem_seen seen = {.idem = idem};
+    int rc = store_idem_get(tx, actor->id, idem->key, idem_row_see, &seen, err);
+
+    if (rc <= 0)
+        return rc;
+    if (!seen.same) {
+        error_set_at(err, ERROR_KEY_REUSED, "Idempotency-Key",
+                     "this key was sent before with another request");
+        error_remedy(err, "Use a new key for a new request.");
+        return -1;
+    }
+    *ret = seen.found;
+    return 1;
+}
+
+struct lookup {
+    const struct actor *actor;
+    const struct idem *idem;
+    struct idem_found *ret;
+    int result;
+};
+
+static int lookup_fn(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct lookup *l = arg;
+
+    l->result = idem_check(tx, l->actor, l->idem, l->ret, err);
+    return l->result < 0 ? -1 : 0;
+}
+
+int idem_lookup(struct core *core, const struct actor *actor, const struct idem *idem,
+                struct idem_found *ret, struct error *err)
+{
+    struct lookup l = {.actor = actor, .idem = idem, .ret = ret};
+
+    if (!idem || !idem->key)
+        return 0;
+    return db_write(core->db, lookup_fn, NULL, &l, err) ? -1 : l.result;
+}
+
+/* A second request with the same key that lost the race: the caller looks the key up again. */
+static int idem_store(struct db_tx *tx, const struct write *w, struct error *err)
+{
+    const struct change *c = w->change;
+    const struct actor *actor = change_actor(c);
+    struct idem_found found;
+    int rc;
+
+    if (!c->idem || !c->idem->key)
+        return 0;
+    rc = idem_check(tx, actor, c->idem, &found, err);
+    if (rc < 0)
+        return -1;
+    if (rc > 0)
+        return error_set(err, ERROR_REQUEST_IN_PROGRESS, "an equal request is being served");
+    return store_idem_put(tx,
+                          &(struct idem_row){
+                              .actor = actor->id,
+                              .key = c->idem->key,
+                              .request_sha256 = c->idem->request_sha256,
+                              .status = c->idem_status,
+                              .resource_kind = w->insert ? "vm" : "operation",
+                              .resource_id = w->insert ? w->vm->id : c->op_insert->id,
+                              .created_at = w->now,
+                          },
+                          err);
+}
+
+static int write_op(struct db_tx *tx, const struct change *c, struct error *err)
+{
+    struct op_row row;
+
+    if (c->op_insert) {
+        op_to_row(c->op_insert, &row);
+        if (store_op_insert(tx, &row, err))
+            return -1;
+    }
+    if (c->op_update) {
+        op_to_row(c->op_update, &row);
+        if (store_op_update(tx, &row, err))
+            return -1;
+    }
+    return 0;
+}
+
+static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
+{
+    auto_free char *spec_text = NULL;
+    struct vm_row row;
+
+    if (w->insert && w->vm->spec->vsock &&
+        store_cid_allocate(tx, w->vm->host_id, w->vm->id, w->now, &w->vm->vsock_cid, err))
+        return -1;
+    vm_to_row(w->vm, &row, &spec_text);
+    if (w->insert)
+        return store_vm_insert(tx, &row, &w->vm->seq, err);
+    if (w->change->remove) {
+        row.deleted_at = w->now;
+        if (store_cid_release(tx, w->vm->id, w->now, err))
+            return -1;
+    } else if (w->vm->spec->vsock && !w->vm->vsock_cid) {
+        if (store_cid_allocate(tx, w->vm->host_id, w->vm->id, w->now, &w->vm->vsock_cid, err))
+            return -1;
+        row.vsock_cid = w->vm->vsock_cid;
+    }
+    return store_vm_update(tx, &row, err);
+}
+
+static int write_fn(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct write *w = arg;
+    struct change *c = w->change;
+
+    /* The VM's row first: the operation and the idempotency record refer to it. */
+    if (write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
+        return -1;
+    if (c->event_type)
+        return event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
+                            w->vm->spec->name, c->event_data, err);
+    return 0;
+}
+
+static void committed_fn(void *arg)
+{
+    struct write *w = arg;
+
+    if (w->change->remove)
+        registry_remove(w->core->registry, w->vm->id);
+    else
+        registry_put(w->core->registry, w->vm);
+}
+
+static int commit(struct write *w, struct error *err)
+{
+    if (db_write(w->core->db, write_fn, committed_fn, w, err))
+        return -1;
+    if (w->change->op_insert)
+        op_enqueue(w->core->ops, w->change->op_insert);
+    wait_wake_vm(w->core->waits, w->vm->id);
+    return 0;
+}
+
+int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err)
+{
+    struct write w = {.core = core, .vm = vm, .change = change, .insert = true, .now = vm->created_at};
+
+    return commit(&w, err);
+}
+
+int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg,
+              struct change *change, struct vm **ret, struct error *err)
+{
+    struct change none = {0};
+    struct write w = {.core = core, .change = change ? change : &none, .now = clock_wall_ms()};
+    auto_vm struct vm *current = NULL, *next = NULL;
+    int rc;
+
+    LOCK_SCOPE(change_lock(core, vm_id));
+    current = registry_get(core->registry, vm_id);
+    if (!current)
+        return error_set(err, ERROR_VM_NOT_FOUND, "there is no VM %s", vm_id);
+    next = vm_copy(current);
+    rc = mutate(core, next, w.change, arg, err);
+    if (rc < 0)
+        return -1;
+    if (rc > 0) {
+        if (ret)
+            *ret = vm_ref(current);
+        return 0;
+    }
+    next->updated_at = w.now;
+    w.vm = next;
+    if (commit(&w, err))
+        return -1;
+    if (ret)
+        *ret = TAKE_PTR(next);
+    return 0;
+}
+
+struct op_write {
+    struct core *core;
+    struct op *op;
+};
+
+static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct op_write *w = arg;
+    struct op *op = w->op;
+    bool finished = op_is_finished(op);
+    auto_json json_t *data = json_pack("{s:s, s:s, s:s}", "operation_id", op->id, "kind", op->kind,
+                                       "state", op_state_name(op->state));
+    struct actor actor = {.id = op->actor, .project_id = op->project_id, .request_id = op->request_id};
+    struct change c = {.op_update = op};
+    auto_vm struct vm *vm = *op->vm_id ? registry_get(w->core->registry, op->vm_id) : NULL;
+
+    if (op->state == OP_FAILED)
+        json_object_set_new(data, "error_code", json_string(error_slug(op->error.code)));
+    if (write_op(tx, &c, err))
+        return -1;
+    return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+                        "vm", op->vm_id, vm ? vm->spec->name : "", data, err);
+}
+
+int op_commit(struct core *core, struct op *op, struct error *err)
+{
+    struct op_write w = {.core = core, .op = op};
+
+    return db_write(core->db, op_write_fn, NULL, &w, err);
+}

@@ -1,0 +1,309 @@
+/*
+ * The console thread: one epoll loop that reads every guest's output into its ring and hands over
+ * typed bytes the guest did not take at once. It alone closes upstream descriptors.
+ */
+#include "service/vm/console_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "service/base/clock.h"
+#include "service/base/cleanup.h"
+#include "service/base/fd.h"
+#include "service/base/str.h"
+#include "service/base/thread.h"
+
+#define EVENTS_MAX 64
+#define LAST_READS 16 /* at the end of the drain time: what a socket buffer can still hold */
+
+void loop_wake(struct console_hub *hub)
+{
+    const uint64_t one = 1;
+
+    /* Can only fail when the counter is full, and then the thread is awake anyway. */
+    if (write(hub->wake, &one, sizeof(one)) < 0)
+        return;
+}
+
+/* ---- upstreams, from any thread ---- */
+
+void upstream_post(struct upstream *up)
+{
+    struct console_hub *hub = up->stream->hub;
+
+    {
+        LOCK_SCOPE(&hub->inbox_lock);
+        if (!up->queued) {
+            up->queued = true;
+            STAILQ_INSERT_TAIL(&hub->inbox, up, inbox_link);
+        }
+    }
+    loop_wake(hub);
+}
+
+void upstream_watch_locked(struct upstream *up, bool want_write)
+{
+    /*
+     * A paused upstream is taken out of epoll altogether: a hang-up is reported even to those who
+     * ask for nothing, and would keep the thread spinning.
+     */
+    uint32_t events = up->paused ? 0 : EPOLLIN | (want_write ? (uint32_t)EPOLLOUT : 0);
+    struct epoll_event ev = {.events = events, .data.ptr = up};
+    int op = !events ? EPOLL_CTL_DEL : up->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+
+    if (events == up->events)
+        return;
+    /* Only memory can be short here (for an ADD); the thread tries again at the deadline. */
+    if (epoll_ctl(up->stream->hub->epoll, op, up->fd, &ev) == 0)
+        up->events = events;
+}
+
+int upstream_attach_locked(struct stream *s, int fd, struct error *err)
+{
+    struct upstream *up;
+    socklen_t len = sizeof(int);
+    int type;
+
+    if (fd_set_nonblock(fd, err)) {
+        close(fd);
+        return -1;
+    }
+    up = xcalloc(1, sizeof(*up));
+    up->fd = fd;
+    up->stream = stream_ref(s);
+    up->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
+    upstream_watch_locked(up, s->input_len > 0);
+    if (!up->events) {
+        error_errno(err, errno, "cannot watch the console");
+        close(fd);
+        free(up);
+        stream_unref(s); /* never the last one: the caller holds its own */
+        return -1;
+    }
+    s->up = up;
+    return 0;
+}
+
+void upstream_detach_locked(struct stream *s)
+{
+    struct upstream *up = TAKE_PTR(s->up);
+
+    up->state = UPSTREAM_DEAD;
+    if (up->events)
+        epoll_ctl(s->hub->epoll, EPOLL_CTL_DEL, up->fd, NULL);
+    up->events = 0;
+    upstream_post(up);
+}
+
+/* ---- the thread ---- */
+
+static void set_deadline(struct upstream *up, int64_t deadline_ms)
+{
+    struct console_hub *hub = up->stream->hub;
+
+    up->deadline_ms = deadline_ms;
+    if (!up->timed)
+        TAILQ_INSERT_TAIL(&hub->timed, up, timed_link);
+    up->timed = true;
+}
+
+static void upstream_free(struct upstream *up)
+{
+    struct console_hub *hub = up->stream->hub;
+
+    if (up->timed)
+        TAILQ_REMOVE(&hub->timed, up, timed_link);
+    {
+        /* Posted as ending and then as dead: nobody posts a dead one again. */
+        LOCK_SCOPE(&hub->inbox_lock);
+        if (up->queued)
+            STAILQ_REMOVE(&hub->inbox, up, upstream, inbox_link);
+    }
+    close(up->fd);
+    stream_unref(up->stream);
+    free(up);
+}
+
+static void take_output(struct upstream *up, size_t len)
+{
+    struct stream *s = up->stream;
+    struct console_hub *hub = s->hub;
+    bool first;
+
+    lock_scope_enter(&s->lock);
+    if (up->state == UPSTREAM_DEAD) { /* replaced or ended while we read */
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    ring_append(&s->ring, hub->scratch, len);
+    first = !s->has_output;
+    s->has_output = true;
+    stream_wake_idle_locked(s);
+    stream_unlock_and_notify(s);
+    atomic_fetch_add_explicit(&hub->bytes_out, len, memory_order_relaxed);
+    if (first && hub->options.on_first_output)
+        hub->options.on_first_output(hub->options.opaque, s->vm_id, s->name);
+}
+
+static void take_end(struct upstream *up)
+{
+    struct stream *s = up->stream;
+    struct console_hub *hub = s->hub;
+    bool expected;
+
+    lock_scope_enter(&s->lock);
+    if (up->state == UPSTREAM_DEAD) {
+        pthread_mutex_unlock(&s->lock);
+        return;
+    }
+    expected = up->state == UPSTREAM_ENDING;
+    upstream_detach_locked(s);
+    if (expected)
+        stream_finish_locked(s);
+    stream_unlock_and_notify(s);
+    if (!expected && hub->options.on_ended)
+        hub->options.on_ended(hub->options.opaque, s->vm_id, s->name);
+}
+
+/* One read of at most max bytes; false when there is nothing more for now. */
+static bool read_once(struct upstream *up, size_t max)
+{
+    ssize_t n = read(up->fd, up->stream->hub->scratch, max);
+
+    if (n > 0) {
+        take_output(up, (size_t)n);
+        return true;
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    take_end(up);
+    return false;
+}
+
+static void upstream_ready(struct upstream *up, uint32_t events)
+{
+    struct stream *s = up->stream;
+    size_t room = 0;
+
+    lock_scope_enter(&s->lock);
+    if (up->state != UPSTREAM_DEAD) {
+        int64_t now = clock_monotonic_ms();
+
+        if (events & EPOLLOUT)
+            stream_flush_input_locked(s);
+        room = pace_room_locked(s, now);
+        if (!room) {
+            up->paused = true;
+            upstream_watch_locked(up, false);
+            if (up->state == UPSTREAM_LIVE)
+                set_deadline(up, now + CONSOLE_PATIENCE_MS);
+        }
+    }
+    stream_unlock_and_notify(s);
+    if (room && events & ~(uint32_t)EPOLLOUT)
+        read_once(up, room);
+}
+
+static void drain_inbox(struct console_hub *hub)
+{
+    for (;;) {
+        struct upstream *up;
+        int state;
+
+        {
+            LOCK_SCOPE(&hub->inbox_lock);
+            up = STAILQ_FIRST(&hub->inbox);
+            if (!up)
+                return;
+            STAILQ_REMOVE_HEAD(&hub->inbox, inbox_link);
+            up->queued = false;
+        }
+        {
+            LOCK_SCOPE(&up->stream->lock);
+            state = up->state;
+        }
+        if (state == UPSTREAM_DEAD)
+            upstream_free(up);
+        else if (state == UPSTREAM_ENDING)
+            set_deadline(up, clock_monotonic_ms() + CONSOLE_DRAIN_MS);
+    }
+}
+
+/* The pause or the drain of an upstream is over. */
+static void run_deadline(struct upstream *up, int64_t now)
+{
+    struct stream *s = up->stream;
+    bool ending;
+
+    {
+        LOCK_SCOPE(&s->lock);
+        if (up->state == UPSTREAM_DEAD)
+            return;
+        ending = up->state == UPSTREAM_ENDING;
+        if (up->paused)
+            pace_give_up_locked(s, now);
+        up->paused = false;
+        upstream_watch_locked(up, s->input_len > 0);
+        if (up->state == UPSTREAM_LIVE && !up->events) /* no memory for it; see there */
+            set_deadline(up, now + CONSOLE_PATIENCE_MS);
+    }
+    if (!ending)
+        return;
+    for (int i = 0; i < LAST_READS && read_once(up, CONSOLE_CHUNK); i++)
+        ;
+    take_end(up);
+}
+
+static int run_timed(struct console_hub *hub)
+{
+    int64_t now, next = INT64_MAX;
+    struct upstream *up, *following;
+
+    if (TAILQ_EMPTY(&hub->timed))
+        return -1;
+    now = clock_monotonic_ms();
+    for (up = TAILQ_FIRST(&hub->timed); up; up = following) {
+        following = TAILQ_NEXT(up, timed_link);
+        if (up->deadline_ms <= now) {
+            TAILQ_REMOVE(&hub->timed, up, timed_link);
+            up->timed = false;
+            run_deadline(up, now);
+        }
+        if (up->timed && up->deadline_ms < next)
+            next = up->deadline_ms;
+    }
+    return next == INT64_MAX ? -1 : (int)(next - now);
+}
+
+void *console_loop(void *opaque)
+{
+    struct console_hub *hub = opaque;
+    int timeout = -1;
+
+    for (;;) {
+        struct epoll_event events[EVENTS_MAX];
+        int n = epoll_wait(hub->epoll, events, EVENTS_MAX, timeout);
+        bool stop;
+
+        for (int i = 0; i < n; i++) {
+            uint64_t count;
+
+            if (events[i].data.ptr)
+                upstream_ready(events[i].data.ptr, events[i].events);
+            else if (read(hub->wake, &count, sizeof(count)) < 0)
+                continue; /* somebody else's wake-up was read with the one before */
+        }
+        /* After the events: they may still point to an upstream that is freed here. */
+        drain_inbox(hub);
+        timeout = run_timed(hub);
+        {
+            LOCK_SCOPE(&hub->inbox_lock);
+            stop = hub->stop && STAILQ_EMPTY(&hub->inbox);
+        }
+        if (stop)
+            return NULL;
+    }
+}

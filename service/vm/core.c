@@ -1,0 +1,262 @@
+/*
+ * The core: builds the parts in order, takes them down in reverse, and says whether they are well.
+ */
+#include "service/vm/core.h"
+
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/vm/core_internal.h"
+
+const struct settings *core_settings(struct core *core)
+{
+    return core->settings;
+}
+
+const char *core_state_dir(struct core *core)
+{
+    return core->state_dir;
+}
+
+const char *core_install_id(struct core *core)
+{
+    return core->install_id;
+}
+
+struct db *core_db(struct core *core)
+{
+    return core->db;
+}
+
+struct virt *core_virt(struct core *core)
+{
+    return core->virt;
+}
+
+struct host *core_host(struct core *core)
+{
+    return core->host;
+}
+
+struct access *core_access(struct core *core)
+{
+    return core->access;
+}
+
+struct console_hub *core_consoles(struct core *core)
+{
+    return core->consoles;
+}
+
+struct sampler *core_sampler(struct core *core)
+{
+    return core->sampler;
+}
+
+struct image_registry *core_images(struct core *core)
+{
+    return core->images;
+}
+
+static int ensure_dirs(struct core *core, struct error *err)
+{
+    static const char *const names[] = {"", "/vms", "/images", "/libvirt"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        auto_free char *path = xasprintf("%s%s", core->state_dir, names[i]);
+
+        if (dir_ensure(path, 0711, err))
+            return -1;
+    }
+    return 0;
+}
+
+struct load {
+    struct core *core;
+    struct error *err;
+};
+
+static int load_vm(void *arg, const struct vm_row *row)
+{
+    struct load *load = arg;
+    auto_vm struct vm *vm = vm_from_row(row, load->err);
+
+    if (!vm) {
+        /* One damaged row must not keep the others from being served. */
+        log_failure(LOG_LEVEL_ERROR, load->err, "VM %s cannot be loaded", row->id);
+        return 0;
+    }
+    registry_put(load->core->registry, vm);
+    return 0;
+}
+
+static void on_first_output(void *opaque, const char *vm_id, const char *stream)
+{
+    struct core *core = opaque;
+
+    (void)stream;
+    wait_wake_vm(core->waits, vm_id);
+}
+
+static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
+{
+    struct core *core = opaque;
+
+    tracker_on_stream_ended(core->tracker, vm_id, stream);
+}
+
+static void on_token_revoked(void *opaque, const char *token_id)
+{
+    struct core *core = opaque;
+    auto_free char *prefix = xasprintf("token:%s", token_id);
+
+    console_revoke(core->consoles, prefix);
+}
+
+static int open_database(struct core *core, struct error *err)
+{
+    auto_free char *path = xasprintf("%s/drover.db", core->state_dir);
+    struct load load = {core, err};
+
+    if (db_open(path, &core->db, err) || store_install_id(core->db, core->install_id, err))
+        return -1;
+    return store_vm_each(core->db, load_vm, &load, err);
+}
+
+static int build(struct core *core, struct error *err)
+{
+    const struct console_options consoles = {
+        .ring_bytes = (size_t)core->settings->console_ring_bytes,
+        .viewers_max = (unsigned)core->settings->console_viewers,
+        .on_first_output = on_first_output,
+        .on_ended = on_stream_ended,
+        .opaque = core,
+    };
+    struct virt_options virt = {
+        .uri = core->settings->libvirt_uri,
+        .state_dir = core->state_dir,
+        .install_id = core->install_id,
+        .on_event = tracker_on_event,
+        .on_link = tracker_on_link,
+    };
+
+    if (ensure_dirs(core, err) || host_open("/", &core->host, err) || open_database(core, err) ||
+        event_log_new(core, &core->events, err))
+        return -1;
+    db_set_event_hook(core->db, event_log_publish, core->events);
+    if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
+        image_registry_open(core, &core->images, err))
+        return -1;
+    core->waits = wait_list_new(core, err);
+    if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
+        return -1;
+    access_set_on_revoked(core->access, on_token_revoked, core);
+    virt.opaque = core->tracker;
+    if (event_write(core, "daemon.started", "host", HOST_LOCAL, NULL, err) ||
+        virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
+        return -1;
+    /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
+    if (sampler_start(core, &core->sampler, err))
+        return -1;
+    return janitor_start(core, &core->janitor, err);
+}
+
+int core_start(const struct core_options *options, struct core **ret, struct error *err)
+{
+    struct core *core = xcalloc(1, sizeof(*core));
+
+    core->settings = options->settings;
+    core->state_dir = xstrdup(options->state_dir);
+    for (size_t i = 0; i < CHANGE_LOCKS; i++)
+        mutex_init(&core->change_locks[i]);
+    core->registry = registry_new();
+    core->tracker = tracker_new(core);
+    core->ops = op_engine_new(core);
+    if (build(core, err)) {
+        core_stop(core);
+        return -1;
+    }
+    *ret = core;
+    return 0;
+}
+
+void core_stop(struct core *core)
+{
+    if (!core)
+        return;
+    janitor_stop(core->janitor);
+    sampler_stop(core->sampler);
+    if (core->waits)
+        wait_list_stop(core->waits);
+    if (core->events)
+        event_log_stop(core->events);
+    op_engine_stop(core->ops);
+    tracker_stop(core->tracker);
+    /* The operations' workers are gone, so nobody calls libvirt any more. */
+    if (core->virt)
+        virt_close(core->virt);
+    console_hub_free(core->consoles);
+    image_registry_close(core->images);
+    access_close(core->access);
+    if (core->db) {
+        db_set_event_hook(core->db, NULL, NULL);
+        db_close(core->db);
+    }
+    event_log_free(core->events);
+    wait_list_free(core->waits);
+    op_engine_free(core->ops);
+    tracker_free(core->tracker);
+    registry_free(core->registry);
+    host_close(core->host);
+    for (size_t i = 0; i < CHANGE_LOCKS; i++)
+        pthread_mutex_destroy(&core->change_locks[i]);
+    free(core->state_dir);
+    free(core);
+}
+
+static struct core_part part(const char *name, bool ok, const char *cause)
+{
+    struct core_part p = {.name = name, .ok = ok};
+
+    str_copy_utf8(p.cause, sizeof(p.cause), ok ? "" : cause);
+    return p;
+}
+
+size_t core_readiness(struct core *core, struct core_part *ret, size_t max)
+{
+    struct error err = ERROR_INIT;
+    char reason[256] = "";
+    uint64_t free_bytes = 0, total = 0;
+    uint64_t floor = (uint64_t)core->settings->free_space_floor_mib << 20;
+    bool ok;
+    size_t n = 0;
+
+    if (max < 4)
+        return 0;
+    ok = db_is_writable(core->db, &err);
+    ret[n++] = part("database", ok, err.detail);
+    ok = virt_is_up(core->virt, reason, sizeof(reason));
+    ret[n++] = part("libvirt", ok, reason);
+    ret[n++] = part("reconciled", tracker_is_reconciled(core->tracker),
+                    "what runs has not been compared with what is stored yet");
+    ok = host_disk_space(core->state_dir, &free_bytes, &total, &err) == 0 && free_bytes >= floor;
+    snprintf(reason, sizeof(reason), "only %llu MiB are free below the state directory",
+             (unsigned long long)(free_bytes >> 20));
+    ret[n++] = part("disk_space", ok, reason);
+    return n;
+}
+
+bool core_is_ready(struct core *core)
+{
+    struct core_part parts[4];
+    size_t n = core_readiness(core, parts, 4);
+
+    for (size_t i = 0; i < n; i++) {
+        if (!parts[i].ok)
+            return false;
+    }
+    return true;
+}

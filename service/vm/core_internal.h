@@ -1,0 +1,190 @@
+/*
+ * What the files of service/vm share with each other and with nobody else.
+ *
+ * Lock order: a VM's change lock (core_change_lock) is taken first and may be held across a
+ * database commit; the operation engine's lock may take the registry's; every other lock is a leaf,
+ * held for a few instructions. No lock is held across a call into libvirt.
+ */
+#ifndef DROVER_VM_CORE_INTERNAL_H
+#define DROVER_VM_CORE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "db/store.h"
+#include "service/base/thread.h"
+#include "service/conf/settings.h"
+#include "service/host/host.h"
+#include "service/virt/virt.h"
+#include "service/vm/access.h"
+#include "service/vm/console.h"
+#include "service/vm/core.h"
+#include "service/vm/event.h"
+#include "service/vm/image.h"
+#include "service/vm/op.h"
+#include "service/vm/sampler.h"
+#include "service/vm/vm.h"
+#include "service/vm/wait.h"
+
+#define CHANGE_LOCKS 64
+
+struct core {
+    struct settings *settings;
+    char *state_dir;
+    char install_id[UUID_TEXT];
+    struct db *db;
+    struct host *host;
+    struct virt *virt;
+    struct access *access;
+    struct console_hub *consoles;
+    struct image_registry *images;
+    struct registry *registry;
+    struct event_log *events;
+    struct wait_list *waits;
+    struct op_engine *ops;
+    struct tracker *tracker;
+    struct sampler *sampler;
+    struct janitor *janitor;
+    pthread_mutex_t change_locks[CHANGE_LOCKS];
+};
+
+/* ---- registry.c: every living VM, by id, name and age ---- */
+
+struct registry *registry_new(void);
+void registry_free(struct registry *r);
+struct vm *registry_get(struct registry *r, const char *id); /* a reference or NULL */
+struct vm *registry_find(struct registry *r, const char *project_id, const char *ref);
+void registry_put(struct registry *r, struct vm *vm); /* inserts or replaces; takes a reference of its own */
+void registry_remove(struct registry *r, const char *id);
+void registry_all(struct registry *r, struct vm ***ret, size_t *ret_count); /* references */
+void registry_list(struct registry *r, const struct vm_filter *filter, struct vm ***ret,
+                   size_t *ret_count, bool *ret_more);
+size_t registry_count(struct registry *r, int state); /* -1: all */
+unsigned registry_image_users(struct core *core, const char *image_id);
+
+/* ---- snapshot.c: making VM snapshots ---- */
+
+struct vm *vm_copy(const struct vm *vm); /* mutable until published; shares the spec */
+struct vm *vm_from_row(const struct vm_row *row, struct error *err);
+/* Fills a row that borrows from vm and from *ret_spec_text, which the caller frees. */
+void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text);
+
+/* ---- change.c: the one way a stored VM changes ---- */
+
+/* What is written in the same transaction as the change. */
+struct change {
+    const char *event_type; /* NULL: none */
+    json_t *event_data;     /* borrowed; NULL: {} */
+    const struct actor *actor;
+    struct op *op_insert; /* a new operation, queued after the commit */
+    struct op *op_update; /* a newer snapshot of a stored one */
+    const struct idem *idem;
+    int idem_status;
+    bool remove; /* tombstone: the VM leaves the registry, its CID is released */
+};
+
+extern const struct actor actor_system;
+
+/* mutate edits a private copy: 0 write it, 1 nothing to do, -1 refuse. Runs under the VM's change lock. */
+typedef int mutate_fn(struct core *core, struct vm *next, struct change *change, void *arg,
+                      struct error *err);
+/* *ret (may be NULL) is the VM as it is afterwards; VM_NOT_FOUND. Blocks on the disk. */
+int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg,
+              struct change *change, struct vm **ret, struct error *err);
+/* A new VM; fills seq and CID. */
+int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err);
+/* Only the operation and events. */
+int op_commit(struct core *core, struct op *op, struct error *err);
+/*
+ * Was this key used? 1: yes for the same request, *ret_id is what it made; 0: no; -1: KEY_REUSED.
+ * A look before the work; the insert checks again in its transaction.
+ */
+struct idem_found {
+    char kind[16];
+    char id[UUID_TEXT];
+};
+int idem_lookup(struct core *core, const struct actor *actor, const struct idem *idem,
+                struct idem_found *ret, struct error *err);
+
+/* ---- op.c ---- */
+
+struct op_engine *op_engine_new(struct core *core);
+int op_engine_start(struct op_engine *e, struct error *err); /* loads and runs unfinished ones */
+void op_engine_stop(struct op_engine *e);
+void op_engine_free(struct op_engine *e);
+struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);
+void op_enqueue(struct op_engine *e, struct op *op); /* after its commit */
+bool op_vm_busy(struct op_engine *e, const char *vm_id); /* one is running right now */
+struct op *op_in_memory(struct op_engine *e, const char *id); /* a reference or NULL */
+/* The VM's state changed, or libvirt came back: look at what waits. */
+void op_engine_poke(struct op_engine *e);
+struct op *op_from_row(const struct op_row *row);
+void op_to_row(const struct op *op, struct op_row *ret);
+
+/* ---- execute.c: what an operation does; runs on an operation worker ---- */
+
+enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS };
+/* EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes. */
+enum execute_result op_execute(struct core *core, const struct op *op, struct error *err);
+
+/* ---- domain.c: from a definition to what libvirt is told ---- */
+
+char *vm_dir(struct core *core, const char *vm_id); /* STATE_DIR/vms/ID */
+/* Creates missing disks. Idempotent. */
+int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err);
+int vm_disks_remove(struct core *core, const char *vm_id, struct error *err);
+/* Chooses the acceleration and defines the domain when libvirt does not know this generation. */
+struct vm_domain_choice {
+    bool kvm;
+    char reason[256]; /* why not KVM, or "" */
+};
+int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
+                     struct error *err);
+
+/* ---- track.c: libvirt's truth into ours ---- */
+
+struct tracker *tracker_new(struct core *core);
+int tracker_start(struct tracker *t, struct error *err);
+void tracker_stop(struct tracker *t);
+void tracker_free(struct tracker *t);
+void tracker_on_event(void *tracker, const struct virt_event *event);
+void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
+void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
+bool tracker_is_reconciled(struct tracker *t);
+/* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
+int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err);
+/* Opens what the VM's definition promises: the console and every channel. fresh: it just started. */
+void vm_streams_open(struct core *core, const struct vm *vm, bool fresh);
+
+/* ---- wait.c ---- */
+
+struct wait_list *wait_list_new(struct core *core, struct error *err);
+void wait_list_stop(struct wait_list *w); /* ends all with WAIT_STOPPING */
+void wait_list_free(struct wait_list *w);
+void wait_wake_op(struct wait_list *w, const char *op_id);
+void wait_wake_vm(struct wait_list *w, const char *vm_id);
+
+/* ---- event.c ---- */
+
+int event_log_new(struct core *core, struct event_log **ret, struct error *err);
+void event_log_stop(struct event_log *log); /* ends subscriptions */
+void event_log_free(struct event_log *log);
+void event_log_publish(void *log, const struct event_row *row); /* the database's event hook */
+/* Appends within a transaction; data may be NULL. */
+int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,
+                 const char *subject_kind, const char *subject_id, const char *subject_name,
+                 const json_t *data, struct error *err);
+/* One event in a transaction of its own. */
+int event_write(struct core *core, const char *type, const char *subject_kind,
+                const char *subject_id, const json_t *data, struct error *err);
+
+/* ---- janitor.c ---- */
+
+int janitor_start(struct core *core, struct janitor **ret, struct error *err);
+void janitor_stop(struct janitor *j);
+
+struct image_registry *core_images(struct core *core);
+int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);
+void image_registry_close(struct image_registry *r);
+
+#endif

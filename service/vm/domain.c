@@ -1,0 +1,235 @@
+/*
+ * From a definition to what libvirt is told: disks on this host, acceleration, the domain.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "service/base/fd.h"
+#include "service/base/str.h"
+#include "service/vm/core_internal.h"
+
+#define GIB (1024LL * 1024 * 1024)
+
+char *vm_dir(struct core *core, const char *vm_id)
+{
+    return xasprintf("%s/vms/%s", core->state_dir, vm_id);
+}
+
+static char *root_disk_path(struct core *core, const struct vm *vm)
+{
+    return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm->id);
+}
+
+static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)
+{
+    return xasprintf("%s/vms/%s/disk-%zu.qcow2", core->state_dir, vm->id, i);
+}
+
+/* The image a VM refers to, by the id fixed at its creation; NULL without one. */
+static int vm_image(struct core *core, const struct vm *vm, struct image **ret, struct error *err)
+{
+    *ret = NULL;
+    if (!*vm->image_id)
+        return 0;
+    *ret = image_find(core, vm->project_id, vm->image_id, err);
+    if (!*ret)
+        return -1;
+    if ((*ret)->state != IMAGE_READY) {
+        error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s", (*ret)->name,
+                     image_state_name((*ret)->state));
+        error_remedy(err, "Upload its content first.");
+        image_unref(*ret);
+        *ret = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
+{
+    auto_free char *dir = vm_dir(core, vm->id);
+    auto_image struct image *image = NULL;
+
+    if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0700, err))
+        return -1;
+    if (image && image->kind == IMAGE_DISK) {
+        auto_free char *path = root_disk_path(core, vm);
+
+        if (!file_exists(path) &&
+            image_overlay_create(core, image, path, vm->spec->root_disk_gib * GIB, err))
+            return -1;
+    }
+    for (size_t i = 0; i < vm->spec->disk_count; i++) {
+        auto_free char *path = data_disk_path(core, vm, i);
+
+        if (!file_exists(path) &&
+            image_blank_create(core, path, vm->spec->disks[i].size_gib * GIB, err))
+            return -1;
+    }
+    return dir_sync(dir, err);
+}
+
+int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
+{
+    auto_free char *dir = vm_dir(core, vm_id);
+    auto_closedir DIR *d = opendir(dir);
+    const struct dirent *entry;
+
+    if (!d)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "cannot open %s", dir);
+    while ((entry = readdir(d))) {
+        if (str_eq(entry->d_name, ".") || str_eq(entry->d_name, ".."))
+            continue;
+        if (unlinkat(dirfd(d), entry->d_name, 0) && errno != ENOENT)
+            return error_errno(err, errno, "cannot remove %s of VM %s", entry->d_name, vm_id);
+    }
+    if (rmdir(dir) && errno != ENOENT)
+        return error_errno(err, errno, "cannot remove %s", dir);
+    return dir_sync(dir, err);
+}
+
+static int choose(struct core *core, const struct vm *vm, const struct virt_host *host,
+                  struct vm_domain_choice *ret, struct error *err)
+{
+    struct host_kvm kvm = {0};
+
+    *ret = (struct vm_domain_choice){0};
+    if (vm->spec->acceleration == VM_ACCELERATION_EMULATED) {
+        str_copy_utf8(ret->reason, sizeof(ret->reason), "the definition asks for emulation");
+        return 0;
+    }
+    host_kvm_probe(core->host, &kvm);
+    if (kvm.usable && !host->kvm) {
+        kvm.usable = false;
+        str_copy_utf8(kvm.detail, sizeof(kvm.detail), "libvirt does not offer KVM on this connection");
+    }
+    if (kvm.usable && kvm.limited && vm->spec->acceleration == VM_ACCELERATION_AUTO) {
+        str_copy_utf8(ret->reason, sizeof(ret->reason), kvm.detail);
+        return 0;
+    }
+    ret->kvm = kvm.usable;
+    if (kvm.usable)
+        return 0;
+    str_copy_utf8(ret->reason, sizeof(ret->reason), kvm.detail);
+    if (vm->spec->acceleration == VM_ACCELERATION_KVM) {
+        error_set_at(err, ERROR_NOT_SUPPORTED_BY_HOST, "/acceleration", "KVM cannot be used: %s",
+                     kvm.detail);
+        error_remedy(err, "%s", *kvm.fix ? kvm.fix : "Use acceleration auto or emulated.");
+        return -1;
+    }
+    return 0;
+}
+
+/* Everything a struct virt_domain points to, so that it can be freed in one place. */
+struct parts {
+    struct virt_disk disks[VM_DISKS_MAX + 2];
+    struct virt_backing backing;
+    struct virt_nic nics[VM_NETWORKS_MAX];
+    char *paths[VM_DISKS_MAX + 8];
+    size_t path_count;
+};
+
+static void parts_done(struct parts *p)
+{
+    for (size_t i = 0; i < p->path_count; i++)
+        free(p->paths[i]);
+}
+
+static const char *keep(struct parts *p, char *path)
+{
+    p->paths[p->path_count++] = path;
+    return path;
+}
+
+static enum virt_disk_format disk_format(const struct image *image)
+{
+    return image->format == IMAGE_FORMAT_QCOW2 ? VIRT_DISK_QCOW2 : VIRT_DISK_RAW;
+}
+
+static void add_image(struct core *core, const struct vm *vm, const struct image *image,
+                      struct virt_domain *d, struct parts *p)
+{
+    switch (image->kind) {
+    case IMAGE_KERNEL:
+        d->kernel = keep(p, image_path(core, image, IMAGE_KERNEL_PART));
+        if (image->files[IMAGE_INITRD_PART].present)
+            d->initrd = keep(p, image_path(core, image, IMAGE_INITRD_PART));
+        d->cmdline = vm->spec->cmdline ? vm->spec->cmdline : image->cmdline;
+        break;
+    case IMAGE_DISK:
+        p->backing = (struct virt_backing){.path = keep(p, image_path(core, image, IMAGE_CONTENT)),
+                                           .format = disk_format(image)};
+        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, root_disk_path(core, vm)),
+                                                       .format = VIRT_DISK_QCOW2,
+                                                       .backing = &p->backing,
+                                                       .backing_count = 1};
+        break;
+    case IMAGE_ISO:
+        p->disks[d->disk_count++] =
+            (struct virt_disk){.path = keep(p, image_path(core, image, IMAGE_CONTENT)),
+                               .format = VIRT_DISK_RAW,
+                               .cdrom = true,
+                               .read_only = true};
+        break;
+    case IMAGE_KIND_COUNT:
+        break;
+    }
+}
+
+static void add_devices(struct core *core, const struct vm *vm, struct virt_domain *d,
+                        struct parts *p)
+{
+    const struct vm_spec *spec = vm->spec;
+    char cause[256];
+
+    for (size_t i = 0; i < spec->disk_count; i++)
+        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, data_disk_path(core, vm, i)),
+                                                       .format = VIRT_DISK_QCOW2};
+    for (size_t i = 0; i < spec->network_count; i++) {
+        const struct vm_network *n = &spec->networks[i];
+
+        p->nics[d->nic_count++] = (struct virt_nic){
+            .mode = (enum virt_nic_mode)n->mode, .source = n->source, .mac = n->mac};
+    }
+    d->disks = p->disks;
+    d->nics = p->nics;
+    d->channels = (const char *const *)spec->channels;
+    d->channel_count = spec->channel_count;
+    /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
+    if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
+        d->vsock_cid = vm->vsock_cid;
+    if (spec->display)
+        d->vnc_socket = keep(p, xasprintf("%s/vms/%s/vnc.sock", core->state_dir, vm->id));
+}
+
+int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
+                     struct error *err)
+{
+    const struct vm_spec *spec = vm->spec;
+    auto_scope(parts_done) struct parts parts = {0};
+    auto_image struct image *image = NULL;
+    struct virt_host host;
+    struct virt_domain d = {
+        .uuid = vm->id,
+        .name = spec->name,
+        .description = *spec->description ? spec->description : NULL,
+        .generation = (uint64_t)vm->generation,
+        .cpus = (unsigned)spec->cpus,
+        .memory_mib = (uint64_t)spec->memory_mib,
+        .machine = spec->machine,
+        .uefi = spec->firmware == VM_FIRMWARE_UEFI,
+        .guest_agent = spec->guest_agent,
+        .memory_merge = spec->memory_merge,
+    };
+
+    if (virt_host_info(core->virt, &host, err) || vm_image(core, vm, &image, err) ||
+        choose(core, vm, &host, ret, err))
+        return -1;
+    d.kvm = ret->kvm;
+    if (image)
+        add_image(core, vm, image, &d, &parts);
+    add_devices(core, vm, &d, &parts);
+    return virt_define(core->virt, &d, err);
+}

@@ -1,0 +1,282 @@
+/*
+ * What an operation does. Every step may be repeated: after a crash the operation runs again from
+ * its beginning and finds part of its work done.
+ */
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/core_internal.h"
+
+static int set_state(struct vm *next, enum vm_state state, const char *reason)
+{
+    next->state = state;
+    str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
+    return 0;
+}
+
+struct state_change {
+    enum vm_state state;
+    const char *reason;
+};
+
+static int state_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                        struct error *err)
+{
+    const struct state_change *s = arg;
+
+    (void)core;
+    (void)err;
+    if (next->state == s->state && str_eq(next->state_reason, s->reason))
+        return 1;
+    if (next->state != s->state) {
+        change->event_type = "vm.state";
+        change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(s->state),
+                                       "previous", vm_state_name(next->state), "reason", s->reason);
+    }
+    return set_state(next, s->state, s->reason);
+}
+
+static int change_state(struct core *core, const struct op *op, enum vm_state state,
+                        const char *reason, struct error *err)
+{
+    struct actor actor = {op->actor, op->project_id, op->request_id};
+    struct state_change s = {state, reason};
+    struct change change = {.actor = &actor};
+    int rc = vm_change(core, op->vm_id, state_mutate, &s, &change, NULL, err);
+
+    json_decref(change.event_data);
+    return rc;
+}
+
+static int defined_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                          struct error *err)
+{
+    const struct vm_domain_choice *choice = arg;
+
+    (void)core;
+    (void)change;
+    (void)err;
+    next->defined_generation = next->generation;
+    if (choice) {
+        str_copy_utf8(next->acceleration, sizeof(next->acceleration), choice->kvm ? "kvm" : "emulated");
+        str_copy_utf8(next->acceleration_reason, sizeof(next->acceleration_reason), choice->reason);
+    }
+    return 0;
+}
+
+/* libvirt keeps the name of a known uuid, so a renamed domain is defined anew. */
+static int define(struct core *core, const struct vm *vm, struct error *err)
+{
+    struct vm_domain_choice choice;
+    struct virt_info info;
+    struct error ignored;
+
+    if (virt_info(core->virt, vm->id, &info, &ignored) == 0 &&
+        strcmp(info.name, vm->spec->name) != 0 && virt_undefine(core->virt, vm->id, err))
+        return -1;
+    if (vm_disks_ensure(core, vm, err) || vm_domain_define(core, vm, &choice, err))
+        return -1;
+    return vm_change(core, vm->id, defined_mutate, &choice, NULL, NULL, err);
+}
+
+static int started_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                          struct error *err)
+{
+    const bool *restored = arg;
+
+    (void)core;
+    (void)err;
+    change->event_data = json_pack("{s:s, s:s, s:s}", "state", "running", "previous",
+                                   vm_state_name(next->state), "reason",
+                                   *restored ? "restored" : "started");
+    if (!*restored) {
+        next->started_at = clock_wall_ms();
+        next->running_generation = next->defined_generation;
+    }
+    return set_state(next, VM_STATE_RUNNING, *restored ? "restored" : "started");
+}
+
+/* Has the domain a managed save image? Then starting restores, and it is not redefined. */
+static int look(struct core *core, const struct vm *vm, struct virt_info *ret, struct error *err)
+{
+    *ret = (struct virt_info){.state = VIRT_STATE_GONE};
+    if (virt_info(core->virt, vm->id, ret, err)) {
+        if (err->code != ERROR_VM_NOT_FOUND)
+            return -1;
+        ret->state = VIRT_STATE_GONE;
+    }
+    return 0;
+}
+
+static int start(struct core *core, const struct op *op, struct error *err)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, op->vm_id), *defined = NULL;
+    struct actor actor = {op->actor, op->project_id, op->request_id};
+    struct change change = {.event_type = "vm.state", .actor = &actor};
+    struct virt_info info;
+    bool restored;
+    int rc;
+
+    if (!vm)
+        return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
+    if (look(core, vm, &info, err))
+        return -1;
+    if (info.state == VIRT_STATE_RUNNING)
+        return vm_sync(core, vm->id, "already running", err);
+    restored = info.state == VIRT_STATE_SAVED;
+    if (change_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
+        return -1;
+    if (info.state != VIRT_STATE_PAUSED) {
+        if (!restored && define(core, vm, err))
+            return -1;
+        /* Paused first, so that the hub reads from the very first byte. */
+        if (virt_start(core->virt, vm->id, VIRT_START_PAUSED, err))
+            return -1;
+    }
+    defined = registry_get(core->registry, op->vm_id);
+    vm_streams_open(core, defined ? defined : vm, !restored);
+    if (virt_resume(core->virt, vm->id, err))
+        return -1;
+    rc = vm_change(core, vm->id, started_mutate, &restored, &change, NULL, err);
+    json_decref(change.event_data);
+    return rc;
+}
+
+static int create(struct core *core, const struct op *op, struct error *err)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, op->vm_id);
+
+    if (!vm)
+        return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
+    if (strstr(op->params, "\"start\":true"))
+        return start(core, op, err);
+    return define(core, vm, err);
+}
+
+static int stop(struct core *core, const struct op *op, struct error *err)
+{
+    struct error ignored;
+
+    if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+        err->code != ERROR_VM_NOT_FOUND)
+        return -1;
+    /* Pulling the plug also drops the memory of a saved VM. */
+    (void)virt_drop_save(core->virt, op->vm_id, &ignored);
+    return vm_sync(core, op->vm_id, "stopped", err);
+}
+
+static int gone_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                       struct error *err)
+{
+    (void)core;
+    (void)arg;
+    (void)err;
+    change->remove = true;
+    next->state = VM_STATE_DELETING;
+    return 0;
+}
+
+static int delete(struct core *core, const struct op *op, struct error *err)
+{
+    struct actor actor = {op->actor, op->project_id, op->request_id};
+    struct change change = {.event_type = "vm.deleted", .actor = &actor};
+
+    if (change_state(core, op, VM_STATE_DELETING, "deleting", err))
+        return err->code == ERROR_VM_NOT_FOUND ? 0 : -1;
+    if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+        err->code != ERROR_VM_NOT_FOUND)
+        return -1;
+    if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
+        return -1;
+    console_forget(core->consoles, op->vm_id);
+    return vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err);
+}
+
+static int reset(struct core *core, const struct op *op, struct error *err)
+{
+    return virt_reset(core->virt, op->vm_id, err);
+}
+
+static int reboot(struct core *core, const struct op *op, struct error *err)
+{
+    return virt_reboot(core->virt, op->vm_id, err);
+}
+
+static int pause_vm(struct core *core, const struct op *op, struct error *err)
+{
+    if (virt_suspend(core->virt, op->vm_id, err))
+        return -1;
+    return vm_sync(core, op->vm_id, "paused", err);
+}
+
+static int resume(struct core *core, const struct op *op, struct error *err)
+{
+    if (virt_resume(core->virt, op->vm_id, err))
+        return -1;
+    return vm_sync(core, op->vm_id, "resumed", err);
+}
+
+static int save(struct core *core, const struct op *op, struct error *err)
+{
+    if (virt_save(core->virt, op->vm_id, err))
+        return -1;
+    return vm_sync(core, op->vm_id, "saved", err);
+}
+
+static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
+{
+    if (virt_shutdown(core->virt, op->vm_id, err))
+        return -1;
+    return change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err);
+}
+
+static const struct {
+    const char *kind;
+    int (*fn)(struct core *core, const struct op *op, struct error *err);
+    bool waits;
+} kinds[] = {
+    {"vm.create", create, false}, {"vm.start", start, false},   {"vm.stop", stop, false},
+    {"vm.delete", delete, false}, {"vm.reset", reset, false},   {"vm.reboot", reboot, false},
+    {"vm.pause", pause_vm, false}, {"vm.resume", resume, false}, {"vm.save", save, false},
+    {"vm.shutdown", shutdown_vm, true},
+};
+
+/* The VM shows what became of it; a VM that could not be made or started has failed. */
+static void after_failure(struct core *core, const struct op *op, const struct error *failure)
+{
+    bool fatal = str_eq(op->kind, "vm.create") || str_eq(op->kind, "vm.start") ||
+                 str_eq(op->kind, "vm.delete");
+    struct error err;
+
+    if (fatal) {
+        struct virt_info info;
+
+        /* A guest left paused half-way through its start would hold memory for nothing. */
+        if (!str_eq(op->kind, "vm.delete") && virt_info(core->virt, op->vm_id, &info, &err) == 0 &&
+            info.state == VIRT_STATE_PAUSED)
+            (void)virt_destroy(core->virt, op->vm_id, &err);
+        console_end(core->consoles, op->vm_id);
+        if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
+            log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
+    } else if (vm_sync(core, op->vm_id, "", &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", op->vm_id);
+    }
+}
+
+enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
+{
+    for (size_t i = 0; i < DOC_COUNT(kinds); i++) {
+        if (strcmp(kinds[i].kind, op->kind) != 0)
+            continue;
+        if (kinds[i].fn(core, op, err) == 0)
+            return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
+        if (err->code != ERROR_HYPERVISOR_UNAVAILABLE)
+            after_failure(core, op, err);
+        return EXECUTE_FAILED;
+    }
+    error_set(err, ERROR_INTERNAL, "no such kind of operation: %s", op->kind);
+    return EXECUTE_FAILED;
+}

@@ -1,0 +1,331 @@
+/* Images: the values, and the use cases that create, find, list and delete them. */
+#include "service/vm/image_internal.h"
+
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/str.h"
+#include "service/vm/vm.h"
+
+#define DESCRIPTION_MAX 4096
+#define CMDLINE_MAX     2047 /* what the kernel reads on x86, less its NUL */
+
+static const char *const kind_names[] = {"disk", "kernel", "iso"};
+static const char *const format_names[] = {"", "qcow2", "raw"};
+static const char *const state_names[] = {"empty", "importing", "ready", "failed"};
+static const char *const part_names[] = {"content", "kernel", "initrd"};
+
+const char *image_kind_name(int kind)
+{
+    return kind_names[kind];
+}
+
+const char *image_format_name(int format)
+{
+    return format_names[format];
+}
+
+const char *image_state_name(int state)
+{
+    return state_names[state];
+}
+
+const char *image_part_name(int part)
+{
+    return part_names[part];
+}
+
+struct image *image_new(void)
+{
+    struct image *i = xcalloc(1, sizeof(*i));
+
+    i->refs = 1;
+    return i;
+}
+
+struct image *image_copy(const struct image *i)
+{
+    struct image *copy = image_new();
+
+    *copy = *i;
+    copy->refs = 1;
+    copy->description = xstrdup(i->description);
+    copy->cmdline = xstrdup(i->cmdline);
+    return copy;
+}
+
+struct image *image_ref(struct image *i)
+{
+    atomic_fetch_add_explicit(&i->refs, 1, memory_order_relaxed);
+    return i;
+}
+
+void image_unref(struct image *i)
+{
+    if (!i || atomic_fetch_sub_explicit(&i->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    free(i->description);
+    free(i->cmdline);
+    free(i);
+}
+
+void image_to_row(const struct image *i, struct image_row *ret)
+{
+    *ret = (struct image_row){.seq = i->seq,
+                              .id = i->id,
+                              .project_id = i->project_id,
+                              .host_id = i->host_id,
+                              .name = i->name,
+                              .kind = image_kind_name(i->kind),
+                              .format = image_format_name(i->format),
+                              .cmdline = i->cmdline,
+                              .description = i->description,
+                              .state = image_state_name(i->state),
+                              .state_reason = i->state_reason,
+                              .created_at = i->created_at,
+                              .updated_at = i->updated_at};
+}
+
+int image_event(struct db_tx *tx, const struct actor *actor, const struct image *i,
+                const char *type, struct error *err)
+{
+    struct event_row row = {.at = clock_wall_ms(),
+                            .project_id = i->project_id,
+                            .host_id = i->host_id,
+                            .type = type,
+                            .subject_kind = "image",
+                            .subject_id = i->id,
+                            .subject_name = i->name,
+                            .actor = actor->id,
+                            .request_id = actor->request_id ? actor->request_id : "",
+                            .data = "{}"};
+    int64_t seq;
+
+    return store_event_append(tx, &row, &seq, err);
+}
+
+char *image_path(struct core *core, const struct image *image, enum image_part part)
+{
+    return image_content_path(core_images(core), image->files[part].sha256);
+}
+
+unsigned image_users(struct core *core, const char *image_id)
+{
+    return registry_image_users(core, image_id);
+}
+
+struct image *image_find(struct core *core, const char *project_id, const char *ref,
+                         struct error *err)
+{
+    struct image *found = image_registry_find(core_images(core), project_id, ref);
+
+    if (!found) {
+        error_set(err, ERROR_IMAGE_NOT_FOUND, "there is no image %s", ref);
+        error_remedy(err, "GET /v1/images lists the images.");
+    }
+    return found;
+}
+
+void image_list(struct core *core, const char *project_id, int64_t after_seq, size_t limit,
+                struct image ***ret, size_t *ret_count, bool *ret_more)
+{
+    struct image_registry *r = core_images(core);
+    struct image **list = NULL;
+    size_t count = 0;
+    bool more = false;
+    LOCK_SCOPE(&r->lock);
+
+    for (size_t i = 0; i < r->count && !more; i++) {
+        struct image *image = r->entries[i].shown;
+
+        if (image->seq <= after_seq || strcmp(image->project_id, project_id) != 0)
+            continue;
+        more = count == limit;
+        if (!more) {
+            if ((count & (count - 1)) == 0)
+                list = xrealloc_array(list, count ? 2 * count : 1, sizeof(*list));
+            list[count++] = image_ref(image);
+        }
+    }
+    *ret = list;
+    *ret_count = count;
+    *ret_more = more;
+}
+
+/* ---- create ---- */
+
+static int check_request(const struct image_request *r, struct error *err)
+{
+    if (!r->name || !vm_spec_name_ok(r->name))
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/name",
+                            "is not 1 to 63 lower-case letters, digits and inner hyphens");
+    if (r->kind == IMAGE_DISK && r->format == IMAGE_FORMAT_NONE)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/format",
+                            "a disk image is qcow2 or raw");
+    if (r->kind != IMAGE_DISK && r->format != IMAGE_FORMAT_NONE)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/format", "goes with a disk image only");
+    if (r->kind != IMAGE_KERNEL && r->cmdline && *r->cmdline)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/cmdline",
+                            "goes with a kernel image only");
+    if (r->cmdline && strlen(r->cmdline) > CMDLINE_MAX)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/cmdline", "is longer than %d bytes",
+                            CMDLINE_MAX);
+    if (r->description && strlen(r->description) > DESCRIPTION_MAX)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/description", "is longer than %d bytes",
+                            DESCRIPTION_MAX);
+    return 0;
+}
+
+struct create {
+    struct image_registry *registry;
+    const struct actor *actor;
+    const struct idem *idem;
+    struct image *image;
+    char replayed_id[UUID_TEXT];
+    bool replayed, reused;
+};
+
+static int create_seen(void *arg, const struct idem_row *row)
+{
+    struct create *c = arg;
+
+    c->reused = strcmp(row->request_sha256, c->idem->request_sha256) != 0 ||
+                strcmp(row->resource_kind, "image") != 0;
+    c->replayed = !c->reused;
+    snprintf(c->replayed_id, sizeof(c->replayed_id), "%s", row->resource_id);
+    return 0;
+}
+
+static int create_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct create *c = arg;
+    struct image *i = c->image;
+    struct image_row row;
+
+    if (c->idem && c->idem->key) {
+        struct idem_row idem = {.actor = c->actor->id,
+                                .key = c->idem->key,
+                                .request_sha256 = c->idem->request_sha256,
+                                .status = 201,
+                                .resource_kind = "image",
+                                .resource_id = i->id,
+                                .created_at = i->created_at};
+        int rc = store_idem_get(tx, c->actor->id, c->idem->key, create_seen, c, err);
+
+        if (rc < 0)
+            return -1;
+        if (c->reused)
+            return error_set(err, ERROR_KEY_REUSED,
+                             "the Idempotency-Key belongs to another request");
+        if (c->replayed)
+            return 0;
+        if (store_idem_put(tx, &idem, err))
+            return -1;
+    }
+    image_to_row(i, &row);
+    return store_image_insert(tx, &row, &i->seq, err) ||
+                   image_event(tx, c->actor, i, "image.created", err)
+               ? -1
+               : 0;
+}
+
+static void create_committed(void *arg)
+{
+    struct create *c = arg;
+
+    if (!c->replayed)
+        image_registry_put(c->registry, c->image);
+}
+
+int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
+                 const struct idem *idem, struct image **ret, bool *ret_replayed, struct error *err)
+{
+    auto_image struct image *i = image_new();
+    struct create c = {.registry = core_images(core), .actor = actor, .idem = idem, .image = i};
+
+    if (check_request(r, err))
+        return -1;
+    uuid_new(i->id);
+    snprintf(i->project_id, sizeof(i->project_id), "%s", actor->project_id);
+    snprintf(i->host_id, sizeof(i->host_id), "%s", HOST_LOCAL);
+    snprintf(i->name, sizeof(i->name), "%s", r->name);
+    i->description = xstrdup(r->description ? r->description : "");
+    i->cmdline = xstrdup(r->cmdline ? r->cmdline : "");
+    i->kind = r->kind;
+    i->format = r->format;
+    i->state = IMAGE_EMPTY;
+    i->created_at = i->updated_at = clock_wall_ms();
+    if (db_write(core_db(core), create_write, create_committed, &c, err))
+        return -1;
+    if (c.replayed) {
+        struct image *made = image_find(core, actor->project_id, c.replayed_id, err);
+
+        if (!made)
+            return -1; /* made by the first request and deleted since */
+        *ret = made;
+    } else {
+        *ret = TAKE_PTR(i);
+    }
+    *ret_replayed = c.replayed;
+    return 0;
+}
+
+/* ---- delete ---- */
+
+struct delete
+{
+    struct image_registry *registry;
+    const struct actor *actor;
+    const struct image *image;
+};
+
+static int delete_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct delete *d = arg;
+
+    return store_image_delete(tx, d->image->id, err) ||
+                   image_event(tx, d->actor, d->image, "image.deleted", err)
+               ? -1
+               : 0;
+}
+
+static void delete_committed(void *arg)
+{
+    struct delete *d = arg;
+
+    image_registry_remove(d->registry, d->image->id);
+}
+
+int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err)
+{
+    struct image_registry *r = core_images(core);
+    auto_image struct image *found = NULL, *stored = NULL;
+    struct delete d = {.registry = r, .actor = actor};
+    unsigned users;
+    int rc;
+    LOCK_SCOPE(&r->change);
+
+    found = image_find(core, actor->project_id, ref, err);
+    if (!found)
+        return -1;
+    users = registry_image_users(core, found->id);
+    if (users) {
+        error_set(err, ERROR_IMAGE_IN_USE, "%u VM%s of the image %s", users,
+                  users == 1 ? " is made" : "s are made", found->name);
+        error_remedy(err, "Delete the VMs first.");
+        return -1;
+    }
+    /* A VM that is being created right now is caught by the database: its row refers to ours. */
+    stored = image_registry_stored(r, found->id);
+    d.image = stored;
+    for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+        if (stored->files[p].present)
+            image_content_doubt(r, stored->files[p].sha256);
+    }
+    rc = db_write(core_db(core), delete_write, delete_committed, &d, err);
+    for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+        if (stored->files[p].present)
+            image_content_settle(r, stored->files[p].sha256);
+    }
+    return rc;
+}

@@ -1,0 +1,390 @@
+/*
+ * Bytes on their way into an image: a temporary file, hashed while it is written, then verified,
+ * inspected, synced, renamed to its digest and committed. Until the commit nothing refers to them.
+ */
+#include "service/vm/image_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/conf/settings.h"
+
+#define MIB           ((int64_t)1 << 20)
+#define CHECK_BYTES   (16 * MIB)   /* between two looks at the free space */
+#define BOOT_PART_MAX (1024 * MIB) /* a kernel or initrd has to fit into a guest's memory */
+
+struct image_upload {
+    struct core *core;
+    struct image_registry *registry;
+    struct image *image; /* as it was at the beginning */
+    enum image_part part;
+    char *actor_id, *project_id, *request_id;
+    char *path;
+    int fd;
+    struct secret_hash *hash;
+    char expected[SECRET_SHA256_TEXT]; /* or "" */
+    char sha256[SECRET_SHA256_TEXT];
+    int64_t size, written, checked;
+    struct image_facts facts;
+};
+
+static const char part_wanted[IMAGE_KIND_COUNT][IMAGE_PART_COUNT] = {
+    [IMAGE_DISK] = {[IMAGE_CONTENT] = 1},
+    [IMAGE_ISO] = {[IMAGE_CONTENT] = 1},
+    [IMAGE_KERNEL] = {[IMAGE_KERNEL_PART] = 1, [IMAGE_INITRD_PART] = 1},
+};
+
+static void upload_free(struct image_upload *u)
+{
+    if (!u)
+        return;
+    if (u->fd >= 0)
+        close(u->fd);
+    if (u->path)
+        unlink(u->path); /* gone already when it became content */
+    if (u->hash)
+        secret_hash_free(u->hash);
+    image_unref(u->image);
+    free(u->actor_id);
+    free(u->project_id);
+    free(u->request_id);
+    free(u->path);
+    free(u);
+}
+DEFINE_CLEANUP(upload, struct image_upload *, upload_free);
+
+/* ---- space ---- */
+
+static int check_space(struct image_upload *u, int64_t more, struct error *err)
+{
+    int64_t floor = core_settings(u->core)->free_space_floor_mib * MIB, available;
+    struct statvfs st;
+
+    if (statvfs(u->registry->tmp_dir, &st))
+        return error_errno(err, errno, "cannot tell how much space is free");
+    available = (int64_t)st.f_bavail * (int64_t)st.f_frsize;
+    if (more > available - floor) {
+        error_set(err, ERROR_INSUFFICIENT_STORAGE, "%lld MiB are free, and %lld MiB must stay free",
+                  (long long)(available / MIB), (long long)(floor / MIB));
+        error_remedy(err, "Free some space, or lower the setting free_space_floor_mib.");
+        return -1;
+    }
+    return 0;
+}
+
+static int no_space(struct error *err)
+{
+    /* A quota or a file size limit is the same to the client as a full disk. */
+    error_set(err, ERROR_INSUFFICIENT_STORAGE, "the disk is full");
+    error_cause(err, "%s", strerror(errno));
+    return -1;
+}
+
+/* ---- begin ---- */
+
+/* Bytes that are there already may be sent again (a client that missed the answer), but not others.
+ */
+static int check_part(const struct image *i, enum image_part part, int64_t size,
+                      const char *expected, struct error *err)
+{
+    const struct image_file *f = &i->files[part];
+
+    if (!part_wanted[i->kind][part])
+        return error_set(err, ERROR_IMAGE_STATE_CONFLICT, "a %s image has no %s",
+                         image_kind_name(i->kind), image_part_name(part));
+    if (part != IMAGE_CONTENT && size > BOOT_PART_MAX)
+        return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld MiB",
+                         image_part_name(part), (long long)(BOOT_PART_MAX / MIB));
+    if (f->present &&
+        ((expected && strcmp(expected, f->sha256) != 0) || (size >= 0 && size != f->size_bytes))) {
+        error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the image %s has its %s already", i->name,
+                  image_part_name(part));
+        error_remedy(err, "Images do not change; create another one.");
+        return -1;
+    }
+    return 0;
+}
+
+/* A VM that was made from a kernel alone keeps starting from just that. */
+static int check_users(struct core *core, const struct image *i, enum image_part part,
+                       struct error *err)
+{
+    if (i->files[part].present || registry_image_users(core, i->id) == 0)
+        return 0;
+    return error_set(err, ERROR_IMAGE_IN_USE, "VMs use the image %s without this %s", i->name,
+                     image_part_name(part));
+}
+
+int image_upload_begin(struct core *core, const struct actor *actor, const char *ref,
+                       enum image_part part, int64_t size, const char *expected_sha256,
+                       struct image_upload **ret, struct error *err)
+{
+    auto_scope(cleanup_upload) struct image_upload *u = xcalloc(1, sizeof(*u));
+    char id[UUID_TEXT];
+
+    u->fd = -1;
+    u->core = core;
+    u->registry = core_images(core);
+    u->part = part;
+    u->size = size;
+    u->image = image_find(core, actor->project_id, ref, err);
+    if (!u->image || check_part(u->image, part, size, expected_sha256, err) ||
+        check_users(core, u->image, part, err) || check_space(u, size > 0 ? size : 0, err))
+        return -1;
+    u->actor_id = xstrdup(actor->id);
+    u->project_id = xstrdup(actor->project_id);
+    u->request_id = xstrdup_null(actor->request_id);
+    if (expected_sha256)
+        snprintf(u->expected, sizeof(u->expected), "%s", expected_sha256);
+    u->hash = secret_hash_new();
+    uuid_new(id);
+    u->path = xasprintf("%s/%s", u->registry->tmp_dir, id);
+    u->fd = open(u->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (u->fd < 0)
+        return error_errno(err, errno, "cannot create a file for the upload");
+    if (!image_registry_upload_enter(u->registry, u->image->id, part)) {
+        error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the %s of the image %s is being uploaded",
+                  image_part_name(part), u->image->name);
+        return -1;
+    }
+    *ret = TAKE_PTR(u);
+    return 0;
+}
+
+/* ---- write ---- */
+
+static bool is_zero(const char *data, size_t len)
+{
+    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
+}
+
+static int put_bytes(struct image_upload *u, const char *data, size_t len, struct error *err)
+{
+    int64_t at = u->written;
+
+    /* A run of zeros becomes a hole: raw disks are mostly empty. */
+    if (len >= 4096 && is_zero(data, len))
+        return 0;
+    while (len) {
+        ssize_t n = pwrite(u->fd, data, len, at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+            return no_space(err);
+        if (n < 0)
+            return error_errno(err, errno, "cannot write the upload");
+        data += n;
+        at += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* Now and then: is there still space, is the image still there; and let the disk begin. */
+static int look_around(struct image_upload *u, struct error *err)
+{
+    auto_image struct image *stored = NULL;
+
+    (void)sync_file_range(u->fd, u->checked, u->written - u->checked, SYNC_FILE_RANGE_WRITE);
+    u->checked = u->written;
+    stored = image_registry_stored(u->registry, u->image->id);
+    if (!stored)
+        return error_set(err, ERROR_IMAGE_NOT_FOUND, "the image %s was deleted", u->image->name);
+    return check_space(u, 0, err);
+}
+
+int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err)
+{
+    int64_t max = u->part != IMAGE_CONTENT ? BOOT_PART_MAX : INT64_MAX;
+
+    if (u->size >= 0)
+        max = u->size;
+    if ((int64_t)len > max - u->written)
+        return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld bytes",
+                         image_part_name(u->part), (long long)max);
+    if (put_bytes(u, data, len, err))
+        return -1;
+    secret_hash_add(u->hash, data, len);
+    u->written += (int64_t)len;
+    return u->written - u->checked >= CHECK_BYTES ? look_around(u, err) : 0;
+}
+
+/* ---- finish ---- */
+
+/* What the bytes themselves can get wrong: an error here marks an image that waits for them. */
+static int verify(struct image_upload *u, struct error *err)
+{
+    if (*u->expected && strcmp(u->expected, u->sha256) != 0)
+        return error_set(err, ERROR_DIGEST_MISMATCH, "the %s has the SHA-256 %s",
+                         image_part_name(u->part), u->sha256);
+    if (image_inspect(u->fd, u->image->kind, u->part, u->image->format, &u->facts, err))
+        return -1;
+    return u->image->format == IMAGE_FORMAT_QCOW2 ? image_check_qcow2(u->path, err) : 0;
+}
+
+struct commit {
+    struct image_upload *upload;
+    struct actor actor;
+    struct image *next;
+    const char *event; /* NULL: none */
+    bool with_file;
+};
+
+static int commit_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct commit *c = arg;
+    const struct image_file *f = &c->next->files[c->upload->part];
+    struct image_file_row file = {.image_id = c->next->id,
+                                  .role = image_part_name(c->upload->part),
+                                  .sha256 = f->sha256,
+                                  .size_bytes = f->size_bytes,
+                                  .virtual_size_bytes = f->virtual_size_bytes};
+    struct image_row row;
+
+    image_to_row(c->next, &row);
+    if (store_image_update(tx, &row, err) || (c->with_file && store_image_file_put(tx, &file, err)))
+        return -1;
+    return c->event ? image_event(tx, &c->actor, c->next, c->event, err) : 0;
+}
+
+static void commit_done(void *arg)
+{
+    struct commit *c = arg;
+
+    image_registry_put(c->upload->registry, c->next);
+}
+
+static int commit(struct commit *c, struct error *err)
+{
+    struct image_upload *u = c->upload;
+
+    c->actor =
+        (struct actor){.id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
+    c->next->updated_at = clock_wall_ms();
+    return db_write(core_db(u->core), commit_write, commit_done, c, err);
+}
+
+/* Bytes were refused: an image that is not yet ready says so until better ones come. */
+static void record_failure(struct image_upload *u, const struct error *why)
+{
+    auto_image struct image *next = NULL, *stored = NULL;
+    struct commit c = {.upload = u, .event = "image.failed"};
+    struct error err = ERROR_INIT;
+    LOCK_SCOPE(&u->registry->change);
+
+    stored = image_registry_stored(u->registry, u->image->id);
+    if (!stored || stored->state == IMAGE_READY)
+        return;
+    next = image_copy(stored);
+    next->state = IMAGE_FAILED;
+    snprintf(next->state_reason, sizeof(next->state_reason), "%s", why->detail);
+    c.next = next;
+    if (commit(&c, &err)) /* the client gets the first error; this one adds nothing for it */
+        log_debug("cannot record a refused upload: %s", err.cause);
+}
+
+/* Under `change`: the file becomes content, unless the same bytes are there already. */
+static int link_content(struct image_upload *u, struct error *err)
+{
+    auto_free char *content = image_content_path(u->registry, u->sha256);
+    struct stat st;
+
+    if (image_registry_has_content(u->registry, u->sha256) && stat(content, &st) == 0 &&
+        st.st_size == u->written)
+        return 0;
+    if (rename(u->path, content))
+        return error_errno(err, errno, "cannot store the content");
+    return dir_sync(content, err);
+}
+
+static void next_state(struct image *next)
+{
+    next->state_reason[0] = '\0';
+    if (next->kind == IMAGE_KERNEL && !next->files[IMAGE_KERNEL_PART].present) {
+        next->state = IMAGE_IMPORTING;
+        snprintf(next->state_reason, sizeof(next->state_reason), "the kernel is still missing");
+    } else {
+        next->state = IMAGE_READY;
+    }
+}
+
+static int adopt(struct image_upload *u, struct image **ret, struct error *err)
+{
+    auto_image struct image *next = NULL, *stored = NULL;
+    struct commit c = {.upload = u, .with_file = true};
+    const struct image_file *old;
+    int rc;
+    LOCK_SCOPE(&u->registry->change);
+
+    stored = image_registry_stored(u->registry, u->image->id);
+    if (!stored)
+        return error_set(err, ERROR_IMAGE_NOT_FOUND, "the image %s was deleted", u->image->name);
+    if (check_part(stored, u->part, u->written, u->sha256, err) ||
+        check_users(u->core, stored, u->part, err))
+        return -1;
+    old = &stored->files[u->part];
+    if (old->present) { /* sent again, and equal */
+        *ret = TAKE_PTR(stored);
+        return 0;
+    }
+    next = image_copy(stored);
+    next->files[u->part] = (struct image_file){.present = true,
+                                               .size_bytes = u->written,
+                                               .virtual_size_bytes = u->facts.virtual_size_bytes};
+    memcpy(next->files[u->part].sha256, u->sha256, sizeof(u->sha256));
+    next_state(next);
+    c.next = next;
+    c.event = next->state == IMAGE_READY ? "image.ready" : NULL;
+    image_content_doubt(u->registry, u->sha256);
+    rc = link_content(u, err);
+    if (rc == 0)
+        rc = commit(&c, err);
+    image_content_settle(u->registry, u->sha256);
+    if (rc == 0)
+        *ret = TAKE_PTR(next);
+    return rc;
+}
+
+static int finish(struct image_upload *u, struct image **ret, struct error *err)
+{
+    if (u->size >= 0 && u->written != u->size)
+        return error_set(err, ERROR_INCOMPLETE_BODY, "%lld of %lld bytes came",
+                         (long long)u->written, (long long)u->size);
+    secret_hash_finish(u->hash, u->sha256);
+    if (ftruncate(u->fd, u->written))
+        return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
+    if (verify(u, err)) {
+        if (err->code == ERROR_DIGEST_MISMATCH || err->code == ERROR_IMAGE_REFUSED)
+            record_failure(u, err);
+        return -1;
+    }
+    if (fchmod(u->fd, 0444) || fsync(u->fd))
+        return error_errno(err, errno, "cannot write the upload");
+    return adopt(u, ret, err);
+}
+
+int image_upload_finish(struct image_upload *upload, struct image **ret, struct error *err)
+{
+    auto_scope(cleanup_upload) struct image_upload *u = upload;
+    struct image *image = NULL;
+    int rc = finish(u, &image, err);
+
+    image_registry_upload_leave(u->registry, u->image->id, u->part);
+    if (rc == 0)
+        *ret = image;
+    return rc;
+}
+
+void image_upload_abort(struct image_upload *u)
+{
+    image_registry_upload_leave(u->registry, u->image->id, u->part);
+    upload_free(u);
+}

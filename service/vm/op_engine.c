@@ -1,0 +1,346 @@
+/*
+ * The operation engine: a small pool of workers, one operation at a time per VM, in the order they
+ * were accepted. A shutdown that waits for its guest gives its worker back and lets later
+ * operations (a stop, say) overtake it.
+ */
+#include <string.h>
+/* uthash's default hash falls through its cases in a way that clang warns of. */
+#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
+#include <uthash.h>
+
+#include "service/base/clock.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/vm/core_internal.h"
+
+#define POLL_MS 1000 /* how often waiting shutdowns are looked at without being poked */
+
+enum phase { PHASE_QUEUED, PHASE_ACTIVE, PHASE_WAITING };
+
+struct job {
+    struct op *op; /* the newest snapshot */
+    enum phase phase;
+    int64_t deadline; /* PHASE_WAITING, monotonic ms */
+    struct job *prev, *next;
+    UT_hash_handle hh;
+};
+
+struct op_engine {
+    struct core *core;
+    pthread_mutex_t lock; /* the registry's and virt's leaf locks may be taken under it */
+    pthread_cond_t work;
+    struct job *jobs, *by_id; /* in order of acceptance */
+    struct job *last;
+    bool stopping, started;
+    unsigned thread_count;
+    pthread_t threads[64];
+};
+
+struct op_engine *op_engine_new(struct core *core)
+{
+    struct op_engine *e = xcalloc(1, sizeof(*e));
+
+    e->core = core;
+    mutex_init(&e->lock);
+    cond_init(&e->work);
+    return e;
+}
+
+void op_engine_free(struct op_engine *e)
+{
+    struct job *job, *next;
+
+    if (!e)
+        return;
+    HASH_CLEAR(hh, e->by_id);
+    for (job = e->jobs; job; job = next) {
+        next = job->next;
+        op_unref(job->op);
+        free(job);
+    }
+    pthread_cond_destroy(&e->work);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+void op_enqueue(struct op_engine *e, struct op *op)
+{
+    struct job *job = xcalloc(1, sizeof(*job));
+
+    job->op = op_ref(op);
+    LOCK_SCOPE(&e->lock);
+    job->prev = e->last;
+    if (e->last)
+        e->last->next = job;
+    else
+        e->jobs = job;
+    e->last = job;
+    HASH_ADD_KEYPTR(hh, e->by_id, job->op->id, strlen(job->op->id), job);
+    pthread_cond_signal(&e->work);
+}
+
+static void job_remove(struct op_engine *e, struct job *job)
+{
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        e->jobs = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    else
+        e->last = job->prev;
+    HASH_DELETE(hh, e->by_id, job);
+}
+
+struct op *op_in_memory(struct op_engine *e, const char *id)
+{
+    struct job *job;
+
+    LOCK_SCOPE(&e->lock);
+    HASH_FIND(hh, e->by_id, id, strlen(id), job);
+    return job ? op_ref(job->op) : NULL;
+}
+
+bool op_vm_busy(struct op_engine *e, const char *vm_id)
+{
+    LOCK_SCOPE(&e->lock);
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (job->phase != PHASE_WAITING && strcmp(job->op->vm_id, vm_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+void op_engine_poke(struct op_engine *e)
+{
+    LOCK_SCOPE(&e->lock);
+    pthread_cond_broadcast(&e->work);
+}
+
+/* Is an older operation of the same VM still to be done? Waiting shutdowns do not count. */
+static bool is_blocked(const struct job *job)
+{
+    for (const struct job *j = job->prev; j; j = j->prev) {
+        if (j->phase != PHASE_WAITING && strcmp(j->op->vm_id, job->op->vm_id) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool wait_is_over(struct op_engine *e, const struct job *job)
+{
+    auto_vm struct vm *vm = registry_get(e->core->registry, job->op->vm_id);
+
+    return clock_monotonic_ms() >= job->deadline || !vm ||
+           (vm->state != VM_STATE_RUNNING && vm->state != VM_STATE_STOPPING &&
+            vm->state != VM_STATE_PAUSED);
+}
+
+/* The next job a worker can do something about; marks it active. */
+static struct job *pick(struct op_engine *e)
+{
+    char reason[8];
+    bool up = virt_is_up(e->core->virt, reason, sizeof(reason));
+
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (job->phase == PHASE_WAITING ? wait_is_over(e, job)
+                                        : job->phase == PHASE_QUEUED && up && !is_blocked(job)) {
+            return job;
+        }
+    }
+    return NULL;
+}
+
+static struct op *op_next(const struct op *op, enum op_state state)
+{
+    struct op *next = xcalloc(1, sizeof(*next));
+
+    memcpy(next, op, sizeof(*next));
+    atomic_init(&next->refs, 1);
+    next->state = state;
+    if (state == OP_RUNNING)
+        next->started_at = clock_wall_ms();
+    else if (state != OP_PENDING)
+        next->finished_at = clock_wall_ms();
+    return next;
+}
+
+/* Commits and shows the new snapshot; what cannot be stored is shown all the same, and logged. */
+static void advance(struct op_engine *e, struct job *job, struct op *next)
+{
+    struct error err;
+    struct op *old;
+
+    if (op_commit(e->core, next, &err))
+        log_failure(LOG_LEVEL_ERROR, &err, "cannot store operation %s", next->id);
+    LOCK_SCOPE(&e->lock);
+    old = job->op;
+    HASH_DELETE(hh, e->by_id, job);
+    job->op = next;
+    HASH_ADD_KEYPTR(hh, e->by_id, job->op->id, strlen(job->op->id), job);
+    op_unref(old);
+}
+
+static void finish(struct op_engine *e, struct job *job, const struct error *failure)
+{
+    struct op *next = op_next(job->op, failure ? OP_FAILED : OP_SUCCEEDED);
+    auto_op struct op *kept = NULL;
+
+    if (failure) {
+        next->error = *failure;
+        log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of VM %s failed", next->id,
+                    next->kind, next->vm_id);
+    }
+    advance(e, job, next);
+    kept = op_ref(next);
+    {
+        LOCK_SCOPE(&e->lock);
+        job_remove(e, job);
+        pthread_cond_broadcast(&e->work);
+    }
+    op_unref(job->op);
+    free(job);
+    wait_wake_op(e->core->waits, kept->id);
+    wait_wake_vm(e->core->waits, kept->vm_id);
+}
+
+static void end_wait(struct op_engine *e, struct job *job)
+{
+    auto_vm struct vm *vm = registry_get(e->core->registry, job->op->vm_id);
+    struct error err;
+
+    if (!vm || (vm->state != VM_STATE_RUNNING && vm->state != VM_STATE_STOPPING &&
+                vm->state != VM_STATE_PAUSED)) {
+        finish(e, job, NULL);
+        return;
+    }
+    error_set(&err, ERROR_TIMEOUT, "the guest did not shut down within %lld seconds",
+              (long long)e->core->settings->shutdown_timeout_seconds);
+    error_remedy(&err, "Look at its console, or stop it: that is like pulling the plug.");
+    /* The guest runs on: its state must say so again. */
+    struct error ignored;
+    (void)vm_sync(e->core, job->op->vm_id, "shutdown not obeyed", &ignored);
+    finish(e, job, &err);
+}
+
+static void run(struct op_engine *e, struct job *job)
+{
+    struct error err;
+    enum execute_result result;
+
+    if (job->op->state == OP_PENDING)
+        advance(e, job, op_next(job->op, OP_RUNNING));
+    log_set_request(job->op->request_id);
+    result = op_execute(e->core, job->op, &err);
+    if (result == EXECUTE_FAILED && err.code == ERROR_HYPERVISOR_UNAVAILABLE) {
+        /* libvirt went away under it: it is done again when libvirt is back. */
+        LOCK_SCOPE(&e->lock);
+        job->phase = PHASE_QUEUED;
+    } else if (result == EXECUTE_WAITS) {
+        LOCK_SCOPE(&e->lock);
+        job->phase = PHASE_WAITING;
+        job->deadline = clock_monotonic_ms() + e->core->settings->shutdown_timeout_seconds * 1000;
+    } else {
+        finish(e, job, result == EXECUTE_FAILED ? &err : NULL);
+    }
+    log_set_request(NULL);
+}
+
+static void *worker(void *arg)
+{
+    struct op_engine *e = arg;
+
+    for (;;) {
+        struct job *job = NULL;
+        bool was_waiting = false;
+
+        {
+            LOCK_SCOPE(&e->lock);
+            while (!e->stopping && !(job = pick(e)))
+                cond_wait_until(&e->work, &e->lock, clock_monotonic_ms() + POLL_MS);
+            if (e->stopping)
+                return NULL;
+            was_waiting = job->phase == PHASE_WAITING;
+            job->phase = PHASE_ACTIVE;
+        }
+        if (was_waiting)
+            end_wait(e, job);
+        else
+            run(e, job);
+    }
+}
+
+static int load(void *arg, const struct op_row *row)
+{
+    struct op_engine *e = arg;
+    auto_op struct op *op = op_from_row(row);
+
+    op_enqueue(e, op);
+    return 0;
+}
+
+int op_engine_start(struct op_engine *e, struct error *err)
+{
+    unsigned want = (unsigned)e->core->settings->operation_workers;
+
+    if (store_op_unfinished(e->core->db, load, e, err))
+        return -1;
+    for (; e->thread_count < want; e->thread_count++) {
+        if (thread_start(&e->threads[e->thread_count], "operation", worker, e, err))
+            return -1;
+    }
+    return 0;
+}
+
+void op_engine_stop(struct op_engine *e)
+{
+    {
+        LOCK_SCOPE(&e->lock);
+        e->stopping = true;
+        pthread_cond_broadcast(&e->work);
+    }
+    for (unsigned i = 0; i < e->thread_count; i++)
+        pthread_join(e->threads[i], NULL);
+    e->thread_count = 0;
+}
+
+int op_cancel(struct core *core, const char *project_id, const char *id, struct op **ret,
+              struct error *err)
+{
+    auto_op struct op *op = op_find(core, project_id, id, err);
+    struct op_engine *e = core->ops;
+    struct job *job = NULL;
+    struct op *next;
+
+    if (!op)
+        return -1;
+    {
+        LOCK_SCOPE(&e->lock);
+        HASH_FIND(hh, e->by_id, id, strlen(id), job);
+        /* A deletion is a promise: its VM is already on its way out. */
+        if (job && job->phase == PHASE_QUEUED && job->op->state == OP_PENDING &&
+            strcmp(job->op->kind, "vm.delete") != 0)
+            job->phase = PHASE_ACTIVE; /* ours now: no worker takes it */
+        else
+            job = NULL;
+    }
+    if (!job)
+        return error_set(err, ERROR_OPERATION_STATE_CONFLICT, "the operation is %s",
+                         op_state_name(op->state));
+    next = op_next(job->op, OP_CANCELLED);
+    error_set(&next->error, ERROR_CANCELLED, "cancelled by %s", op->actor);
+    advance(e, job, next);
+    *ret = op_ref(next);
+    {
+        LOCK_SCOPE(&e->lock);
+        job_remove(e, job);
+        pthread_cond_broadcast(&e->work);
+    }
+    op_unref(job->op);
+    free(job);
+    /* The intent showed in the VM's state; now its real state shows again. */
+    struct error ignored;
+    (void)vm_sync(core, (*ret)->vm_id, "cancelled", &ignored);
+    wait_wake_op(core->waits, (*ret)->id);
+    return 0;
+}

@@ -1,0 +1,356 @@
+/*
+ * The definition as JSON: strict in, complete out. The field table is the truth for what a
+ * definition may contain; openapi.yaml describes the same.
+ */
+#include "service/vm/spec.h"
+
+#include <ctype.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "service/base/secret.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+
+#define TEXT_MAX    1024
+#define CMDLINE_MAX 2048
+
+static const char *const firmwares[] = {"bios", "uefi", NULL};
+static const char *const accelerations[] = {"auto", "kvm", "emulated", NULL};
+static const char *const modes[] = {"user", "bridge", "network", NULL};
+
+struct request {
+    struct vm_spec *spec;
+    bool start;
+};
+
+static bool chars_ok(const char *s, size_t max, const char *extra)
+{
+    size_t len = strlen(s);
+
+    if (len < 1 || len > max || !isalnum((unsigned char)*s))
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!isalnum((unsigned char)s[i]) && !strchr(extra, s[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool machine_ok(const char *s)
+{
+    return str_eq(s, "q35") || str_eq(s, "pc") ||
+           ((str_starts(s, "pc-q35-") || str_starts(s, "pc-i440fx-")) && chars_ok(s, 40, ".-"));
+}
+
+static bool source_ok(const char *s)
+{
+    return chars_ok(s, 64, "._-");
+}
+
+static bool channel_ok(const char *s)
+{
+    return chars_ok(s, 63, "._-") && !str_eq(s, "org.qemu.guest_agent.0");
+}
+
+static bool label_key_ok(const char *s)
+{
+    return chars_ok(s, 63, "._/-");
+}
+
+/* Unicast, lower case; QEMU refuses a multicast address. */
+static bool mac_ok(const char *s)
+{
+    if (strlen(s) != 17)
+        return false;
+    for (int i = 0; i < 17; i++) {
+        bool colon = i % 3 == 2;
+
+        if (colon ? s[i] != ':' : !(isdigit((unsigned char)s[i]) || (s[i] >= 'a' && s[i] <= 'f')))
+            return false;
+    }
+    return strchr("02468ace", s[1]) != NULL;
+}
+
+static int item_pointer(char ret[128], const char *base, size_t i)
+{
+    char index[24];
+
+    snprintf(index, sizeof(index), "%zu", i);
+    doc_pointer(ret, 128, base, index);
+    return 0;
+}
+
+static int want_array(const json_t *value, const char *pointer, size_t max, struct error *err)
+{
+    if (!json_is_array(value))
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "must be an array");
+    if (json_array_size(value) > max)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "may have at most %zu items", max);
+    return 0;
+}
+
+static int decode_labels(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    struct vm_spec *spec = ((struct request *)out)->spec;
+    const char *key;
+    json_t *item;
+
+    if (!json_is_object(value))
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "must be an object");
+    if (json_object_size(value) > VM_LABELS_MAX)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "may have at most %d labels",
+                            VM_LABELS_MAX);
+    spec->labels = xcalloc(json_object_size(value), sizeof(*spec->labels));
+    json_object_foreach((json_t *)(uintptr_t)value, key, item)
+    {
+        char at[128];
+        char *copy = NULL;
+        const struct doc_field field = {
+            .name = key, .kind = DOC_STRING, .max = 256};
+
+        doc_pointer(at, sizeof(at), pointer, key);
+        if (!label_key_ok(key))
+            return error_set_at(err, ERROR_VALIDATION_FAILED, at,
+                                "a label's key must have 1 to 63 letters, digits, '.', '_', '/' or "
+                                "'-', and begin with a letter or digit");
+        /* One member decoded by the same rules as every other string. */
+        auto_json json_t *one = json_pack("{s:O}", key, item);
+        if (doc_decode(one, pointer, &field, 1, &copy, err))
+            return -1;
+        spec->labels[spec->label_count++] = (struct vm_label){xstrdup(key), copy};
+    }
+    return 0;
+}
+
+static int decode_disks(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    static const struct doc_field fields[] = {
+        {.name = "size_gib", .kind = DOC_INT, .required = true,
+         .offset = offsetof(struct vm_disk, size_gib), .min = 1, .max = 65536},
+    };
+    struct vm_spec *spec = ((struct request *)out)->spec;
+
+    if (want_array(value, pointer, VM_DISKS_MAX, err))
+        return -1;
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        char at[128];
+
+        item_pointer(at, pointer, i);
+        if (doc_decode(json_array_get(value, i), at, fields, DOC_COUNT(fields), &spec->disks[i], err))
+            return -1;
+        spec->disk_count = i + 1;
+    }
+    return 0;
+}
+
+static int decode_networks(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    static const struct doc_field fields[] = {
+        {.name = "mode", .kind = DOC_ENUM, .required = true,
+         .offset = offsetof(struct vm_network, mode), .choices = modes},
+        {.name = "source", .kind = DOC_STRING, .nullable = true,
+         .offset = offsetof(struct vm_network, source), .min = 1, .max = 64, .valid = source_ok,
+         .form = "the name of a bridge or of a libvirt network"},
+        {.name = "mac", .kind = DOC_STRING, .nullable = true,
+         .offset = offsetof(struct vm_network, mac), .min = 17, .max = 17, .valid = mac_ok,
+         .form = "a unicast MAC address in lower case, like 02:00:00:12:34:56"},
+    };
+    struct vm_spec *spec = ((struct request *)out)->spec;
+
+    if (want_array(value, pointer, VM_NETWORKS_MAX, err))
+        return -1;
+    spec->network_count = json_array_size(value);
+    for (size_t i = 0; i < spec->network_count; i++) {
+        struct vm_network *n = &spec->networks[i];
+        char at[128];
+
+        item_pointer(at, pointer, i);
+        if (doc_decode(json_array_get(value, i), at, fields, DOC_COUNT(fields), n, err))
+            return -1;
+        if ((n->mode == VM_NETWORK_USER) != (n->source == NULL)) {
+            doc_pointer(at, sizeof(at), at, "source");
+            return error_set_at(err, ERROR_VALIDATION_FAILED, at,
+                                n->source ? "does not go with mode user"
+                                          : "is required with mode %s",
+                                modes[n->mode]);
+        }
+    }
+    return 0;
+}
+
+static int decode_channels(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    struct vm_spec *spec = ((struct request *)out)->spec;
+
+    if (want_array(value, pointer, VM_CHANNELS_MAX, err))
+        return -1;
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const char *name = json_string_value(json_array_get(value, i));
+        char at[128];
+
+        item_pointer(at, pointer, i);
+        if (!name || !channel_ok(name))
+            return error_set_at(err, ERROR_VALIDATION_FAILED, at,
+                                "must be a port name of 1 to 63 letters, digits, '.', '_' or '-'; "
+                                "org.qemu.guest_agent.0 belongs to guest_agent");
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(spec->channels[j], name) == 0)
+                return error_set_at(err, ERROR_VALIDATION_FAILED, at, "is named twice");
+        }
+        spec->channels[spec->channel_count++] = xstrdup(name);
+    }
+    return 0;
+}
+
+#define AT(member) offsetof(struct vm_spec, member)
+
+static const struct doc_field spec_fields[] = {
+    {.name = "name", .kind = DOC_STRING, .required = true, .offset = AT(name), .min = 1,
+     .max = VM_NAME_MAX, .valid = vm_spec_name_ok,
+     .form = "1 to 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"},
+    {.name = "description", .kind = DOC_STRING, .offset = AT(description), .max = TEXT_MAX},
+    {.name = "cpus", .kind = DOC_INT, .offset = AT(cpus), .min = 1, .max = 255},
+    {.name = "memory_mib", .kind = DOC_INT, .offset = AT(memory_mib), .min = 16, .max = 4194304},
+    {.name = "machine", .kind = DOC_STRING, .offset = AT(machine), .min = 1, .max = 40,
+     .valid = machine_ok, .form = "q35, pc, or a version of them like pc-q35-7.2"},
+    {.name = "firmware", .kind = DOC_ENUM, .offset = AT(firmware), .choices = firmwares},
+    {.name = "acceleration", .kind = DOC_ENUM, .offset = AT(acceleration), .choices = accelerations},
+    {.name = "image", .kind = DOC_STRING, .nullable = true, .offset = AT(image), .min = 1, .max = 63},
+    {.name = "cmdline", .kind = DOC_STRING, .nullable = true, .offset = AT(cmdline), .max = CMDLINE_MAX},
+    {.name = "root_disk_gib", .kind = DOC_INT, .nullable = true, .offset = AT(root_disk_gib), .min = 1, .max = 65536},
+    {.name = "guest_agent", .kind = DOC_BOOL, .offset = AT(guest_agent)},
+    {.name = "vsock", .kind = DOC_BOOL, .offset = AT(vsock)},
+    {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
+    {.name = "memory_merge", .kind = DOC_BOOL, .offset = AT(memory_merge)},
+    {.name = "autostart", .kind = DOC_BOOL, .offset = AT(autostart)},
+};
+
+/* Members whose decoders need the whole struct rather than one place in it. */
+static const struct doc_field whole_fields[] = {
+    {.name = "labels", .kind = DOC_CUSTOM, .decode = decode_labels},
+    {.name = "disks", .kind = DOC_CUSTOM, .decode = decode_disks},
+    {.name = "networks", .kind = DOC_CUSTOM, .decode = decode_networks},
+    {.name = "channels", .kind = DOC_CUSTOM, .decode = decode_channels},
+    {.name = "start", .kind = DOC_BOOL, .offset = offsetof(struct request, start)},
+};
+
+static bool is_whole(const char *name)
+{
+    for (size_t i = 0; i < DOC_COUNT(whole_fields); i++) {
+        if (strcmp(whole_fields[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static struct vm_spec *spec_new(void)
+{
+    struct vm_spec *spec = xcalloc(1, sizeof(*spec));
+
+    atomic_init(&spec->refs, 1);
+    spec->description = xstrdup("");
+    spec->cpus = 1;
+    spec->memory_mib = 512;
+    spec->machine = xstrdup("q35");
+    spec->guest_agent = true;
+    spec->vsock = true;
+    spec->memory_merge = true;
+    return spec;
+}
+
+/* What a request leaves out: one user-mode network, and MAC addresses. */
+static void fill_networks(struct vm_spec *spec, bool given)
+{
+    if (!given)
+        spec->network_count = 1;
+    for (size_t i = 0; i < spec->network_count; i++) {
+        if (!spec->networks[i].mac) {
+            spec->networks[i].mac = xcalloc(1, 18);
+            mac_new(spec->networks[i].mac);
+        }
+    }
+}
+
+int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, struct error *err)
+{
+    auto_vm_spec struct vm_spec *spec = spec_new();
+    struct request request = {.spec = spec};
+    auto_json json_t *plain = NULL, *whole = json_object();
+    const char *name;
+    json_t *value;
+
+    if (!json_is_object(object))
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "", "must be an object");
+    plain = json_copy((json_t *)(uintptr_t)object);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        if (!is_whole(name) || (!ret_start && strcmp(name, "start") == 0))
+            continue;
+        json_object_set(whole, name, value);
+        json_object_del(plain, name);
+    }
+    if (doc_decode(plain, "", spec_fields, DOC_COUNT(spec_fields), spec, err) ||
+        doc_decode(whole, "", whole_fields, DOC_COUNT(whole_fields), &request, err))
+        return -1;
+    fill_networks(spec, json_object_get(object, "networks") != NULL);
+    if (ret_start)
+        *ret_start = request.start;
+    *ret = TAKE_PTR(spec);
+    return 0;
+}
+
+static json_t *encode_networks(const struct vm_spec *spec)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < spec->network_count; i++) {
+        const struct vm_network *n = &spec->networks[i];
+
+        json_array_append_new(list, json_pack("{s:s, s:s*, s:s}", "mode", modes[n->mode], "source",
+                                              n->source, "mac", n->mac));
+    }
+    return list;
+}
+
+json_t *vm_spec_encode(const struct vm_spec *spec)
+{
+    json_t *labels = json_object(), *disks = json_array(), *channels = json_array();
+
+    for (size_t i = 0; i < spec->label_count; i++)
+        json_object_set_new(labels, spec->labels[i].key, json_string(spec->labels[i].value));
+    for (size_t i = 0; i < spec->disk_count; i++)
+        json_array_append_new(disks, json_pack("{s:I}", "size_gib", (json_int_t)spec->disks[i].size_gib));
+    for (size_t i = 0; i < spec->channel_count; i++)
+        json_array_append_new(channels, json_string(spec->channels[i]));
+    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o,"
+                     " s:b, s:b, s:b, s:b, s:b}",
+                     "name", spec->name, "description", spec->description, "labels", labels,
+                     "cpus", (json_int_t)spec->cpus, "memory_mib", (json_int_t)spec->memory_mib,
+                     "machine", spec->machine, "firmware", firmwares[spec->firmware],
+                     "acceleration", accelerations[spec->acceleration], "image", spec->image,
+                     "cmdline", spec->cmdline, "root_disk_gib",
+                     spec->root_disk_gib ? json_integer(spec->root_disk_gib) : json_null(),
+                     "disks", disks, "networks", encode_networks(spec), "channels", channels,
+                     "guest_agent", spec->guest_agent, "vsock", spec->vsock, "display",
+                     spec->display, "memory_merge", spec->memory_merge, "autostart",
+                     spec->autostart);
+}
+
+char *vm_spec_text(const struct vm_spec *spec)
+{
+    auto_json json_t *object = vm_spec_encode(spec);
+
+    return doc_text(object);
+}
+
+int vm_spec_from_text(const char *text, struct vm_spec **ret, struct error *err)
+{
+    auto_json json_t *object = json_loads(text, 0, NULL);
+
+    if (!object)
+        return error_set(err, ERROR_INTERNAL, "a stored definition is damaged");
+    return vm_spec_decode(object, ret, NULL, err);
+}

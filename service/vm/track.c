@@ -1,0 +1,455 @@
+/*
+ * The tracker: one thread that brings libvirt's truth into ours. Events only say where to look;
+ * the state is always asked for, so a lost or late event cannot leave a wrong one.
+ */
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/fd.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/core_internal.h"
+
+enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_STOP };
+
+struct note {
+    struct note *next;
+    enum note_kind kind;
+    struct virt_event event;
+    enum virt_link link;
+    char reason[200], vm_id[UUID_TEXT];
+};
+
+struct tracker {
+    struct core *core;
+    pthread_mutex_t lock; /* leaf */
+    pthread_cond_t news;
+    struct note *head, **tail;
+    _Atomic bool reconciled;
+    bool engine_started;
+    pthread_t thread;
+    bool running;
+};
+
+static void post(struct tracker *t, struct note *note)
+{
+    LOCK_SCOPE(&t->lock);
+    *t->tail = note;
+    t->tail = &note->next;
+    pthread_cond_signal(&t->news);
+}
+
+void tracker_on_event(void *opaque, const struct virt_event *event)
+{
+    struct note *n = xcalloc(1, sizeof(*n));
+
+    n->kind = NOTE_EVENT;
+    n->event = *event;
+    post(opaque, n);
+}
+
+void tracker_on_link(void *opaque, enum virt_link link, const char *reason)
+{
+    struct note *n = xcalloc(1, sizeof(*n));
+
+    n->kind = NOTE_LINK;
+    n->link = link;
+    str_copy_utf8(n->reason, sizeof(n->reason), reason ? reason : "");
+    post(opaque, n);
+}
+
+void tracker_on_stream_ended(void *opaque, const char *vm_id, const char *stream)
+{
+    struct note *n = xcalloc(1, sizeof(*n));
+
+    n->kind = NOTE_STREAM_ENDED;
+    str_copy_utf8(n->vm_id, sizeof(n->vm_id), vm_id);
+    str_copy_utf8(n->reason, sizeof(n->reason), stream);
+    post(opaque, n);
+}
+
+bool tracker_is_reconciled(struct tracker *t)
+{
+    return atomic_load(&t->reconciled);
+}
+
+int core_stream_ensure(struct core *core, const char *vm_id, const char *stream, struct error *err)
+{
+    bool channel = str_starts(stream, "channels/");
+    int fd = -1;
+
+    if (console_is_fed(core->consoles, vm_id, stream))
+        return 0;
+    if (channel ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), &fd, err)
+                : virt_console_open(core->virt, vm_id, NULL, &fd, err))
+        return -1;
+    return console_feed(core->consoles, vm_id, stream, fd, false, err);
+}
+
+static void open_stream(struct core *core, const struct vm *vm, const char *stream, bool fresh)
+{
+    struct error err;
+    int fd = -1, rc;
+
+    if (!fresh && console_is_fed(core->consoles, vm->id, stream))
+        return;
+    rc = str_starts(stream, "channels/")
+             ? virt_channel_open(core->virt, vm->id, stream + strlen("channels/"), &fd, &err)
+             : virt_console_open(core->virt, vm->id, NULL, &fd, &err);
+    if (rc == 0)
+        rc = console_feed(core->consoles, vm->id, stream, fd, fresh, &err);
+    /* The test driver has no consoles; a stopped guest's are gone already. */
+    if (rc && err.code != ERROR_NOT_SUPPORTED_BY_HOST && err.code != ERROR_VM_STATE_CONFLICT)
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot open %s of VM %s", stream, vm->id);
+}
+
+void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
+{
+    open_stream(core, vm, "console", fresh);
+    for (size_t i = 0; i < vm->spec->channel_count; i++) {
+        auto_free char *stream = xasprintf("channels/%s", vm->spec->channels[i]);
+
+        open_stream(core, vm, stream, fresh);
+    }
+}
+
+struct sync {
+    struct virt_info info;
+    bool gone;
+    const char *reason;
+};
+
+static enum vm_state map_state(const struct vm *vm, const struct sync *s)
+{
+    if (s->gone)
+        return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
+    switch (s->info.state) {
+    case VIRT_STATE_RUNNING:
+        return VM_STATE_RUNNING;
+    case VIRT_STATE_PAUSED:
+        return VM_STATE_PAUSED;
+    case VIRT_STATE_STOPPING:
+        return VM_STATE_STOPPING;
+    case VIRT_STATE_CRASHED:
+        return VM_STATE_CRASHED;
+    case VIRT_STATE_SAVED:
+        return VM_STATE_SAVED;
+    case VIRT_STATE_SHUTOFF:
+        if (strstr(s->info.reason, "crashed"))
+            return VM_STATE_CRASHED;
+        return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
+    case VIRT_STATE_UNKNOWN:
+    case VIRT_STATE_GONE:
+        break;
+    }
+    return vm->state;
+}
+
+static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                       struct error *err)
+{
+    const struct sync *s = arg;
+    enum vm_state state = map_state(next, s);
+    bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
+    int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
+    int64_t defined = s->gone ? 0 : next->defined_generation;
+    const char *reason = *s->reason ? s->reason : s->info.reason;
+
+    (void)err;
+    /* A guest we asked to shut down still runs until it is off. */
+    if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
+        state = VM_STATE_STOPPING;
+    /* An operation that is under way or queued knows better than a glance from outside. */
+    if (next->state == VM_STATE_DELETING ||
+        (next->state == VM_STATE_STARTING && op_vm_busy(core->ops, next->id) && !*s->reason))
+        return 1;
+    if (!off && !running)
+        running = s->info.generation ? (int64_t)s->info.generation : next->generation;
+    /* Starting defines anew in any case, so a vanished definition alone is not worth a commit. */
+    if (next->state == state && next->running_generation == running)
+        return 1;
+    if (next->state != state) {
+        change->event_type = "vm.state";
+        change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(state), "previous",
+                                       vm_state_name(next->state), "reason", reason);
+        str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
+    }
+    next->state = state;
+    next->running_generation = running;
+    next->defined_generation = defined;
+    return 0;
+}
+
+static int apply(struct core *core, const char *vm_id, struct sync *s, struct error *err)
+{
+    struct change change = {0};
+    auto_vm struct vm *vm = NULL;
+    int rc = vm_change(core, vm_id, sync_mutate, s, &change, &vm, err);
+
+    json_decref(change.event_data);
+    if (rc)
+        return -1;
+    switch (vm->state) {
+    case VM_STATE_RUNNING:
+    case VM_STATE_PAUSED:
+    case VM_STATE_STOPPING:
+        vm_streams_open(core, vm, false);
+        break;
+    case VM_STATE_STOPPED:
+    case VM_STATE_SAVED:
+    case VM_STATE_CRASHED:
+        console_end(core->consoles, vm_id);
+        break;
+    default:
+        break;
+    }
+    op_engine_poke(core->ops);
+    return 0;
+}
+
+int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
+{
+    struct sync s = {.reason = reason};
+
+    if (virt_info(core->virt, vm_id, &s.info, err)) {
+        if (err->code != ERROR_VM_NOT_FOUND)
+            return -1;
+        s.gone = true;
+        str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
+    }
+    return apply(core, vm_id, &s, err);
+}
+
+static void sync_logged(struct core *core, const char *vm_id, const char *reason)
+{
+    struct error err;
+
+    if (vm_sync(core, vm_id, reason, &err) && err.code != ERROR_VM_NOT_FOUND &&
+        err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
+}
+
+static void handle_event(struct core *core, const struct virt_event *event)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, event->uuid);
+    struct error err;
+
+    if (!vm)
+        return;
+    if (event->guest_rebooted) {
+        if (event_write(core, "vm.rebooted", "vm", vm->id, NULL, &err))
+            log_failure(LOG_LEVEL_WARNING, &err, "cannot store a reboot of VM %s", vm->id);
+        return;
+    }
+    sync_logged(core, event->uuid, "");
+}
+
+static int by_uuid(const void *a, const void *b)
+{
+    return strcmp(((const struct virt_info *)a)->uuid, ((const struct virt_info *)b)->uuid);
+}
+
+/* List, diff, converge: what happened while nobody told us. */
+static int reconcile(struct core *core, struct error *err)
+{
+    auto_free struct virt_info *list = NULL;
+    auto_free struct vm **vms = NULL;
+    size_t count = 0, vm_n = 0;
+
+    if (virt_list(core->virt, &list, &count, err))
+        return -1;
+    if (count)
+        qsort(list, count, sizeof(*list), by_uuid);
+    registry_all(core->registry, &vms, &vm_n);
+    for (size_t i = 0; i < vm_n; i++) {
+        struct virt_info key;
+        struct sync s = {.reason = ""};
+        const struct virt_info *found;
+        struct error ignored;
+
+        str_copy_utf8(key.uuid, sizeof(key.uuid), vms[i]->id);
+        found = count ? bsearch(&key, list, count, sizeof(*list), by_uuid) : NULL;
+        if (found && found->ours) {
+            s.info = *found;
+        } else {
+            s.gone = true;
+            str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
+        }
+        /* A VM that may have been deleted in between is no failure. */
+        if (apply(core, vms[i]->id, &s, &ignored) && ignored.code != ERROR_VM_NOT_FOUND)
+            log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
+        vm_unref(vms[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        auto_vm struct vm *vm = list[i].ours ? registry_get(core->registry, list[i].uuid) : NULL;
+
+        if (list[i].ours && !vm)
+            log_warning("domain %s (%s) carries this installation's mark but is not in the database; "
+                        "it is left alone", list[i].name, list[i].uuid);
+    }
+    return 0;
+}
+
+static void autostart(struct core *core)
+{
+    auto_free struct vm **vms = NULL;
+    size_t count = 0;
+
+    registry_all(core->registry, &vms, &count);
+    for (size_t i = 0; i < count; i++) {
+        auto_op struct op *op = NULL;
+        bool replayed;
+        struct error err;
+
+        if (vms[i]->spec->autostart && (vms[i]->state == VM_STATE_STOPPED || vms[i]->state == VM_STATE_SAVED) &&
+            vm_act(core, &actor_system, vms[i]->id, VM_VERB_START, false, 0, NULL, &op, &replayed, &err))
+            log_failure(LOG_LEVEL_WARNING, &err, "cannot start VM %s after the boot", vms[i]->spec->name);
+        vm_unref(vms[i]);
+    }
+}
+
+static int store_boot(struct db_tx *tx, void *arg, struct error *err)
+{
+    return store_meta_set(tx, "boot_id", arg, err);
+}
+
+/* Autostart belongs to the host's boot, not to the daemon's start. */
+static void after_boot(struct core *core)
+{
+    auto_free char *known = NULL;
+    char boot_id[UUID_TEXT];
+    struct error err;
+
+    if (host_boot_id(core->host, boot_id, &err) ||
+        store_meta_get(core->db, "boot_id", &known, &err) < 0) {
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot tell whether the host was booted");
+        return;
+    }
+    if (known && strcmp(known, boot_id) == 0)
+        return;
+    if (known)
+        autostart(core);
+    if (db_write(core->db, store_boot, NULL, boot_id, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the boot id");
+}
+
+static void handle_link(struct tracker *t, const struct note *n)
+{
+    struct core *core = t->core;
+    auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
+    struct error err;
+
+    if (event_write(core, "host.libvirt", "host", HOST_LOCAL, data, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
+    if (n->link == VIRT_LINK_DOWN) {
+        log_warning("libvirt is not connected: %s", n->reason);
+        atomic_store(&t->reconciled, false);
+        return;
+    }
+    log_info("libvirt is connected");
+    if (reconcile(core, &err)) {
+        /* The connection broke again; its next coming up repeats this. */
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
+        return;
+    }
+    if (!t->engine_started) {
+        if (op_engine_start(core->ops, &err)) {
+            log_failure(LOG_LEVEL_ERROR, &err, "cannot start operations");
+            return;
+        }
+        t->engine_started = true;
+        after_boot(core);
+    }
+    atomic_store(&t->reconciled, true);
+    op_engine_poke(core->ops);
+}
+
+static void handle(struct tracker *t, const struct note *n)
+{
+    switch (n->kind) {
+    case NOTE_EVENT:
+        handle_event(t->core, &n->event);
+        break;
+    case NOTE_LINK:
+        handle_link(t, n);
+        break;
+    case NOTE_STREAM_ENDED:
+        /* Off, or taken by somebody else, or libvirt restarted: look, and reopen if it runs. */
+        sync_logged(t->core, n->vm_id, "");
+        break;
+    case NOTE_STOP:
+        break;
+    }
+}
+
+static void *tracker_thread(void *arg)
+{
+    struct tracker *t = arg;
+    bool stop = false;
+
+    while (!stop) {
+        struct note *n;
+
+        {
+            LOCK_SCOPE(&t->lock);
+            while (!t->head)
+                pthread_cond_wait(&t->news, &t->lock);
+            n = t->head;
+            t->head = n->next;
+            if (!t->head)
+                t->tail = &t->head;
+        }
+        handle(t, n);
+        stop = n->kind == NOTE_STOP;
+        free(n);
+    }
+    return NULL;
+}
+
+struct tracker *tracker_new(struct core *core)
+{
+    struct tracker *t = xcalloc(1, sizeof(*t));
+
+    t->core = core;
+    t->tail = &t->head;
+    mutex_init(&t->lock);
+    cond_init(&t->news);
+    return t;
+}
+
+int tracker_start(struct tracker *t, struct error *err)
+{
+    if (thread_start(&t->thread, "tracker", tracker_thread, t, err))
+        return -1;
+    t->running = true;
+    return 0;
+}
+
+void tracker_stop(struct tracker *t)
+{
+    struct note *n;
+
+    if (!t->running)
+        return;
+    n = xcalloc(1, sizeof(*n));
+    n->kind = NOTE_STOP;
+    post(t, n);
+    pthread_join(t->thread, NULL);
+    t->running = false;
+}
+
+void tracker_free(struct tracker *t)
+{
+    struct note *n, *next;
+
+    if (!t)
+        return;
+    for (n = t->head; n; n = next) {
+        next = n->next;
+        free(n);
+    }
+    pthread_cond_destroy(&t->news);
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}

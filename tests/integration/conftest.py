@@ -1,0 +1,103 @@
+"""Fixtures: a daemon on libvirt's test driver, clients whose every answer is checked."""
+import itertools
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "support"), str(TESTS / "contract")]
+from daemon import BUILD, Daemon, eventually  # noqa: E402
+from validate import Contract  # noqa: E402
+
+CONTRACT = Contract()
+NAMES = itertools.count(1)
+
+# The record of this run, which test_zz_coverage.py reads at the end.
+os.environ.setdefault("DROVER_RECORD", tempfile.mkstemp(prefix="drover-record-", suffix=".jsonl")[1])
+
+
+def pytest_collection_modifyitems(config, items):
+    if not (BUILD / "droverd").exists():
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=f"{BUILD / 'droverd'} is not built"))
+
+
+@pytest.fixture(scope="session")
+def contract():
+    return CONTRACT
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    """Shared by the tests of a file: they name what they make and leave the rest alone."""
+    with Daemon(check=CONTRACT.check) as d:
+        yield d
+
+
+@pytest.fixture
+def fresh_daemon():
+    """One of a test's own, to stop, kill and configure: fresh_daemon(settings={…})."""
+    made = []
+
+    def make(**kw):
+        d = Daemon(check=CONTRACT.check, **kw)
+        made.append(d)
+        return d.start()
+
+    yield make
+    for d in made:
+        d.close()
+
+
+@pytest.fixture
+def api(daemon):
+    return daemon.client()
+
+
+@pytest.fixture
+def name():
+    """Names nobody else uses: name() or name("web")."""
+    return lambda prefix="vm": f"{prefix}-{next(NAMES)}"
+
+
+@pytest.fixture
+def make_vm(api, name):
+    """make_vm(start=True, …) creates a VM, waits until it runs, and deletes it afterwards."""
+    made = []
+
+    def make(wait=None, **definition):
+        definition.setdefault("name", name())
+        if definition.get("start") and wait is None:
+            wait = "running"
+        response = api.post("/v1/vms", definition, wait=wait or None)
+        assert response.status == 201, response
+        made.append(response.json["id"])
+        return response.json
+
+    yield make
+    for vm in made:
+        api.delete(f"/v1/vms/{vm}", force=True, wait=30)
+
+
+@pytest.fixture
+def token(api):
+    """token(role="viewer", scopes=[…]) is a secret."""
+    made = []
+
+    def make(role="admin", **kw):
+        response = api.post("/v1/tokens", {"name": "test", "role": role, **kw})
+        assert response.status == 201, response
+        made.append(response.json["id"])
+        return response.json["token"]
+
+    yield make
+    for token_id in made:
+        api.delete(f"/v1/tokens/{token_id}")
+
+
+@pytest.fixture
+def wait_until():
+    return eventually

@@ -1,0 +1,153 @@
+"""The drover command against a real daemon on libvirt's test driver."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from daemon import BUILD, Daemon, eventually  # noqa: E402
+
+DROVER = BUILD / "drover"
+
+
+@pytest.fixture(scope="module")
+def daemon():
+    with Daemon(libvirt="test:///default") as running:
+        yield running
+
+
+@pytest.fixture
+def drover(daemon):
+    """Runs the command over the Unix socket, as root does; json=True parses its answer."""
+
+    def run(*args, status=0, parse=False, stdin=None, env=None):
+        command = [DROVER, *([] if env else ["--socket", daemon.socket_path]), *(["--json"] if parse else []), *args]
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
+        done = subprocess.run(command, capture_output=True, input=stdin, timeout=120, env={**clean, **(env or {})},
+                              check=False)
+        assert done.returncode == status, (args, done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout) if parse else done
+
+    return run
+
+
+@pytest.fixture
+def vm(drover):
+    drover("vm", "create", "pet", "--cpus", "1", "--memory", "64M", "--label", "ci.job=7", "--no-vsock")
+    yield "pet"
+    drover("vm", "delete", "pet", "--force")
+
+
+def test_the_version_is_the_servers(drover):
+    assert drover("version").stdout.decode().split()[1] == drover("version", "--server", parse=True)["server_version"]
+
+
+def test_a_vm_is_created_as_the_options_say(drover, vm):
+    shown = drover("vm", "show", vm, parse=True)
+    assert (shown["cpus"], shown["memory_mib"], shown["labels"], shown["state"]) == (1, 64, {"ci.job": "7"}, "stopped")
+    assert [v["name"] for v in drover("vm", "list", "--label", "ci.job=7", parse=True)["items"]] == [vm]
+    assert drover("vm", "list", "--label", "ci.job=8", parse=True)["items"] == []
+    assert b"pet" in drover("vm", "list").stdout
+
+
+def test_the_verbs_move_a_vm_and_wait_for_it(drover, vm):
+    for verb, state in (("start", "running"), ("pause", "paused"), ("resume", "running"), ("stop", "stopped")):
+        drover("vm", verb, vm)
+        assert drover("vm", "show", vm, parse=True)["state"] == state
+    kinds = {op["kind"] for op in drover("op", "list", "--vm", vm, parse=True)["items"]}
+    assert {"vm.start", "vm.pause", "vm.resume", "vm.stop"} <= kinds
+
+
+def test_not_waiting_prints_the_operation(drover, vm):
+    operation = drover("vm", "start", vm, "--no-wait").stdout.decode().strip()
+    assert drover("op", "wait", operation, parse=True)["state"] == "succeeded"
+    assert drover("op", "show", operation, parse=True)["kind"] == "vm.start"
+
+
+def test_failures_have_their_status(drover, vm, daemon):
+    assert b"nosuch" in drover("vm", "show", "nosuch", status=4).stderr
+    assert drover("vm", "create", vm, status=5).stderr
+    assert drover("vm", "pause", vm, status=5).stderr
+    assert b"/name" in drover("vm", "create", "Bad_Name", status=1).stderr
+    drover("vm", "delete", vm, "--if-match", "999", status=5)
+    drover("vm", "list", status=6, env={"DROVER_URL": daemon.url, "DROVER_TOKEN": "wrong"})
+    drover("console", "nosuch", status=4, stdin=b"")
+    drover("console", vm, status=5, stdin=b"")
+
+
+def test_an_idempotency_key_creates_once(drover):
+    args = ("vm", "create", "once", "--no-vsock", "--idempotency-key", "k1")
+    assert drover(*args).stdout == drover(*args).stdout
+    drover("vm", "delete", "once")
+
+
+def test_a_token_works_until_it_is_revoked(drover, daemon):
+    made = drover("token", "create", "reader", "--role", "viewer", "--expires", "1h", parse=True)
+    env = {"DROVER_URL": daemon.url, "DROVER_TOKEN": made["token"]}
+    drover("vm", "list", env=env)
+    drover("vm", "create", "x", status=6, env=env)
+    assert made["id"] in [t["id"] for t in drover("token", "list", parse=True)["items"]]
+    drover("token", "revoke", made["id"])
+    drover("vm", "list", status=6, env=env)
+
+
+def test_a_login_link_leads_to_the_dashboard(drover, daemon):
+    link = drover("login-link").stdout.decode().strip()
+    assert link.startswith(daemon.url) and "#code=" in link
+
+
+def test_an_image_is_uploaded_whole_and_used(drover, tmp_path):
+    (tmp_path / "disk").write_bytes(b"\xeb\xfe" + bytes(508) + b"\x55\xaa" + bytes(1 << 20))
+    made = drover("image", "create", "sector", "--format", "raw", "--file", str(tmp_path / "disk"), parse=True)
+    assert made["state"] == "ready" and made["files"]["content"]["size_bytes"] == 512 + (1 << 20)
+    drover("image", "upload", "sector", str(tmp_path / "missing"), status=2)
+    assert b"sector" in drover("image", "list").stdout
+    drover("vm", "create", "user", "--image", "sector", "--no-vsock")
+    drover("image", "delete", "sector", status=5)
+    drover("vm", "delete", "user")
+    drover("image", "delete", "sector")
+    drover("image", "show", "sector", status=4)
+
+
+def test_host_ksm_stats_and_checks_are_shown(drover, vm):
+    assert b"cpus" in drover("host", "show").stdout
+    assert b"page_size_bytes" in drover("ksm").stdout
+    drover("vm", "start", vm)
+    eventually(lambda: drover("stats", parse=True)["items"], what="a sample")
+    assert b"pet" in drover("stats").stdout
+    assert drover("stats", vm, parse=True)["cpu"]["vcpus"] == 1
+
+
+def test_checks_fail_the_command_only_when_one_fails(daemon):
+    done = subprocess.run([DROVER, "--socket", daemon.socket_path, "--json", "host", "check"], capture_output=True, timeout=60,
+                          check=False)
+    failed = [c for c in json.loads(done.stdout)["items"] if c["result"] == "failed"]
+    assert done.returncode == (1 if failed else 0)
+    for check in failed:
+        assert check["cause"] and check["fix"]
+
+
+def test_events_are_followed_across_a_restart(drover, daemon, vm):
+    command = [DROVER, "--socket", daemon.socket_path, "--json", "events", "--follow", "--since", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        seen = []
+
+        def next_until(wanted):
+            while True:
+                seen.append(json.loads(process.stdout.readline()))
+                if seen[-1]["type"] == wanted and seen[-1]["subject"]["name"] in (vm, "after"):
+                    return
+
+        next_until("vm.created")
+        daemon.restart()
+        drover("vm", "create", "after", "--no-vsock")
+        next_until("vm.created")
+        process.send_signal(signal.SIGTERM)
+    drover("vm", "delete", "after")
+    numbers = [event["seq"] for event in seen]
+    assert numbers == sorted(set(numbers)), "an event came twice or out of order"

@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# The suites of tests/run: what each needs and how it runs. Every suite leaves its log in
+# $results/NAME.log and its cases in $results/NAME.{tap,xml,json}. Sourced by tests/run, which sets
+# root, work and results.
+# shellcheck disable=SC2154,SC2034
+
+SUITES=(lint unit contract integration qemu fault fuzz browser quickstart)
+declare -A SUITE_SUMMARY=(
+    [lint]="include walls, source rules, shellcheck, clang build, clang-tidy, cppcheck"
+    [unit]="C unit tests under AddressSanitizer and UBSan"
+    [contract]="openapi.yaml against the tables in the program"
+    [integration]="the daemon on libvirt's test driver, over HTTP and its command line"
+    [qemu]="real guests: Linux under emulation, boot sectors under KVM where it works"
+    [fault]="kill -9 and other misfortunes"
+    [fuzz]="every fuzz target for a few seconds (a minute with --long); stored inputs are in unit"
+    [browser]="the dashboard in Chromium"
+    [quickstart]="deploy/quickstart, twice, and its --stop"
+)
+
+# suite_missing NAME: prints why it cannot run, or nothing.
+suite_missing() {
+    local need
+    case $1 in
+    contract | integration | qemu | fault | quickstart)
+        [[ -n $(find "$root/tests/$1" -name 'test_*.py' 2>/dev/null | head -n 1) ]] || printf 'there are no tests in tests/%s' "$1"
+        ;;
+    fuzz) command -v clang >/dev/null || printf 'clang is not installed' ;;
+    browser) [[ -f $root/tests/browser/run.sh ]] || printf 'there is no tests/browser/run.sh' ;;
+    esac
+    case $1 in
+    qemu) need=qemu-system-x86_64 ;;
+    browser) need=chromium ;;
+    *) return 0 ;;
+    esac
+    command -v "$need" >/dev/null || printf '%s is not installed' "$need"
+    [[ $1 != quickstart || $(id -u) == 0 ]] || printf 'only root can run it'
+}
+
+# ---- builds, each once per run ----
+
+declare -A built=()
+
+# build NAME MESON-OPTION...: into $work/NAME.
+build() {
+    local name=$1 log=$results/build-$1.log
+    shift
+    [[ -z ${built[$name]:-} ]] || return 0
+    if [[ ! -f $work/$name/build.ninja ]]; then
+        run_logged 180 "configuring $name" "$log" meson setup "$@" "$work/$name" "$root" || { tail -n 40 "$log"; return 1; }
+    fi
+    run_logged 1500 "building $name" "$log" ninja -C "$work/$name" || { tail -n 60 "$log"; return 1; }
+    built[$name]=1
+}
+build_asan() { build asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; }
+build_release() { build release -Dwerror=true --buildtype=release; }
+build_clang() { CC=clang build clang -Dwerror=true; }
+
+# Strict everywhere, set once. abort_on_error makes a finding a signal, not an exit code of ours.
+sanitizer_options() {
+    export ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
+    export UBSAN_OPTIONS=halt_on_error=1:abort_on_error=1:print_stacktrace=1
+    [[ ! -f $root/tests/suppressions/lsan ]] || export LSAN_OPTIONS=suppressions=$root/tests/suppressions/lsan:print_suppressions=0
+}
+
+# ---- helpers ----
+
+# meson_suite NAME SECONDS: the suite of that name in the sanitizer build.
+meson_suite() {
+    local rc=0
+    build_asan || return 1
+    sanitizer_options
+    run_logged "$2" "$1" "$results/$1.log" meson test -C "$work/asan" --no-rebuild --suite "$1" \
+        --num-processes 2 --print-errorlogs --logbase "drover-$1" || rc=$?
+    cp "$work/asan/meson-logs/drover-$1.json" "$results/$1.json" 2>/dev/null || true
+    return "$rc"
+}
+
+# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build.
+pytest_suite() {
+    local name=$1 limit=$2 rc=0
+    shift 2
+    build_asan || return 1
+    sanitizer_options
+    export DROVER_BUILD=$work/asan DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
+    run_logged "$limit" "$name" "$results/$name.log" /usr/bin/python3 -m pytest -ra --tb=short \
+        -p no:cacheprovider --junitxml="$results/$name.xml" "$@" || rc=$?
+    ((rc != 5)) || rc=0 # no test collected: counted as nothing, not as broken
+    return "$rc"
+}
+
+# ---- suites ----
+
+suite_lint() {
+    local rc=0 check
+    : >"$results/lint.log"
+    build_clang || return 1
+    for check in "$root"/tests/lint/check_*; do
+        local name
+        name=$(basename "$check" | sed 's/^check_//; s/\..*//')
+        run_logged 420 "lint $name" "$results/lint.$name.tap" "$check" "$root" "$work/clang" || rc=1
+        grep -vE '^(ok |1\.\.)' "$results/lint.$name.tap" >>"$results/lint.log" || true
+    done
+    return "$rc"
+}
+
+suite_unit() { meson_suite unit 600; }
+suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
+suite_integration() { pytest_suite integration 900 "$root/tests/integration"; }
+suite_qemu() {
+    local more=()
+    [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")
+    pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
+}
+suite_fault() { pytest_suite fault 900 "$root/tests/fault"; }
+suite_quickstart() { pytest_suite quickstart 1200 "$root/tests/quickstart"; }
+
+suite_fuzz() {
+    local dir=$work/fuzz targets target name number=0 seconds=${DROVER_TEST_LONG:+60} corpus
+    local log=$results/build-fuzz.log
+    seconds=${seconds:-4}
+    if [[ ! -f $dir/build.ninja ]]; then
+        CC=clang run_logged 180 "configuring fuzz" "$log" meson setup -Dfuzz=true -Db_lundef=false \
+            -Db_sanitize=address,undefined -Dc_args=-fsanitize=fuzzer-no-link "$dir" "$root" || { tail -n 40 "$log"; return 1; }
+    fi
+    mapfile -t targets < <(ninja -C "$dir" -t targets all | sed -n 's#^\(tests/fuzz/fuzz_[a-z0-9_]*\): .*#\1#p')
+    ((${#targets[@]})) || return 0
+    run_logged 1200 "building fuzz" "$log" ninja -C "$dir" "${targets[@]}" || { tail -n 60 "$log"; return 1; }
+    sanitizer_options
+    {
+        printf '1..%d\n' "${#targets[@]}"
+        for target in "${targets[@]}"; do
+            name=${target##*/fuzz_}
+            number=$((number + 1))
+            # What it finds is kept between runs, beside the build and not in the source.
+            corpus=$work/corpus/$name
+            mkdir -p "$corpus"
+            if (cd "$corpus" && run_logged $((seconds + 60)) "fuzz $name" "$results/fuzz-$name.log" "$dir/$target" \
+                -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 "$corpus" "$root/tests/fuzz/corpus/$name") >&2; then
+                printf 'ok %d - %s\n' "$number" "$name"
+            else
+                printf 'not ok %d - %s\n' "$number" "$name"
+                tail -n 30 "$results/fuzz-$name.log" >>"$results/fuzz.log"
+            fi
+        done
+    } >"$results/fuzz.tap"
+}
+
+suite_browser() {
+    local rc=0
+    build_release || return 1
+    # run.sh exits 77 when something is missing; its TAP says what.
+    run_logged 900 browser "$results/browser.log" "$root/tests/browser_daemon" "$work/release" \
+        "$work/demo-image" "$results/browser.tap" "$root/tests/browser/run.sh" || rc=$?
+    ((rc != 77)) || rc=0
+    return "$rc"
+}

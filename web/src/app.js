@@ -1,0 +1,174 @@
+/* Starts the dashboard: signs in, then shows the page that the address after # names. */
+import { get, whenSignedOut } from './lib/api.js';
+import { h, logo, replace, setText } from './lib/dom.js';
+import { Herd } from './lib/herd.js';
+import { Live } from './lib/live.js';
+import { announce, mountNotices, problemBody, showProblem } from './lib/notify.js';
+import { currentSession, signIn, signOut, takeCode } from './lib/session.js';
+import { signInPage } from './pages/signin.js';
+import { listPage } from './pages/list.js';
+import { createPage } from './pages/create.js';
+import { vmPage } from './pages/vm.js';
+
+const lazy = (load, name) => async (context) => (await load())[name](context);
+const ROUTES = [
+    [/^$/, listPage],
+    [/^new$/, createPage],
+    [/^vms\/([^/]+)(?:\/(console))?$/, vmPage],
+    [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
+    [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
+    [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
+];
+const NAV = [['#/', 'Machines', 'vm:read'], ['#/memory', 'Memory', 'host:read'], ['#/host', 'Host', 'host:read'],
+    ['#/tokens', 'Access', 'token:write']];
+const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
+
+const main = h('main', { id: 'main', tabindex: '-1' });
+let app = null; /* {session, live, herd, nav}: while signed in */
+let page = null; /* AbortController of the page shown */
+
+function shell(session, live) {
+    const links = NAV.filter(([, , scope]) => session.can(scope)).map(([href, text]) => h('a', { href }, text));
+    const words = h('span', null, LIVE_WORDS[live.status]);
+    const light = h('span', { class: 'live', 'data-live': live.status, title: 'State of the event stream' }, words);
+    live.on('status', (status) => {
+        light.dataset.live = status;
+        setText(words, LIVE_WORDS[status]);
+        announce(status === 'live' ? 'Live again' : 'Connection lost, reconnecting');
+    });
+    const header = h('header', { class: 'top' },
+        h('a', { class: 'skip', href: '#main', onclick: skip }, 'Skip to content'),
+        h('a', { class: 'brand', href: '#/' }, logo(), h('span', null, 'Drover')),
+        h('nav', { 'aria-label': 'Sections' }, links),
+        h('div', { class: 'top-end' }, light,
+            h('span', { class: 'who', title: `Role: ${session.role}` }, session.name || session.role),
+            h('button', { type: 'button', class: 'button small quiet', onclick: leave }, 'Sign out')));
+    return { header, links };
+}
+
+function skip(event) {
+    event.preventDefault();
+    main.focus();
+}
+
+async function leave() {
+    try {
+        await signOut();
+    } catch (problem) {
+        if (problem.status !== 401) {
+            showProblem('Signing out did not work', problem);
+            return;
+        }
+    }
+    showSignIn();
+}
+
+function showSignIn(problem) {
+    page?.abort();
+    app?.live.stop();
+    app?.herd.stop();
+    app = null;
+    document.title = 'Sign in · Drover';
+    replace(document.body, main);
+    mountNotices(document.body);
+    replace(main, signInPage({ problem, onSignedIn: enter }));
+    main.querySelector('input')?.focus();
+}
+
+function enter(session) {
+    const live = new Live();
+    const herd = new Herd(live);
+    const { header, links } = shell(session, live);
+    app = { session, live, herd, links };
+    live.on('refused', showSignIn);
+    replace(document.body, header, main, footer());
+    mountNotices(document.body);
+    live.start();
+    show();
+}
+
+function footer() {
+    const version = h('span');
+    get('/v1').then((facts) => setText(version, `Drover ${facts.server_version}`), () => {});
+    return h('footer', { class: 'foot' }, version,
+        h('a', { href: '/docs' }, 'API documentation'), h('a', { href: '/openapi.yaml' }, 'openapi.yaml'),
+        h('a', { href: document.querySelector('link[rel=license]').href }, 'Licences'));
+}
+
+async function show({ moveFocus = false } = {}) {
+    if (!app) {
+        return;
+    }
+    page?.abort();
+    page = new AbortController();
+    const { signal } = page;
+    const address = location.hash.replace(/^#\/?/, '').split('?')[0];
+    const found = ROUTES.map(([pattern, make]) => [pattern.exec(address), make]).find(([match]) => match);
+    markCurrent(address);
+    if (!found) {
+        document.title = 'Not found · Drover';
+        replace(main, h('h1', null, 'There is nothing here'), h('p', null, h('a', { href: '#/' }, 'All machines')));
+        return;
+    }
+    const [match, make] = found;
+    try {
+        const made = await make({ ...app, signal, params: match.slice(1).map((p) => p && decodeURIComponent(p)) });
+        if (signal.aborted) {
+            return;
+        }
+        document.title = `${made.title} · Drover`;
+        replace(main, made.root);
+        made.start?.();
+        if (moveFocus && !main.contains(document.activeElement)) {
+            const heading = main.querySelector('h1');
+            heading?.setAttribute('tabindex', '-1');
+            heading?.focus();
+            scrollTo(0, 0);
+        }
+    } catch (problem) {
+        if (!signal.aborted) {
+            replace(main, h('h1', null, 'This page cannot be shown'), h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(problem)));
+        }
+    }
+}
+
+function markCurrent(address) {
+    const section = /^(memory|host|tokens)$/.test(address) ? `#/${address}` : '#/';
+    for (const link of app.links) {
+        if (link.getAttribute('href') === section) {
+            link.setAttribute('aria-current', 'page');
+        } else {
+            link.removeAttribute('aria-current');
+        }
+    }
+}
+
+async function begin() {
+    const code = takeCode();
+    try {
+        const session = code ? await signIn({ code }) : await currentSession();
+        if (session) {
+            enter(session);
+        } else {
+            showSignIn();
+        }
+    } catch (problem) {
+        /* A link used twice is no harm to somebody who is signed in already. */
+        const session = code ? await currentSession().catch(() => null) : null;
+        if (session) {
+            enter(session);
+        } else {
+            showSignIn(problem);
+        }
+    }
+}
+
+whenSignedOut((problem) => app && showSignIn(problem));
+addEventListener('hashchange', () => {
+    if (/^#code=/.test(location.hash)) {
+        begin();
+    } else {
+        show({ moveFocus: true });
+    }
+});
+begin();

@@ -1,0 +1,55 @@
+/* Numbers and times for people. Absent figures are a dash, never 0. */
+export const ABSENT = '–';
+
+export function bytes(value) {
+    if (typeof value !== 'number') {
+        return ABSENT;
+    }
+    const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+    let amount = Math.abs(value);
+    let unit = 0;
+    while (amount >= 1024 && unit < units.length - 1) {
+        amount /= 1024;
+        unit += 1;
+    }
+    const digits = unit === 0 || amount >= 100 ? 0 : 1;
+    return `${value < 0 ? '−' : ''}${amount.toFixed(digits)} ${units[unit]}`;
+}
+
+export function mib(value) {
+    return typeof value === 'number' ? bytes(value * 1024 * 1024) : ABSENT;
+}
+
+export function percent(value) {
+    if (typeof value !== 'number') {
+        return ABSENT;
+    }
+    return `${value < 9.95 ? value.toFixed(1) : value.toFixed(0)} %`;
+}
+
+export function count(value) {
+    return typeof value === 'number' ? value.toLocaleString('en') : ABSENT;
+}
+
+export function seconds(value) {
+    return typeof value === 'number' ? `${value.toFixed(value < 100 ? 1 : 0)} s` : ABSENT;
+}
+
+export function time(iso) {
+    const at = new Date(iso);
+    return Number.isNaN(at.getTime()) ? ABSENT : at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+}
+
+export function clock(iso) {
+    const at = new Date(iso);
+    return Number.isNaN(at.getTime()) ? ABSENT : at.toLocaleTimeString(undefined, { hour12: false });
+}
+
+export function plural(number, one, many = `${one}s`) {
+    return `${count(number)} ${number === 1 ? one : many}`;
+}
+
+/* For a POSIX shell: inside single quotes everything but the quote itself is literal. */
+export function shellQuote(text) {
+    return `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,147 @@
+/*
+ * What the dashboard knows: the VMs, their last figures and the newest events. Built from lists
+ * and kept by the event stream; pages only read it and listen.
+ *
+ * Signals: "list" (VMs came or went), "vm" (id), "figures", "event" (event), "loaded", "failed".
+ */
+import { Emitter } from './emitter.js';
+import { get, listAll } from './api.js';
+import { Figures } from './figures.js';
+
+const EVENTS_KEPT = 300;
+
+export class Herd extends Emitter {
+    vms = new Map();
+    events = [];
+    loaded = false;
+    problem = null;
+    #live;
+    #stop = new AbortController();
+    #finished = new Map(); /* operation id -> event, for answers that arrive after their event */
+    #waiting = new Map();
+    #fetching = new Map();
+
+    constructor(live) {
+        super();
+        this.#live = live;
+        const { signal } = this.#stop;
+        this.figures = new Figures(signal);
+        this.figures.on('change', () => this.emit('figures'), signal);
+        live.on('open', (fresh) => fresh && this.reload(), signal);
+        live.on('event', (event) => this.#onEvent(event), signal);
+    }
+
+    stop() {
+        this.#stop.abort();
+    }
+
+    byName(ref) {
+        for (const vm of this.vms.values()) {
+            if (vm.name === ref || vm.id === ref) {
+                return vm;
+            }
+        }
+        return null;
+    }
+
+    async reload() {
+        try {
+            const items = await listAll('/v1/vms?limit=1000', { signal: this.#stop.signal });
+            this.vms = new Map(items.map((vm) => [vm.id, vm]));
+            this.loaded = true;
+            this.problem = null;
+            this.emit('list');
+            this.emit('loaded');
+        } catch (error) {
+            if (error.name !== 'AbortError') {
+                this.problem = error;
+                this.emit('failed', error);
+            }
+        }
+    }
+
+    /* A VM as a POST or GET just answered it; older than what is known: ignored. */
+    put(vm) {
+        const known = this.vms.get(vm.id);
+        if (known && known.updated_at > vm.updated_at) {
+            return;
+        }
+        this.vms.set(vm.id, vm);
+        this.emit(known ? 'vm' : 'list', vm.id);
+    }
+
+    #onEvent(event) {
+        this.events.unshift(event);
+        this.events.length = Math.min(this.events.length, EVENTS_KEPT);
+        const id = event.subject?.kind === 'vm' ? event.subject.id : null;
+        if (event.type === 'operation.finished') {
+            this.#finish(event);
+        } else if (event.type === 'vm.deleted') {
+            this.vms.delete(id);
+            this.emit('list');
+        } else if (id) {
+            this.#onVmEvent(id, event);
+        }
+        this.emit('event', event);
+    }
+
+    #onVmEvent(id, event) {
+        const vm = this.vms.get(id);
+        if (vm && event.type === 'vm.state' && event.data?.state) {
+            this.vms.set(id, { ...vm, state: event.data.state, state_reason: event.data.reason ?? '' });
+            this.emit('vm', id);
+        }
+        this.refresh(id);
+    }
+
+    /* Reads one VM again; events that come in a burst cost one or two reads. */
+    refresh(id) {
+        if (this.#fetching.has(id)) {
+            this.#fetching.set(id, true);
+            return;
+        }
+        this.#fetching.set(id, false);
+        get(`/v1/vms/${encodeURIComponent(id)}`, { signal: this.#stop.signal }).then((vm) => {
+            this.put(vm);
+        }, (error) => {
+            if (error.status === 404 && this.vms.delete(id)) {
+                this.emit('list');
+            }
+        }).finally(() => {
+            const again = this.#fetching.get(id);
+            this.#fetching.delete(id);
+            if (again) {
+                this.refresh(id);
+            }
+        });
+    }
+
+    /* Resolves with the finished operation; rejects when it cannot be read. */
+    async operation(operation) {
+        if (isFinished(operation)) {
+            return operation;
+        }
+        if (!this.#finished.has(operation.id)) {
+            await new Promise((resolve) => {
+                this.#waiting.set(operation.id, resolve);
+                this.#live.on('open', resolve, this.#stop.signal); /* it may have ended unseen */
+            });
+            this.#waiting.delete(operation.id);
+        }
+        const now = await get(`/v1/operations/${operation.id}`, { signal: this.#stop.signal });
+        return isFinished(now) ? now : this.operation(now);
+    }
+
+    #finish(event) {
+        const id = event.data?.operation_id;
+        this.#finished.set(id, event);
+        if (this.#finished.size > 200) {
+            this.#finished.delete(this.#finished.keys().next().value);
+        }
+        this.#waiting.get(id)?.();
+    }
+}
+
+function isFinished(operation) {
+    return !['pending', 'running'].includes(operation.state);
+}

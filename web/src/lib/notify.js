@@ -1,0 +1,56 @@
+/* Words for people who do not see the screen change, and errors that stay until dismissed. */
+import { h, replace, setText } from './dom.js';
+
+const polite = h('div', { class: 'visually-hidden', role: 'status', 'aria-live': 'polite' });
+const shelf = h('div', { class: 'shelf', role: 'region', 'aria-label': 'Messages' });
+
+export function mountNotices(parent) {
+    parent.append(polite, shelf);
+}
+
+let queue = [];
+/* Changes in one breath are read out as one sentence. */
+export function announce(text) {
+    queue.push(text);
+    if (queue.length === 1) {
+        setTimeout(() => {
+            setText(polite, queue.slice(-5).join('. '));
+            queue = [];
+        }, 150);
+    }
+}
+
+/* The four things worth knowing about a failure: what, why, what to do, and the id in the log. */
+export function problemBody(problem) {
+    return [
+        h('p', { class: 'problem-title' }, problem.title || 'Something went wrong'),
+        problem.detail && h('p', { class: 'problem-detail' }, problem.detail),
+        problem.remedy && h('p', { class: 'problem-remedy' }, h('strong', null, 'What to do: '), problem.remedy),
+        problem.requestId && h('p', { class: 'problem-id' }, 'Request ', h('code', null, problem.requestId)),
+    ];
+}
+
+/* what: "Start web-1", so that the message stands on its own. */
+export function showProblem(what, problem) {
+    if (problem?.name === 'AbortError') {
+        return;
+    }
+    const card = h('section', { class: 'notice notice-bad', role: 'alert' },
+        h('p', { class: 'notice-what' }, what),
+        problemBody(problem),
+        h('button', { type: 'button', class: 'button small', onclick: () => card.remove() }, 'Dismiss'));
+    if (!(problem?.title)) {
+        replace(card.querySelector('.problem-title'), problem?.message ?? String(problem));
+    }
+    shelf.append(card);
+    while (shelf.children.length > 4) {
+        shelf.firstElementChild.remove();
+    }
+}
+
+export function showNote(text) {
+    const card = h('p', { class: 'notice' }, text);
+    shelf.append(card);
+    announce(text);
+    setTimeout(() => card.remove(), 6000);
+}
