@@ -39,15 +39,23 @@ class History:
         self.lock = threading.Lock()
         self.creates, self.deletes, self.count = {}, {}, 0
 
-    def add(self, call):
+    def creation(self, name, body):
         with self.lock:
-            (self.creates if call.kind == "create" else self.deletes)[call.name] = call
+            call = self.creates[name] = Call("create", name, body)
             self.count += 1
+            return call
 
-    def deletable(self, rng):
+    def deletion(self, rng):
+        """Of a VM that was acknowledged and that nobody else deletes; None without one."""
         with self.lock:
             names = sorted(n for n, c in self.creates.items() if c.status == 201 and n not in self.deletes)
-            return self.creates[rng.choice(names)] if names else None
+            if not names:
+                return None
+            call = Call("delete", rng.choice(names))
+            call.id = self.creates[call.name].id
+            self.deletes[call.name] = call
+            self.count += 1
+            return call
 
 
 def definition(name, rng, **more):
@@ -95,14 +103,10 @@ class Clients:
     def _run(self, api, rng, number):
         api.check = None  # the load is not what is checked against the contract
         while (turn := self._take()) > 0:
-            victim = self.history.deletable(rng) if rng.random() < self.deletes else None
-            if victim:
-                call = Call("delete", victim.name)
-                call.id = victim.id
-            else:
+            call = self.history.deletion(rng) if rng.random() < self.deletes else None
+            if not call:
                 name = f"{self.prefix}-{number}-{turn}"
-                call = Call("create", name, self.define(name, rng))
-            self.history.add(call)
+                call = self.history.creation(name, self.define(name, rng))
             try:
                 answer = call.send(api)
             except OFFLINE:
@@ -110,8 +114,7 @@ class Clients:
             except Exception as e:  # pylint: disable=broad-except
                 self.failures.append(repr(e))
                 return
-            # Two clients may choose the same VM to delete; the second is told so.
-            if answer.status not in (201, 202) and not (call.kind == "delete" and answer.status in (404, 409)):
+            if answer.status not in (201, 202):
                 self.failures.append(f"{call}: {answer}")
                 return
             with self.progress:
