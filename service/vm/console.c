@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 
 #include "service/base/cleanup.h"
+#include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 #include "service/vm/console_internal.h"
@@ -18,7 +19,47 @@
 DEFINE_CLEANUP(stream, struct stream *, stream_unref);
 #define auto_stream auto_scope(cleanup_stream)
 
+enum console_kind console_kind_of(const char *stream)
+{
+    if (str_starts(stream, "channels/"))
+        return CONSOLE_KIND_CHANNEL;
+    if (str_starts(stream, "vsock/"))
+        return CONSOLE_KIND_VSOCK;
+    return strcmp(stream, "display") == 0 ? CONSOLE_KIND_DISPLAY : CONSOLE_KIND_CONSOLE;
+}
+
+const char *console_kind_name(enum console_kind kind)
+{
+    static const char *const names[CONSOLE_KIND_COUNT] = {
+        [CONSOLE_KIND_CONSOLE] = "console",
+        [CONSOLE_KIND_CHANNEL] = "channel",
+        [CONSOLE_KIND_VSOCK] = "vsock",
+        [CONSOLE_KIND_DISPLAY] = "display",
+    };
+
+    return names[kind];
+}
+
 /* ---- the hub ---- */
+
+struct console_hub *hub_ref(struct console_hub *hub)
+{
+    atomic_fetch_add_explicit(&hub->refs, 1, memory_order_relaxed);
+    return hub;
+}
+
+static void free_seen(struct console_hub *hub)
+{
+    struct seen *seen;
+
+    for (size_t i = 0; i < CONSOLE_BUCKETS; i++) {
+        while ((seen = LIST_FIRST(&hub->seen[i]))) {
+            LIST_REMOVE(seen, link);
+            free(seen->vm_id);
+            free(seen);
+        }
+    }
+}
 
 void hub_unref(struct console_hub *hub)
 {
@@ -30,6 +71,10 @@ void hub_unref(struct console_hub *hub)
         close(hub->wake);
     pthread_mutex_destroy(&hub->lock);
     pthread_mutex_destroy(&hub->inbox_lock);
+    pthread_mutex_destroy(&hub->log_lock);
+    pthread_cond_destroy(&hub->log_news);
+    free_seen(hub);
+    free(hub->log_dir);
     free(hub->scratch);
     free(hub);
 }
@@ -42,7 +87,12 @@ static int start_thread(struct console_hub *hub, struct error *err)
     hub->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (hub->epoll < 0 || hub->wake < 0 || epoll_ctl(hub->epoll, EPOLL_CTL_ADD, hub->wake, &ev))
         return error_errno(err, errno, "cannot make the console loop");
-    return thread_start(&hub->thread, "console", console_loop, hub, err);
+    if (log_start(hub, err))
+        return -1;
+    if (thread_start(&hub->thread, "console", console_loop, hub, err) == 0)
+        return 0;
+    log_stop(hub);
+    return -1;
 }
 
 int console_hub_new(const struct console_options *options, struct console_hub **ret,
@@ -55,9 +105,12 @@ int console_hub_new(const struct console_options *options, struct console_hub **
     atomic_init(&hub->viewers_max, options->viewers_max);
     mutex_init(&hub->lock);
     mutex_init(&hub->inbox_lock);
-    for (size_t i = 0; i < CONSOLE_BUCKETS; i++)
-        LIST_INIT(&hub->buckets[i]);
+    mutex_init(&hub->log_lock);
+    cond_init(&hub->log_news);
+    hub->log_dir = xstrdup_null(options->log_dir);
     STAILQ_INIT(&hub->inbox);
+    STAILQ_INIT(&hub->dead_pipes);
+    STAILQ_INIT(&hub->log_queue);
     TAILQ_INIT(&hub->timed);
     hub->scratch = xcalloc(1, CONSOLE_CHUNK);
     if (start_thread(hub, err)) {
@@ -70,13 +123,13 @@ int console_hub_new(const struct console_options *options, struct console_hub **
 
 /* ---- the registry ---- */
 
-static struct stream_list *bucket_of(struct console_hub *hub, const char *vm_id)
+static size_t bucket_of(const char *vm_id)
 {
     uint32_t hash = 2166136261u; /* FNV-1a; ids are ours, nobody can aim at a bucket */
 
     for (; *vm_id; vm_id++)
         hash = (hash ^ (unsigned char)*vm_id) * 16777619u;
-    return &hub->buckets[hash % CONSOLE_BUCKETS];
+    return hash % CONSOLE_BUCKETS;
 }
 
 /* By VM, so that all streams of one are in one bucket. Caller holds hub->lock. */
@@ -84,7 +137,7 @@ static struct stream *find_in_hub(struct console_hub *hub, const char *vm_id, co
 {
     struct stream *s;
 
-    LIST_FOREACH(s, bucket_of(hub, vm_id), link)
+    LIST_FOREACH(s, &hub->buckets[bucket_of(vm_id)], link)
     {
         if (strcmp(s->vm_id, vm_id) == 0 && strcmp(s->name, name) == 0)
             return s;
@@ -92,8 +145,7 @@ static struct stream *find_in_hub(struct console_hub *hub, const char *vm_id, co
     return NULL;
 }
 
-/* A reference, or NULL. */
-static struct stream *find(struct console_hub *hub, const char *vm_id, const char *name)
+struct stream *hub_find(struct console_hub *hub, const char *vm_id, const char *name)
 {
     struct stream *s;
 
@@ -102,15 +154,46 @@ static struct stream *find(struct console_hub *hub, const char *vm_id, const cha
     return s ? stream_ref(s) : NULL;
 }
 
-static int require(struct console_hub *hub, const char *vm_id, const char *name,
-                   struct stream **ret, struct error *err)
+enum open_how { OPEN_NEW, OPEN_KNOWN };
+
+/*
+ * A reference. A new stream reads its log from the disk, so it is made before the lock is taken;
+ * of two that are made at once, one is dropped. OPEN_KNOWN: only one that has a log.
+ */
+static int open_stream(struct console_hub *hub, const char *vm_id, const char *name,
+                       enum open_how how, struct stream **ret, struct error *err)
 {
-    *ret = find(hub, vm_id, name);
-    if (*ret)
+    auto_stream struct stream *made = NULL;
+    struct stream *s = hub_find(hub, vm_id, name);
+
+    if (s) {
+        *ret = s;
         return 0;
-    error_set(err, ERROR_STREAM_UNAVAILABLE, "the VM has no open stream \"%s\"", name);
-    error_remedy(err, "start the VM; a stream opens when it runs");
-    return -1;
+    }
+    if (stream_new(hub, vm_id, name, &made, err))
+        return -1;
+    if (!log_restore(made) && how == OPEN_KNOWN) {
+        error_set(err, ERROR_STREAM_UNAVAILABLE, "the VM has no open stream \"%s\"", name);
+        error_remedy(err, "start the VM; a stream opens when it runs");
+        return -1;
+    }
+    LOCK_SCOPE(&hub->lock);
+    if (hub->stopping)
+        return error_set(err, ERROR_SHUTTING_DOWN, "the daemon is stopping");
+    s = find_in_hub(hub, vm_id, name);
+    if (!s) {
+        s = TAKE_PTR(made);
+        LIST_INSERT_HEAD(&hub->buckets[bucket_of(vm_id)], s, link);
+        hub->stream_count++;
+    }
+    *ret = stream_ref(s);
+    return 0;
+}
+
+int hub_require(struct console_hub *hub, const char *vm_id, const char *name, struct stream **ret,
+                struct error *err)
+{
+    return open_stream(hub, vm_id, name, OPEN_KNOWN, ret, err);
 }
 
 enum pick { PICK_ONLY, PICK_AND_REMOVE };
@@ -125,7 +208,7 @@ static struct stream **pick_streams(struct console_hub *hub, const char *vm_id, 
     LOCK_SCOPE(&hub->lock);
     picked = xcalloc(hub->stream_count + 1, sizeof(struct stream *));
     for (size_t i = 0; i < CONSOLE_BUCKETS; i++) {
-        struct stream_list *bucket = vm_id ? bucket_of(hub, vm_id) : &hub->buckets[i];
+        struct stream_list *bucket = &hub->buckets[vm_id ? bucket_of(vm_id) : i];
         struct stream *s, *following;
 
         for (s = LIST_FIRST(bucket); s; s = following) {
@@ -155,6 +238,7 @@ static void forget_stream(struct stream *s, int code, const char *reason)
         upstream_detach_locked(s);
     stream_end_viewers_locked(s, NULL, code, reason);
     stream_unlock_and_notify(s);
+    log_flush(s);
     stream_unref(s);
 }
 
@@ -173,6 +257,8 @@ void console_hub_free(struct console_hub *hub)
     for (size_t i = 0; i < count; i++)
         forget_stream(streams[i], 1001, "the daemon is stopping");
     free(streams);
+    pipes_end(hub, NULL, NULL, false, 1001, "the daemon is stopping");
+    log_stop(hub);
     {
         LOCK_SCOPE(&hub->inbox_lock);
         hub->stop = true;
@@ -184,37 +270,21 @@ void console_hub_free(struct console_hub *hub)
 
 /* ---- the guest's end ---- */
 
-/* The stream, made if need be, with its lock held and a reference; NULL with *err. */
-static struct stream *open_stream(struct console_hub *hub, const char *vm_id, const char *name,
-                                  struct error *err)
-{
-    struct stream *s;
-
-    LOCK_SCOPE(&hub->lock);
-    if (hub->stopping) {
-        error_set(err, ERROR_SHUTTING_DOWN, "the daemon is stopping");
-        return NULL;
-    }
-    s = find_in_hub(hub, vm_id, name);
-    if (!s) {
-        if (stream_new(hub, vm_id, name, &s, err))
-            return NULL;
-        LIST_INSERT_HEAD(bucket_of(hub, vm_id), s, link);
-        hub->stream_count++;
-    }
-    lock_scope_enter(&s->lock);
-    return stream_ref(s);
-}
-
 int console_feed(struct console_hub *hub, const char *vm_id, const char *stream, int fd, bool fresh,
                  struct error *err)
 {
     auto_close int owned = fd;
-    auto_stream struct stream *s = open_stream(hub, vm_id, stream, err);
+    auto_stream struct stream *s = NULL;
     int rc;
 
-    if (!s)
+    if (open_stream(hub, vm_id, stream, OPEN_NEW, &s, err))
         return -1;
+    log_reserve(s);
+    lock_scope_enter(&s->lock);
+    if (s->forgotten) {
+        pthread_mutex_unlock(&s->lock);
+        return error_set(err, ERROR_STREAM_UNAVAILABLE, "the VM was deleted");
+    }
     if (s->up) {
         bool ending = s->up->state == UPSTREAM_ENDING;
 
@@ -222,7 +292,11 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
         if (ending)
             stream_finish_locked(s);
     }
-    s->ended = false;
+    /* It ran while we were away, and nobody knows what it said: at least that can be seen. */
+    if (s->restored && !fresh)
+        ring_skip(&s->ring, s->ring.next + 1);
+    s->ended = s->restored = false;
+    s->state_changed = true;
     if (fresh) {
         s->boot_offset = s->ring.next;
         s->has_output = false;
@@ -230,13 +304,14 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
     }
     rc = upstream_attach_locked(s, TAKE_FD(owned), err);
     stream_flush_input_locked(s);
+    log_note_locked(s);
     stream_unlock_and_notify(s);
     return rc;
 }
 
 bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stream)
 {
-    auto_stream struct stream *s = find(hub, vm_id, stream);
+    auto_stream struct stream *s = hub_find(hub, vm_id, stream);
 
     if (!s)
         return false;
@@ -246,7 +321,7 @@ bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stre
 
 bool console_has_output(struct console_hub *hub, const char *vm_id, const char *stream)
 {
-    auto_stream struct stream *s = find(hub, vm_id, stream);
+    auto_stream struct stream *s = hub_find(hub, vm_id, stream);
 
     if (!s)
         return false;
@@ -272,6 +347,7 @@ void console_end(struct console_hub *hub, const char *vm_id)
         stream_unlock_and_notify(s);
         stream_unref(s);
     }
+    pipes_end(hub, vm_id, NULL, true, 1000, "the VM stopped");
 }
 
 void console_forget(struct console_hub *hub, const char *vm_id)
@@ -281,9 +357,27 @@ void console_forget(struct console_hub *hub, const char *vm_id)
 
     for (size_t i = 0; i < count; i++)
         forget_stream(streams[i], 1000, "the VM was deleted");
+    pipes_end(hub, vm_id, NULL, false, 1000, "the VM was deleted");
 }
 
 /* ---- viewers ---- */
+
+void hub_seen_locked(struct console_hub *hub, const char *vm_id)
+{
+    struct seen *seen;
+
+    LIST_FOREACH(seen, &hub->seen[bucket_of(vm_id)], link)
+    {
+        if (strcmp(seen->vm_id, vm_id) == 0)
+            break;
+    }
+    if (!seen) {
+        seen = xcalloc(1, sizeof(*seen));
+        seen->vm_id = xstrdup(vm_id);
+        LIST_INSERT_HEAD(&hub->seen[bucket_of(vm_id)], seen, link);
+    }
+    seen->at = clock_wall_ms();
+}
 
 int console_attach(struct console_hub *hub, const struct console_attach *attach,
                    struct source **ret, struct error *err)
@@ -291,7 +385,7 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
     auto_stream struct stream *s = NULL;
     unsigned max = atomic_load_explicit(&hub->viewers_max, memory_order_relaxed);
 
-    if (require(hub, attach->vm_id, attach->stream, &s, err))
+    if (hub_require(hub, attach->vm_id, attach->stream, &s, err))
         return -1;
     lock_scope_enter(&s->lock);
     if (s->forgotten) {
@@ -306,15 +400,19 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
     }
     *ret = viewer_attach_locked(s, attach);
     stream_unlock_and_notify(s);
+    LOCK_SCOPE(&hub->lock);
+    hub_seen_locked(hub, attach->vm_id);
     return 0;
 }
 
 unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char *stream)
 {
-    auto_stream struct stream *s = find(hub, vm_id, stream);
+    auto_stream struct stream *s = hub_find(hub, vm_id, stream);
 
-    if (!s)
-        return 0;
+    if (!s) {
+        LOCK_SCOPE(&hub->lock);
+        return pipes_count_locked(hub, vm_id, stream);
+    }
     LOCK_SCOPE(&s->lock);
     return s->viewer_count;
 }
@@ -332,6 +430,7 @@ void console_revoke(struct console_hub *hub, const char *viewer_prefix)
         stream_unlock_and_notify(s);
         stream_unref(s);
     }
+    pipes_end(hub, NULL, viewer_prefix, false, 1008, "the right to watch was revoked");
 }
 
 void console_set_viewers_max(struct console_hub *hub, unsigned viewers_max)
@@ -339,59 +438,48 @@ void console_set_viewers_max(struct console_hub *hub, unsigned viewers_max)
     atomic_store_explicit(&hub->viewers_max, viewers_max, memory_order_relaxed);
 }
 
-/* ---- the log ---- */
+/* ---- figures ---- */
 
-int console_log_read(struct console_hub *hub, const char *vm_id, const char *stream, uint64_t from,
-                     size_t max, struct console_log *ret, struct error *err)
+static uint64_t get(_Atomic uint64_t *counter)
 {
-    auto_stream struct stream *s = NULL;
-    auto_free char *data = NULL;
-    size_t size = max < hub->options.ring_bytes ? max : hub->options.ring_bytes;
-
-    if (require(hub, vm_id, stream, &s, err))
-        return -1;
-    data = malloc(size + 1); /* outside the lock, which the guest's output waits for */
-    if (!data)
-        return error_set(err, ERROR_UNAVAILABLE, "no memory for %zu bytes of log", size);
-    LOCK_SCOPE(&s->lock);
-    *ret = (struct console_log){.oldest = stream_oldest_locked(s), .next = s->ring.next};
-    ret->offset = from < ret->oldest ? ret->oldest : from > ret->next ? ret->next : from;
-    ret->len = ring_copy(&s->ring, ret->offset, data, size);
-    ret->data = TAKE_PTR(data);
-    return 0;
-}
-
-int console_log_clear(struct console_hub *hub, const char *vm_id, const char *stream,
-                      struct error *err)
-{
-    auto_stream struct stream *s = NULL;
-    struct viewer *v;
-
-    if (require(hub, vm_id, stream, &s, err))
-        return -1;
-    lock_scope_enter(&s->lock);
-    TAILQ_FOREACH(v, &s->viewers, link)
-    {
-        /* The bytes go at a user's wish: a raw viewer skips them, but was not too slow. */
-        if (v->protocol == CONSOLE_RAW && v->offset < s->ring.next)
-            v->offset = v->end == VIEWER_DRAINS ? v->end_offset : s->ring.next;
-        stream_wake_locked(v);
-    }
-    ring_clear(&s->ring);
-    pace_moved_locked(s);
-    stream_unlock_and_notify(s);
-    return 0;
+    return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 void console_stats_read(struct console_hub *hub, struct console_stats *ret)
 {
     *ret = (struct console_stats){
-        .viewers = atomic_load_explicit(&hub->viewers, memory_order_relaxed),
-        .bytes_out = atomic_load_explicit(&hub->bytes_out, memory_order_relaxed),
-        .bytes_in = atomic_load_explicit(&hub->bytes_in, memory_order_relaxed),
-        .dropped_viewers = atomic_load_explicit(&hub->dropped_viewers, memory_order_relaxed),
-        .gaps = atomic_load_explicit(&hub->gaps, memory_order_relaxed),
+        .dropped_viewers = get(&hub->dropped_viewers),
+        .gaps = get(&hub->gaps),
+        .log_bytes = get(&hub->log_bytes),
+        .log_skipped = get(&hub->log_skipped),
+        .log_errors = get(&hub->log_errors),
     };
+    for (size_t i = 0; i < CONSOLE_KIND_COUNT; i++) {
+        struct kind_counters *c = &hub->kinds[i];
+
+        ret->kinds[i] = (struct console_kind_stats){
+            .viewers = get(&c->viewers),
+            .connections = get(&c->connections),
+            .bytes_out = get(&c->bytes_out),
+            .bytes_in = get(&c->bytes_in),
+        };
+        ret->viewers += ret->kinds[i].viewers;
+        ret->bytes_out += ret->kinds[i].bytes_out;
+        ret->bytes_in += ret->kinds[i].bytes_in;
+    }
     LOCK_SCOPE(&hub->lock);
     ret->streams = hub->stream_count;
+}
+
+int64_t console_last_attached(struct console_hub *hub, const char *vm_id)
+{
+    const struct seen *seen;
+
+    LOCK_SCOPE(&hub->lock);
+    LIST_FOREACH(seen, &hub->seen[bucket_of(vm_id)], link)
+    {
+        if (strcmp(seen->vm_id, vm_id) == 0)
+            return seen->at;
+    }
+    return 0;
 }

@@ -51,7 +51,7 @@ void upstream_watch_locked(struct upstream *up, bool want_write)
      * ask for nothing, and would keep the thread spinning.
      */
     uint32_t events = up->paused ? 0 : EPOLLIN | (want_write ? (uint32_t)EPOLLOUT : 0);
-    struct epoll_event ev = {.events = events, .data.ptr = up};
+    struct epoll_event ev = {.events = events, .data.ptr = &up->watch};
     int op = !events ? EPOLL_CTL_DEL : up->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
     if (events == up->events)
@@ -60,6 +60,8 @@ void upstream_watch_locked(struct upstream *up, bool want_write)
     if (epoll_ctl(up->stream->hub->epoll, op, up->fd, &ev) == 0)
         up->events = events;
 }
+
+static void upstream_ready(struct watch *w, uint32_t events);
 
 int upstream_attach_locked(struct stream *s, int fd, struct error *err)
 {
@@ -72,6 +74,7 @@ int upstream_attach_locked(struct stream *s, int fd, struct error *err)
         return -1;
     }
     up = xcalloc(1, sizeof(*up));
+    up->watch.ready = upstream_ready;
     up->fd = fd;
     up->stream = stream_ref(s);
     up->is_socket = getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
@@ -141,9 +144,11 @@ static void take_output(struct upstream *up, size_t len)
     ring_append(&s->ring, hub->scratch, len);
     first = !s->has_output;
     s->has_output = true;
+    pace_read_locked(s, len);
+    log_note_locked(s);
     stream_wake_idle_locked(s);
     stream_unlock_and_notify(s);
-    atomic_fetch_add_explicit(&hub->bytes_out, len, memory_order_relaxed);
+    count(&hub->kinds[s->kind].bytes_out, len);
     if (first && hub->options.on_first_output)
         hub->options.on_first_output(hub->options.opaque, s->vm_id, s->name);
 }
@@ -183,9 +188,11 @@ static bool read_once(struct upstream *up, size_t max)
     return false;
 }
 
-static void upstream_ready(struct upstream *up, uint32_t events)
+static void upstream_ready(struct watch *w, uint32_t events)
 {
+    struct upstream *up = (struct upstream *)w;
     struct stream *s = up->stream;
+    int64_t wait_ms;
     size_t room = 0;
 
     lock_scope_enter(&s->lock);
@@ -194,12 +201,12 @@ static void upstream_ready(struct upstream *up, uint32_t events)
 
         if (events & EPOLLOUT)
             stream_flush_input_locked(s);
-        room = pace_room_locked(s, now);
+        room = pace_room_locked(s, now, &wait_ms);
         if (!room) {
             up->paused = true;
             upstream_watch_locked(up, false);
             if (up->state == UPSTREAM_LIVE)
-                set_deadline(up, now + CONSOLE_PATIENCE_MS);
+                set_deadline(up, now + wait_ms);
         }
     }
     stream_unlock_and_notify(s);
@@ -232,6 +239,21 @@ static void drain_inbox(struct console_hub *hub)
     }
 }
 
+static void reap_pipes(struct console_hub *hub)
+{
+    for (;;) {
+        struct pipe *p;
+
+        {
+            LOCK_SCOPE(&hub->inbox_lock);
+            p = pipe_next_dead_locked(hub);
+        }
+        if (!p)
+            return;
+        pipe_reap(p);
+    }
+}
+
 /* The pause or the drain of an upstream is over. */
 static void run_deadline(struct upstream *up, int64_t now)
 {
@@ -243,9 +265,9 @@ static void run_deadline(struct upstream *up, int64_t now)
         if (up->state == UPSTREAM_DEAD)
             return;
         ending = up->state == UPSTREAM_ENDING;
-        if (up->paused)
+        if (up->paused && !up->over_rate)
             pace_give_up_locked(s, now);
-        up->paused = false;
+        up->paused = up->over_rate = false;
         upstream_watch_locked(up, s->input_len > 0);
         if (up->state == UPSTREAM_LIVE && !up->events) /* no memory for it; see there */
             set_deadline(up, now + CONSOLE_PATIENCE_MS);
@@ -291,17 +313,21 @@ void *console_loop(void *opaque)
         for (int i = 0; i < n; i++) {
             uint64_t count;
 
-            if (events[i].data.ptr)
-                upstream_ready(events[i].data.ptr, events[i].events);
+            struct watch *w = events[i].data.ptr;
+
+            if (w)
+                w->ready(w, events[i].events);
             else if (read(hub->wake, &count, sizeof(count)) < 0)
                 continue; /* somebody else's wake-up was read with the one before */
         }
         /* After the events: they may still point to an upstream that is freed here. */
         drain_inbox(hub);
+        reap_pipes(hub);
         timeout = run_timed(hub);
         {
             LOCK_SCOPE(&hub->inbox_lock);
-            stop = hub->stop && STAILQ_EMPTY(&hub->inbox);
+            stop = hub->stop && STAILQ_EMPTY(&hub->inbox) && STAILQ_EMPTY(&hub->dead_pipes);
+            hub->stopped = stop; /* pipes that are closed from now on free themselves */
         }
         if (stop)
             return NULL;

@@ -29,11 +29,14 @@ int stream_new(struct console_hub *hub, const char *vm_id, const char *name, str
     s->hub = hub;
     s->vm_id = xstrdup(vm_id);
     s->name = xstrdup(name);
+    s->kind = console_kind_of(name);
     mutex_init(&s->lock);
+    mutex_init(&s->file_lock);
     cond_init(&s->quiet);
     TAILQ_INIT(&s->viewers);
     TAILQ_INIT(&s->idle);
     TAILQ_INIT(&s->due);
+    STAILQ_INIT(&s->notices);
     *ret = s;
     return 0;
 }
@@ -48,10 +51,13 @@ void stream_unref(struct stream *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
-    assert(!s->up && TAILQ_EMPTY(&s->viewers));
+    assert(!s->up && TAILQ_EMPTY(&s->viewers) && STAILQ_EMPTY(&s->notices));
     ring_done(&s->ring);
+    console_file_done(&s->file);
+    pthread_mutex_destroy(&s->file_lock);
     pthread_cond_destroy(&s->quiet);
     pthread_mutex_destroy(&s->lock);
+    free(s->viewers_frame);
     free(s->input);
     free(s->vm_id);
     free(s->name);
@@ -89,6 +95,50 @@ void stream_wake_idle_locked(struct stream *s)
         stream_wake_locked(v);
 }
 
+void stream_notice_locked(struct stream *s, enum console_what what, const struct viewer *v,
+                          const char *how)
+{
+    struct notice *n;
+
+    if (!s->hub->options.on_notice)
+        return;
+    n = xcalloc(1, sizeof(*n));
+    n->viewer = xstrdup(v ? v->who : "");
+    n->name = xstrdup(v ? v->name : "");
+    n->body = (struct console_notice){
+        .what = what,
+        .vm_id = s->vm_id,
+        .stream = s->name,
+        .viewer = n->viewer,
+        .name = n->name,
+        .viewer_id = v ? v->id : 0,
+        .mode = v ? v->mode : CONSOLE_VIEW,
+        .protocol = v ? v->protocol : CONSOLE_RAW,
+        .how = how,
+    };
+    STAILQ_INSERT_TAIL(&s->notices, n, link);
+}
+
+/* One thread at a time, so that they are told in the order in which they happened. */
+static void tell_notices_locked(struct stream *s)
+{
+    struct notice *n;
+
+    if (s->noticing)
+        return;
+    s->noticing = true;
+    while ((n = STAILQ_FIRST(&s->notices))) {
+        STAILQ_REMOVE_HEAD(&s->notices, link);
+        pthread_mutex_unlock(&s->lock);
+        s->hub->options.on_notice(s->hub->options.opaque, &n->body);
+        free(n->viewer);
+        free(n->name);
+        free(n);
+        lock_scope_enter(&s->lock);
+    }
+    s->noticing = false;
+}
+
 void stream_unlock_and_notify(struct stream *s)
 {
     struct viewer *v;
@@ -108,6 +158,8 @@ void stream_unlock_and_notify(struct stream *s)
         if (--v->notifying == 0)
             pthread_cond_broadcast(&s->quiet);
     }
+    if (!STAILQ_EMPTY(&s->notices))
+        tell_notices_locked(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -167,6 +219,8 @@ void stream_finish_locked(struct stream *s)
 
     s->ended = true;
     s->input_len = 0;
+    s->state_changed = true;
+    log_note_locked(s);
     TAILQ_FOREACH(v, &s->viewers, link)
     {
         if (v->end != VIEWER_STAYS)
@@ -187,7 +241,7 @@ void stream_end_viewers_locked(struct stream *s, const char *name_prefix, int co
 
     TAILQ_FOREACH(v, &s->viewers, link)
     {
-        if (v->end == VIEWER_ENDS || (name_prefix && !str_starts(v->name, name_prefix)))
+        if (v->end == VIEWER_ENDS || (name_prefix && !str_starts(v->who, name_prefix)))
             continue;
         v->end = VIEWER_ENDS;
         v->end_code = code;
@@ -205,6 +259,7 @@ void stream_viewers_changed_locked(struct stream *s)
 {
     struct viewer *v;
 
+    free(TAKE_PTR(s->viewers_frame));
     TAILQ_FOREACH(v, &s->viewers, link)
     {
         if (v->protocol != CONSOLE_V1 || !v->hello_sent)

@@ -10,11 +10,10 @@
 
 #include "service/base/cleanup.h"
 #include "service/base/str.h"
-#include "service/vm/console_v1.h"
 
 #define VIEWER_MAGIC 0x56494557u
 
-static struct viewer *viewer_from(struct source *source)
+struct viewer *viewer_from(struct source *source)
 {
     struct viewer *v = (struct viewer *)source;
 
@@ -23,11 +22,22 @@ static struct viewer *viewer_from(struct source *source)
     return v;
 }
 
-static ssize_t ended_locked(struct viewer *v)
+ssize_t viewer_ended_locked(struct viewer *v)
 {
     v->source.close_code = v->end_code;
     str_copy_utf8(v->source.close_reason, sizeof(v->source.close_reason), v->end_reason);
     return -1;
+}
+
+/* The bytes before to are not there; adjacent gaps are told as one. */
+static void skip_locked(struct viewer *v, uint64_t to, const char *reason)
+{
+    if (v->protocol == CONSOLE_V1 && !v->has_gap) {
+        v->has_gap = true;
+        v->gap_from = v->offset;
+        v->gap_reason = reason;
+    }
+    v->offset = to;
 }
 
 /* The ring has overwritten what this viewer had not read. False: it is dropped. */
@@ -36,10 +46,7 @@ static bool overtaken_locked(struct viewer *v)
     struct stream *s = v->stream;
 
     if (v->protocol == CONSOLE_V1) {
-        if (!v->has_gap)
-            v->gap_from = v->offset;
-        v->has_gap = true;
-        v->offset = s->ring.start;
+        skip_locked(v, s->ring.start, "evicted");
         return true;
     }
     if (!v->started) { /* it asked for what there is, and that has changed since */
@@ -49,46 +56,19 @@ static bool overtaken_locked(struct viewer *v)
     v->end = VIEWER_ENDS;
     v->end_code = 1013;
     v->end_reason = "too slow: output was lost; connect again with ?from=OFFSET";
-    atomic_fetch_add_explicit(&s->hub->dropped_viewers, 1, memory_order_relaxed);
+    count(&s->hub->dropped_viewers, 1);
     return false;
 }
 
-/* The next text frame that is due, or 0. */
-static size_t v1_frame_locked(struct viewer *v, char *buf, size_t max)
+static uint64_t end_locked(const struct viewer *v)
 {
-    struct stream *s = v->stream;
-
-    if (!v->hello_sent) {
-        v->hello_sent = true;
-        v->viewers_changed = false;
-        return console_v1_hello(buf, max, v->has_gap ? v->gap_from : v->offset,
-                                stream_oldest_locked(s), s->viewer_count, v->mode);
-    }
-    if (v->reply) {
-        size_t len = v->reply_len;
-
-        assert(len <= max);
-        memcpy(buf, v->reply, len);
-        free(TAKE_PTR(v->reply));
-        return len;
-    }
-    if (v->has_gap) {
-        v->has_gap = false;
-        atomic_fetch_add_explicit(&s->hub->gaps, 1, memory_order_relaxed);
-        return console_v1_gap(buf, max, v->gap_from, v->offset);
-    }
-    if (v->viewers_changed) {
-        v->viewers_changed = false;
-        return console_v1_viewers(buf, max, s->viewer_count);
-    }
-    return 0;
+    return v->end == VIEWER_DRAINS ? v->end_offset : v->stream->ring.next;
 }
 
 static size_t copy_locked(struct viewer *v, void *buf, size_t max)
 {
     struct stream *s = v->stream;
-    uint64_t end = v->end == VIEWER_DRAINS ? v->end_offset : s->ring.next;
-    uint64_t left = end - v->offset;
+    uint64_t left = end_locked(v) - v->offset;
     size_t n;
 
     if (!left)
@@ -100,19 +80,32 @@ static size_t copy_locked(struct viewer *v, void *buf, size_t max)
     return n;
 }
 
+/* Offsets of a time when the daemon was away have no bytes. */
+static void pass_hole_locked(struct viewer *v)
+{
+    uint64_t to = ring_solid(&v->stream->ring, v->offset);
+
+    if (to > end_locked(v))
+        to = end_locked(v);
+    if (to > v->offset)
+        skip_locked(v, to, "restart");
+}
+
 static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_kind *ret_kind)
 {
     struct stream *s = v->stream;
     size_t n;
 
     if (v->end == VIEWER_ENDS)
-        return ended_locked(v);
+        return viewer_ended_locked(v);
     if (v->end == VIEWER_DRAINS && s->ring.start > v->end_offset)
         v->offset = v->end_offset; /* the next boot has overwritten the rest of this one */
     else if (v->offset < s->ring.start && !overtaken_locked(v))
-        return ended_locked(v);
+        return viewer_ended_locked(v);
+    if (v->offset < end_locked(v))
+        pass_hole_locked(v);
     v->started = true;
-    if (v->protocol == CONSOLE_V1 && (n = v1_frame_locked(v, buf, max))) {
+    if (v->protocol == CONSOLE_V1 && (n = frames_next_locked(v, buf, max))) {
         /* The next control frame may come now; the carrier reads already, but must be told to
          * write. */
         if (v->wants_room && !v->reply) {
@@ -125,7 +118,7 @@ static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_
     *ret_kind = SOURCE_BYTES;
     n = copy_locked(v, buf, max);
     if (!n && v->end == VIEWER_DRAINS)
-        return ended_locked(v);
+        return viewer_ended_locked(v);
     return (ssize_t)n;
 }
 
@@ -146,86 +139,6 @@ static ssize_t viewer_read(struct source *source, void *buf, size_t max, enum so
     return n;
 }
 
-/* Typed bytes, as many as fit. */
-static ssize_t type_locked(struct viewer *v, const char *data, size_t len)
-{
-    struct stream *s = v->stream;
-    size_t room = CONSOLE_CHUNK - s->input_len;
-    size_t tail = (s->input_head + s->input_len) % CONSOLE_CHUNK;
-    size_t head;
-
-    /* Nobody feeds the stream (libvirt is away): what is typed now must not run later. */
-    if (!s->up || s->up->state != UPSTREAM_LIVE || !room) {
-        v->wants_room = true;
-        return 0;
-    }
-    if (!s->input)
-        s->input = xcalloc(1, CONSOLE_CHUNK);
-    if (len > room)
-        len = room;
-    head = len < CONSOLE_CHUNK - tail ? len : CONSOLE_CHUNK - tail;
-    memcpy(s->input + tail, data, head);
-    memcpy(s->input, data + head, len - head);
-    s->input_len += len;
-    atomic_fetch_add_explicit(&s->hub->bytes_in, len, memory_order_relaxed);
-    /* At once, in this thread: a key press should not wait for another one to be scheduled. */
-    stream_flush_input_locked(s);
-    return (ssize_t)len;
-}
-
-/* One control frame; 0 while the answer to the one before is still unread. */
-static ssize_t control_locked(struct viewer *v, const void *data, size_t len)
-{
-    char type[64], detail[160], frame[CONSOLE_V1_TEXT_MAX];
-
-    if (v->reply) {
-        v->wants_room = true;
-        return 0;
-    }
-    switch (console_v1_parse(data, len, type, sizeof(type))) {
-    case CONSOLE_V1_MALFORMED:
-        v->reply_len = console_v1_error(frame, sizeof(frame), "malformed-control",
-                                        "a text frame is a JSON object with a string \"type\"; "
-                                        "typed bytes go in binary frames");
-        break;
-    case CONSOLE_V1_TOO_LARGE:
-        v->reply_len = console_v1_error(frame, sizeof(frame), "control-too-large",
-                                        "a control frame has at most 4096 bytes");
-        break;
-    case CONSOLE_V1_UNKNOWN:
-        snprintf(detail, sizeof(detail), "this server knows no control \"%s\"", type);
-        v->reply_len = console_v1_error(frame, sizeof(frame), "unknown-control", detail);
-        break;
-    }
-    v->reply = xcalloc(1, v->reply_len);
-    memcpy(v->reply, frame, v->reply_len);
-    stream_wake_locked(v);
-    return (ssize_t)len;
-}
-
-static ssize_t write_locked(struct viewer *v, enum source_kind kind, const void *data, size_t len)
-{
-    if (v->end == VIEWER_ENDS)
-        return ended_locked(v);
-    if (v->end == VIEWER_DRAINS) /* the guest is gone; reading goes on to its last byte */
-        return (ssize_t)len;
-    if (v->protocol == CONSOLE_V1 && kind == SOURCE_TEXT)
-        return control_locked(v, data, len);
-    return type_locked(v, data, len);
-}
-
-static ssize_t viewer_write(struct source *source, enum source_kind kind, const void *data,
-                            size_t len)
-{
-    struct viewer *v = viewer_from(source);
-    ssize_t n;
-
-    lock_scope_enter(&v->stream->lock);
-    n = len ? write_locked(v, kind, data, len) : 0;
-    stream_unlock_and_notify(v->stream);
-    return n;
-}
-
 static void viewer_set_notify(struct source *source, void (*notify)(void *opaque), void *opaque)
 {
     struct viewer *v = viewer_from(source);
@@ -239,6 +152,7 @@ static void viewer_free(struct viewer *v)
 {
     v->magic = 0;
     free(v->reply);
+    free(v->who);
     free(v->name);
     stream_unref(v->stream);
     free(v);
@@ -257,10 +171,12 @@ static void viewer_close(struct source *source)
         TAILQ_REMOVE(&s->due, v, due_link);
     v->idle = v->due = false;
     s->viewer_count--;
-    atomic_fetch_sub_explicit(&s->hub->viewers, 1, memory_order_relaxed);
+    count(&s->hub->kinds[s->kind].viewers, -1ULL);
     while (v->notifying) /* after we return, notify is not called any more */
         pthread_cond_wait(&s->quiet, &s->lock);
     stream_viewers_changed_locked(s);
+    stream_notice_locked(s, CONSOLE_DETACHED, v, NULL);
+    control_left_locked(v);
     pace_moved_locked(s);
     stream_unlock_and_notify(s);
     viewer_free(v);
@@ -277,25 +193,43 @@ static void place_locked(struct viewer *v, const struct console_attach *attach)
         return; /* an offset of the future is one of an earlier daemon: show everything */
     if (attach->from >= oldest) {
         v->offset = attach->from;
-    } else {
-        v->has_gap = true;
-        v->gap_from = attach->from;
+    } else if (v->protocol == CONSOLE_V1) {
+        v->offset = attach->from;
+        skip_locked(v, oldest, "evicted");
     }
+}
+
+static const struct source *source_for(const struct console_attach *attach)
+{
+    static const struct source typist = {.read = viewer_read,
+                                         .write = viewer_write,
+                                         .set_notify = viewer_set_notify,
+                                         .close = viewer_close};
+    static const struct source watcher = {.read = viewer_read,
+                                          .write = viewer_write_watcher,
+                                          .set_notify = viewer_set_notify,
+                                          .close = viewer_close};
+    static const struct source deaf = {
+        .read = viewer_read, .set_notify = viewer_set_notify, .close = viewer_close};
+
+    if (attach->mode == CONSOLE_CONTROL)
+        return &typist;
+    return attach->protocol == CONSOLE_V1 ? &watcher : &deaf;
 }
 
 struct source *viewer_attach_locked(struct stream *s, const struct console_attach *attach)
 {
     struct viewer *v = xcalloc(1, sizeof(*v));
 
-    v->source = (struct source){
-        .read = viewer_read,
-        .write = attach->mode == CONSOLE_CONTROL ? viewer_write : NULL,
-        .set_notify = viewer_set_notify,
-        .close = viewer_close,
-    };
+    char name[CONSOLE_V1_NAME_MAX];
+
+    v->source = *source_for(attach);
     v->magic = VIEWER_MAGIC;
     v->stream = stream_ref(s);
-    v->name = xstrdup(attach->viewer ? attach->viewer : "");
+    v->who = xstrdup(attach->viewer ? attach->viewer : "");
+    str_copy_utf8(name, sizeof(name), attach->name ? attach->name : v->who);
+    v->name = xstrdup(name);
+    v->id = 1 + atomic_fetch_add_explicit(&s->hub->last_id, 1, memory_order_relaxed);
     v->protocol = attach->protocol;
     v->mode = attach->mode;
     place_locked(v, attach);
@@ -307,12 +241,15 @@ struct source *viewer_attach_locked(struct stream *s, const struct console_attac
     if (v->offset < s->pace_floor)
         s->pace_floor = v->offset;
     s->viewer_count++;
-    atomic_fetch_add_explicit(&s->hub->viewers, 1, memory_order_relaxed);
+    count(&s->hub->kinds[s->kind].viewers, 1);
+    count(&s->hub->kinds[s->kind].connections, 1);
+    stream_notice_locked(s, CONSOLE_ATTACHED, v, NULL);
     if (s->ended) {
         v->end = VIEWER_DRAINS;
         v->end_offset = s->ring.next;
         v->end_code = 1000;
         v->end_reason = "the VM stopped";
     }
+    control_arrived_locked(v);
     return &v->source;
 }

@@ -1,5 +1,4 @@
 /* Text frames of drover.console.v1 from a client. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,18 +6,26 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void check_members(const struct console_v1_frame *f)
+{
+    if (f->type == CONSOLE_V1_GRANT_CONTROL && (!f->to || f->to > INT64_MAX))
+        abort();
+    if (f->type == CONSOLE_V1_SIZE && (f->rows < 1 || f->rows > CONSOLE_V1_SIZE_MAX ||
+                                       f->cols < 1 || f->cols > CONSOLE_V1_SIZE_MAX))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char type[64], reply[1024], detail[160];
+    char reply[CONSOLE_V1_TEXT_MAX];
+    struct console_v1_frame f;
 
-    type[0] = '?';
-    if (console_v1_parse(data, size, type, sizeof(type)) == CONSOLE_V1_UNKNOWN) {
-        /* What a client named must fit into the answer, whatever it is. */
-        snprintf(detail, sizeof(detail), "this server knows no control \"%s\"", type);
-        if (!console_v1_error(reply, sizeof(reply), "unknown-control", detail))
-            abort();
-    } else if (*type) {
+    console_v1_parse(data, size, &f);
+    /* What a client named must fit into the answer, whatever it is. */
+    if (f.type > CONSOLE_V1_EOF && !console_v1_refusal(reply, sizeof(reply), &f))
         abort();
-    }
+    if ((f.type == CONSOLE_V1_MALFORMED || f.type == CONSOLE_V1_TOO_LARGE) && *f.name)
+        abort();
+    check_members(&f);
     return 0;
 }

@@ -25,6 +25,9 @@ struct rig {
     struct console_hub *hub;
     int guest; /* our end of the VM's console, blocking */
     atomic_int first_output, ended;
+    const char *log_dir; /* what follows goes into the next rig_open's options */
+    uint64_t log_bytes, rate_bytes;
+    void (*on_notice)(void *opaque, const struct console_notice *notice);
 };
 
 static void rig_first_output(void *opaque, const char *vm_id, const char *stream)
@@ -65,12 +68,48 @@ static void rig_open(struct rig *rig, size_t ring_bytes, unsigned viewers_max)
         .viewers_max = viewers_max,
         .on_first_output = rig_first_output,
         .on_ended = rig_ended,
+        .log_dir = rig->log_dir,
+        .log_bytes = rig->log_bytes,
+        .rate_bytes = rig->rate_bytes,
+        .on_notice = rig->on_notice,
         .opaque = rig,
     };
 
-    *rig = (struct rig){.guest = -1};
+    rig->guest = -1;
+    rig->first_output = rig->ended = 0;
     CHECK_OK(console_hub_new(&options, &rig->hub, &err));
     rig_power_on(rig, VM, "console", true);
+}
+
+static const char *rig_log_dir(void)
+{
+    static char dir[64];
+
+    snprintf(dir, sizeof(dir), "/tmp/drover-console-XXXXXX");
+    CHECK(mkdtemp(dir));
+    return dir;
+}
+
+/* Removes what the VM's streams may have left there; other rigs are without logs again. */
+static void rig_log_dir_remove(struct rig *rig)
+{
+    struct error err = ERROR_INIT;
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", rig->log_dir, VM);
+    for (const char *const *f = (const char *const[]){"console.log", "console.log.1",
+                                                      "channels:org.example.0.log", NULL};
+         *f; f++) {
+        char file[160];
+
+        snprintf(file, sizeof(file), "%s/%s", path, *f);
+        CHECK_OK(file_remove(file, &err));
+    }
+    rmdir(path);
+    CHECK_INT(rmdir(rig->log_dir), 0);
+    rig->log_dir = NULL;
+    rig->rate_bytes = 0;
+    rig->on_notice = NULL;
 }
 
 static void rig_close(struct rig *rig)
@@ -214,6 +253,13 @@ static const char *rig_read_frame(struct source *s)
     CHECK_INT(kind, SOURCE_TEXT);
     buf[n] = '\0';
     return buf;
+}
+
+/* What a viewer of drover.console.v1 hears first: hello, and who is there. */
+static void rig_greet(struct source *s)
+{
+    CHECK(strstr(rig_read_frame(s), "\"hello\""));
+    CHECK(strstr(rig_read_frame(s), "\"viewers\""));
 }
 
 static ssize_t rig_type(struct source *s, const char *text)

@@ -1,6 +1,7 @@
 /* Everything at once: what the thread sanitiser should look at, and that nothing is left behind. */
 #include <dirent.h>
 
+#include "service/vm/console_v1.h"
 #include "tests/unit/console/rig.h"
 
 static struct rig rig;
@@ -33,7 +34,10 @@ static void *attach_detach(void *opaque)
         struct error err = ERROR_INIT;
         enum source_kind kind;
         struct source *s;
-        char buf[8192];
+        static const char *const frames[] = {"{\"type\":\"take-control\"}", "x\n",
+                                             "{\"type\":\"request-control\"}",
+                                             "{\"type\":\"size\",\"rows\":5,\"cols\":7}"};
+        static _Thread_local char buf[CONSOLE_V1_VIEWERS_MAX];
 
         if (console_attach(rig.hub, &attach, &s, &err))
             continue; /* forgotten or full at this moment */
@@ -41,11 +45,59 @@ static void *attach_detach(void *opaque)
         for (int i = rand_r(&seed) % 20; i > 0; i--) {
             if (s->read(s, buf, sizeof(buf), &kind) < 0)
                 break;
-            (void)s->write(s, rand_r(&seed) % 2 ? SOURCE_TEXT : SOURCE_BYTES, "x\n", 2);
+            const char *text = frames[rand_r(&seed) % 4];
+
+            (void)s->write(s, rand_r(&seed) % 2 ? SOURCE_TEXT : SOURCE_BYTES, text, strlen(text));
         }
         s->close(s);
     }
     return NULL;
+}
+
+/* Connections that come, talk and go while the VM is stopped and deleted again and again. */
+static void *pass_through(void *opaque)
+{
+    unsigned seed = 11;
+    atomic_int told = 0;
+
+    while (!atomic_load(&stop)) {
+        struct error err = ERROR_INIT;
+        static _Thread_local char buf[CONSOLE_V1_VIEWERS_MAX];
+        enum source_kind kind;
+        struct source *s;
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+            abort();
+        const struct console_pipe pipe = {.vm_id = VM,
+                                          .stream = rand_r(&seed) % 2 ? "display" : "vsock/7",
+                                          .fd = pair[1],
+                                          .mode = CONSOLE_CONTROL,
+                                          .protocol = rand_r(&seed) % 2 ? CONSOLE_V1 : CONSOLE_RAW,
+                                          .viewer = "token:racer"};
+        if (console_pipe(rig.hub, &pipe, &s, &err) == 0) {
+            s->set_notify(s, rig_told, &told);
+            for (int i = rand_r(&seed) % 6; i > 0; i--) {
+                if (s->read(s, buf, sizeof(buf), &kind) < 0)
+                    break;
+                (void)s->write(s, SOURCE_BYTES, "in", 2);
+                (void)!write(pair[0], "out", 3);
+            }
+            if (rand_r(&seed) % 2)
+                console_revoke(rig.hub, "token:racer");
+            s->close(s);
+        }
+        close(pair[0]);
+    }
+    return NULL;
+}
+
+static atomic_int attached, detached;
+
+static void count_notice(void *opaque, const struct console_notice *notice)
+{
+    atomic_fetch_add(&attached, notice->what == CONSOLE_ATTACHED);
+    atomic_fetch_add(&detached, notice->what == CONSOLE_DETACHED);
 }
 
 static void *read_log(void *opaque)
@@ -105,20 +157,30 @@ static void *power_cycle(void *opaque)
 TEST(everything_at_once_is_safe_and_leaves_nothing_open)
 {
     struct error err = ERROR_INIT;
-    pthread_t threads[5];
+    pthread_t threads[6];
     int before = open_fds();
 
+    rig.log_dir = rig_log_dir();
+    rig.log_bytes = 32768;
+    rig.rate_bytes = 1 << 20;
+    rig.on_notice = count_notice;
     rig_open(&rig, 8192, 4);
     atomic_store(&stop, false);
     for (uintptr_t i = 0; i < 3; i++)
         CHECK_OK(thread_start(&threads[i], "racer", attach_detach, (void *)(i + 1), &err));
     CHECK_OK(thread_start(&threads[3], "log", read_log, NULL, &err));
     CHECK_OK(thread_start(&threads[4], "power", power_cycle, NULL, &err));
+    CHECK_OK(thread_start(&threads[5], "pipes", pass_through, NULL, &err));
     pthread_join(threads[4], NULL);
     atomic_store(&stop, true);
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 6; i++) {
+        if (i != 4)
+            pthread_join(threads[i], NULL);
+    }
     rig_close(&rig);
+    CHECK(atomic_load(&attached) > 0);
+    CHECK_INT(atomic_load(&attached), atomic_load(&detached));
+    rig_log_dir_remove(&rig);
     CHECK_INT(open_fds(), before);
 }
 

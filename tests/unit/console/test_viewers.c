@@ -23,6 +23,33 @@ static bool is_pattern(const unsigned char *buf, uint64_t from, size_t len)
     return true;
 }
 
+/* ---- frames ---- */
+
+static void check_frame(struct source *s, const char *want)
+{
+    json_t *got = json_loads(rig_read_frame(s), 0, NULL), *expected = json_loads(want, 0, NULL);
+    bool same = json_equal(got, expected);
+
+    if (!same) {
+        char *text = json_dumps(got, 0);
+
+        printf("# got %s\n# not %s\n", text, want);
+        free(text);
+    }
+    json_decref(got);
+    json_decref(expected);
+    CHECK(same);
+}
+
+static void check_error(struct source *s, const char *code)
+{
+    json_t *frame = json_loads(rig_read_frame(s), 0, NULL);
+
+    CHECK_STR(json_string_value(json_object_get(frame, "type")), "error");
+    CHECK_STR(json_string_value(json_object_get(frame, "code")), code);
+    json_decref(frame);
+}
+
 /* ---- raw ---- */
 
 TEST(a_view_only_source_has_no_write_function)
@@ -33,8 +60,29 @@ TEST(a_view_only_source_has_no_write_function)
     s = rig_attach_as(&rig, CONSOLE_VIEW, CONSOLE_RAW, "v");
     CHECK(s->write == NULL);
     rig_detach(s);
+    rig_close(&rig);
+}
+
+TEST(a_v1_watcher_is_refused_in_words_and_cannot_type)
+{
+    struct source *s;
+    char buf[8];
+
+    rig_open(&rig, 4096, 8);
     s = rig_attach_as(&rig, CONSOLE_VIEW, CONSOLE_V1, "v");
-    CHECK(s->write == NULL);
+    rig_greet(s);
+    CHECK_INT(s->write(s, SOURCE_BYTES, "rm\n", 3), 3);
+    check_error(s, "view-only");
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const frames[] = {
+            "{\"type\":\"request-control\"}", "{\"type\":\"take-control\"}",
+            "{\"type\":\"release-control\"}", "{\"type\":\"size\",\"rows\":9,\"cols\":9}"};
+
+        CHECK(rig_type(s, frames[i]) > 0);
+        check_error(s, "view-only");
+    }
+    CHECK_INT(recv(rig.guest, buf, sizeof(buf), MSG_DONTWAIT), -1);
+    CHECK_STR(rig_read_text(s), "");
     rig_detach(s);
     rig_close(&rig);
 }
@@ -236,22 +284,6 @@ TEST(revoking_ends_only_the_viewers_of_that_name)
 
 /* ---- drover.console.v1 ---- */
 
-static void check_frame(struct source *s, const char *want)
-{
-    json_t *got = json_loads(rig_read_frame(s), 0, NULL), *expected = json_loads(want, 0, NULL);
-    bool same = json_equal(got, expected);
-
-    if (!same) {
-        char *text = json_dumps(got, 0);
-
-        printf("# got %s\n# not %s\n", text, want);
-        free(text);
-    }
-    json_decref(got);
-    json_decref(expected);
-    CHECK(same);
-}
-
 TEST(v1_says_hello_then_sends_the_bytes)
 {
     struct source *s;
@@ -259,13 +291,17 @@ TEST(v1_says_hello_then_sends_the_bytes)
     rig_open(&rig, 4096, 8);
     rig_print(&rig, "boot");
     s = rig_attach_as(&rig, CONSOLE_VIEW, CONSOLE_V1, "a");
-    check_frame(s,
-                "{\"type\":\"hello\",\"offset\":0,\"oldest\":0,\"viewers\":1,\"mode\":\"view\"}");
+    check_frame(s, "{\"type\":\"hello\",\"id\":\"v1\",\"offset\":0,\"oldest\":0,\"next\":4,\"viewers\":1,"
+                   "\"mode\":\"view\",\"holder\":null,\"exclusive\":false,\"rows\":null,\"cols\":null}");
+    check_frame(s, "{\"type\":\"viewers\",\"count\":1,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+                   "\"mode\":\"view\",\"protocol\":\"v1\",\"holder\":false}]}");
     CHECK_STR(rig_read_text(s), "boot");
     rig_detach(s);
     s = rig_attach_from(&rig, CONSOLE_V1, 2);
-    check_frame(
-        s, "{\"type\":\"hello\",\"offset\":2,\"oldest\":0,\"viewers\":1,\"mode\":\"control\"}");
+    check_frame(s, "{\"type\":\"hello\",\"id\":\"v2\",\"offset\":2,\"oldest\":0,\"next\":4,\"viewers\":1,"
+                   "\"mode\":\"control\",\"holder\":\"v2\",\"exclusive\":false,\"rows\":null,"
+                   "\"cols\":null}");
+    rig_read_frame(s);
     CHECK_STR(rig_read_text(s), "ot");
     rig_detach(s);
     rig_close(&rig);
@@ -281,9 +317,11 @@ TEST(v1_is_told_what_was_evicted_before_it_came)
     print_pattern(0, 3000);
     print_pattern(3000, 3000);
     s = rig_attach_from(&rig, CONSOLE_V1, 100);
-    check_frame(s, "{\"type\":\"hello\",\"offset\":100,\"oldest\":1904,\"viewers\":1,"
-                   "\"mode\":\"control\"}");
-    check_frame(s, "{\"type\":\"gap\",\"from\":100,\"to\":1904}");
+    check_frame(s, "{\"type\":\"hello\",\"id\":\"v1\",\"offset\":100,\"oldest\":1904,\"next\":6000,"
+                   "\"viewers\":1,\"mode\":\"control\",\"holder\":\"v1\",\"exclusive\":false,"
+                   "\"rows\":null,\"cols\":null}");
+    check_frame(s, "{\"type\":\"gap\",\"from\":100,\"to\":1904,\"reason\":\"evicted\"}");
+    rig_read_frame(s); /* who is there */
     CHECK_INT(rig_read_all(s, buf, sizeof(buf)), 4096);
     CHECK(is_pattern(buf, 1904, 4096));
     console_stats_read(rig.hub, &stats);
@@ -300,11 +338,11 @@ TEST(v1_skips_with_a_gap_when_it_is_overtaken)
     rig_open(&rig, 4096, 8);
     print_pattern(0, 2000);
     s = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(s);
+    rig_greet(s);
     CHECK_INT(rig_read_all(s, buf, 500), 500);
     print_pattern(2000, 3000);
     print_pattern(5000, 3000);
-    check_frame(s, "{\"type\":\"gap\",\"from\":500,\"to\":3904}");
+    check_frame(s, "{\"type\":\"gap\",\"from\":500,\"to\":3904,\"reason\":\"evicted\"}");
     CHECK_INT(rig_read_all(s, buf, sizeof(buf)), 4096);
     CHECK(is_pattern(buf, 3904, 4096));
     rig_detach(s);
@@ -318,10 +356,10 @@ TEST(v1_is_told_of_a_cleared_log_as_a_gap)
 
     rig_open(&rig, 4096, 8);
     s = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(s);
+    rig_greet(s);
     rig_print(&rig, "secret");
     CHECK_OK(console_log_clear(rig.hub, VM, "console", &err));
-    check_frame(s, "{\"type\":\"gap\",\"from\":0,\"to\":6}");
+    check_frame(s, "{\"type\":\"gap\",\"from\":0,\"to\":6,\"reason\":\"evicted\"}");
     CHECK_STR(rig_read_text(s), "");
     rig_detach(s);
     rig_close(&rig);
@@ -336,16 +374,19 @@ TEST(v1_hears_of_others_coming_and_going)
 
     rig_open(&rig, 4096, 8);
     a = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(a);
+    rig_greet(a);
     CHECK_INT(a->read(a, buf, sizeof(buf), &kind), 0);
     a->set_notify(a, rig_told, &told);
     b = rig_attach(&rig);
     CHECK_INT(atomic_load(&told), 1);
-    check_frame(a, "{\"type\":\"viewers\",\"count\":2}");
+    check_frame(a, "{\"type\":\"viewers\",\"count\":2,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+                   "\"mode\":\"control\",\"protocol\":\"v1\",\"holder\":true},{\"id\":\"v2\","
+                   "\"name\":\"test\",\"mode\":\"control\",\"protocol\":\"raw\",\"holder\":false}]}");
     CHECK_INT(a->read(a, buf, sizeof(buf), &kind), 0);
     rig_detach(b);
     CHECK_INT(atomic_load(&told), 2);
-    check_frame(a, "{\"type\":\"viewers\",\"count\":1}");
+    check_frame(a, "{\"type\":\"viewers\",\"count\":1,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+                   "\"mode\":\"control\",\"protocol\":\"v1\",\"holder\":true}]}");
     rig_detach(a);
     rig_close(&rig);
 }
@@ -358,7 +399,7 @@ TEST(v1_text_frames_are_control_and_never_typed)
 
     rig_open(&rig, 4096, 8);
     s = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(s);
+    rig_greet(s);
     CHECK_INT(rig_type(s, "{\"type\":\"no-such\\u0007thing\"}"), 29);
     reply = json_loads(rig_read_frame(s), 0, NULL);
     CHECK_STR(json_string_value(json_object_get(reply, "type")), "error");
@@ -382,7 +423,7 @@ TEST(v1_answers_one_control_frame_before_it_takes_the_next)
 
     rig_open(&rig, 4096, 8);
     s = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(s);
+    rig_greet(s);
     s->set_notify(s, rig_told, &told);
     CHECK_INT(rig_type(s, "{}"), 2);
     for (int i = 0; i < 100; i++)
@@ -404,7 +445,7 @@ TEST(v1_refuses_an_oversize_control_frame)
     memset(big, '[', sizeof(big));
     rig_open(&rig, 4096, 8);
     s = rig_attach_as(&rig, CONSOLE_CONTROL, CONSOLE_V1, "a");
-    rig_read_frame(s);
+    rig_greet(s);
     CHECK_INT(s->write(s, SOURCE_TEXT, big, sizeof(big)), 5000);
     reply = json_loads(rig_read_frame(s), 0, NULL);
     CHECK_STR(json_string_value(json_object_get(reply, "code")), "control-too-large");
