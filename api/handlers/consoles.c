@@ -155,6 +155,7 @@ static int open_stream(struct request *req, struct response *res, const char *st
     viewer_name(&req->principal, viewer, sizeof(viewer));
     attach.vm_id = vm->id;
     attach.viewer = viewer;
+    attach.name = req->principal.name;
     attach.from = (uint64_t)from;
     if (console_attach(core_consoles(req->core), &attach, &res->stream, err)) {
         if (err->code == ERROR_STREAM_UNAVAILABLE && !may_have_upstream(vm)) {
@@ -236,7 +237,7 @@ int handle_console_log(struct request *req, struct response *res, struct error *
     auto_free char *data = log.data;
     response_header(res, "X-Drover-Offset", "%llu", (unsigned long long)log.offset);
     response_header(res, "X-Drover-Oldest", "%llu", (unsigned long long)log.oldest);
-    response_header(res, "X-Drover-Next", "%llu", (unsigned long long)(log.offset + log.len));
+    response_header(res, "X-Drover-Next", "%llu", (unsigned long long)log.end);
     if (raw) {
         response_blob(res, 200, blob_new(data ? data : "", log.len));
         res->content_type = "application/octet-stream";

@@ -130,7 +130,7 @@ static void add_file(struct stream *s, struct history *h, const struct snapshot 
 static int read_log(struct stream *s, uint64_t from, size_t max, struct console_log *ret,
                     struct error *err)
 {
-    struct snapshot snap;
+    struct snapshot snap = {0};
     struct history h = {.log = ret, .max = max};
     size_t at = 0;
 

@@ -63,7 +63,7 @@ struct image_registry *core_images(struct core *core)
 
 static int ensure_dirs(struct core *core, struct error *err)
 {
-    static const char *const names[] = {"", "/vms", "/images", "/libvirt"};
+    static const char *const names[] = {"", "/vms", "/images", "/libvirt", "/consoles"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         auto_free char *path = xasprintf("%s%s", core->state_dir, names[i]);
@@ -128,11 +128,16 @@ static int open_database(struct core *core, struct error *err)
 
 static int build(struct core *core, struct error *err)
 {
+    auto_free char *log_dir = xasprintf("%s/consoles", core->state_dir);
     const struct console_options consoles = {
         .ring_bytes = (size_t)core->settings->console_ring_bytes,
         .viewers_max = (unsigned)core->settings->console_viewers,
+        .log_dir = log_dir,
+        .log_bytes = (uint64_t)core->settings->console_log_bytes,
+        .rate_bytes = (uint64_t)core->settings->console_rate_bytes,
         .on_first_output = on_first_output,
         .on_ended = on_stream_ended,
+        .on_notice = tracker_on_console_notice,
         .opaque = core,
     };
     struct virt_options virt = {
@@ -173,6 +178,7 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     for (size_t i = 0; i < CHANGE_LOCKS; i++)
         mutex_init(&core->change_locks[i]);
     core->registry = registry_new();
+    core->audit = audit_new();
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
@@ -209,6 +215,7 @@ void core_stop(struct core *core)
     wait_list_free(core->waits);
     op_engine_free(core->ops);
     tracker_free(core->tracker);
+    audit_free(core->audit);
     registry_free(core->registry);
     host_close(core->host);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)

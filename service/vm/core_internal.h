@@ -45,6 +45,7 @@ struct core {
     struct tracker *tracker;
     struct sampler *sampler;
     struct janitor *janitor;
+    struct audit *audit;
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
@@ -150,6 +151,7 @@ void tracker_free(struct tracker *t);
 void tracker_on_event(void *tracker, const struct virt_event *event);
 void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
+void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
 int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err);
@@ -177,6 +179,14 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
 /* One event in a transaction of its own. */
 int event_write(struct core *core, const char *type, const char *subject_kind,
                 const char *subject_id, const json_t *data, struct error *err);
+
+/* ---- audit.c ---- */
+
+struct audit *audit_new(void);
+void audit_free(struct audit *a);
+/* True when there was none: somebody should call audit_write() now. Never blocks. */
+bool audit_add(struct audit *a, const struct console_notice *notice);
+void audit_write(struct audit *a, struct core *core);
 
 /* ---- janitor.c ---- */
 

@@ -47,6 +47,13 @@ static int prune_sessions(struct db_tx *tx, void *arg, struct error *err)
     return store_session_prune(tx, b->created, b->used, err);
 }
 
+static bool vm_is_there(void *core, const char *vm_id)
+{
+    auto_vm struct vm *vm = registry_get(((struct core *)core)->registry, vm_id);
+
+    return vm != NULL;
+}
+
 static void sweep(struct core *core)
 {
     static db_write_fn *const steps[] = {prune_ops, prune_events, prune_keys, prune_sessions};
@@ -65,6 +72,9 @@ static void sweep(struct core *core)
         if (db_write(core->db, steps[i], NULL, &b, &err))
             log_failure(LOG_LEVEL_WARNING, &err, "cannot remove what is too old");
     }
+    if (console_logs_prune(core->consoles, s->console_log_keep_hours * HOUR_MS, vm_is_there, core,
+                           &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot remove the console logs of deleted VMs");
 }
 
 static void *janitor_thread(void *arg)

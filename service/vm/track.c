@@ -11,7 +11,7 @@
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 
-enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_STOP };
+enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_AUDIT, NOTE_STOP };
 
 struct note {
     struct note *next;
@@ -67,6 +67,18 @@ void tracker_on_stream_ended(void *opaque, const char *vm_id, const char *stream
     str_copy_utf8(n->vm_id, sizeof(n->vm_id), vm_id);
     str_copy_utf8(n->reason, sizeof(n->reason), stream);
     post(opaque, n);
+}
+
+void tracker_on_console_notice(void *opaque, const struct console_notice *notice)
+{
+    struct core *core = opaque;
+    struct note *n;
+
+    if (!audit_add(core->audit, notice))
+        return;
+    n = xcalloc(1, sizeof(*n));
+    n->kind = NOTE_AUDIT;
+    post(core->tracker, n);
 }
 
 bool tracker_is_reconciled(struct tracker *t)
@@ -377,6 +389,9 @@ static void handle(struct tracker *t, const struct note *n)
     case NOTE_STREAM_ENDED:
         /* Off, or taken by somebody else, or libvirt restarted: look, and reopen if it runs. */
         sync_logged(t->core, n->vm_id, "");
+        break;
+    case NOTE_AUDIT:
+        audit_write(t->core->audit, t->core);
         break;
     case NOTE_STOP:
         break;
