@@ -37,7 +37,7 @@ class WebSocket:
             observe(target, status, answered, self._body(answered) if status != 101 else b"")
         found = {k.lower(): v for k, v in answered}
         if status != 101:
-            body = b"" if observe else self._body(answered)
+            body = self._body(answered)
             self.socket.close()
             raise Refused(status, found, body)
         accept = base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
