@@ -139,12 +139,26 @@ void virt_embed_done(struct virt *v)
 
 /* ---- collecting QEMU ----
  *
- * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
- * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
- * at once, but only QEMU: libvirt waits for its own helpers, and image tools have their own waiter.
+ * libvirt starts a guest's QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly
+ * every stop takes a second or two of polling a zombie. As a subreaper we become the parent and
+ * collect at once, but only what was handed to us: libvirt waits for its own children, the QEMU it
+ * asks for its capabilities among them, and image tools have their own waiter.
  */
 
-static bool is_qemu(pid_t pid)
+/* Daemons have a session of their own; what libvirt waits for was forked into ours. */
+static bool is_daemon(int proc)
+{
+    char text[512];
+    const char *fields;
+    long session = 0;
+
+    if (file_read_at(proc, "stat", text, sizeof(text)) <= 0)
+        return false;
+    fields = strrchr(text, ')'); /* a program's name may hold anything */
+    return fields && sscanf(fields + 1, " %*c %*d %*d %ld", &session) == 1 && session != getsid(0);
+}
+
+static bool is_guest(pid_t pid)
 {
     char path[64], comm[32];
     auto_close int proc = -1;
@@ -152,7 +166,7 @@ static bool is_qemu(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return proc >= 0 && file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
-           (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
+           (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm")) && is_daemon(proc);
 }
 
 static void pause_ms(long ms)
@@ -175,7 +189,7 @@ static void reap_behind(pid_t first)
         if (!str_to_u64(entry->d_name, INT32_MAX, &pid) || (pid_t)pid == first)
             continue;
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == (pid_t)pid && is_qemu((pid_t)pid))
+            info.si_pid == (pid_t)pid && is_guest((pid_t)pid))
             (void)waitpid((pid_t)pid, NULL, WNOHANG);
     }
 }
@@ -194,7 +208,7 @@ static void *reap_thread(void *arg)
         pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
         if (rc)
             continue;
-        if (is_qemu(info.si_pid)) {
+        if (is_guest(info.si_pid)) {
             (void)waitpid(info.si_pid, NULL, WNOHANG);
             continue;
         }
