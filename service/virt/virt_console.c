@@ -5,6 +5,18 @@
 
 typedef int (*open_fn)(virDomainPtr domain, const char *name, virStreamPtr stream, unsigned flags);
 
+/*
+ * libvirt calls a guest active for a moment after its QEMU has gone. A console is a terminal by its
+ * number, which may by then be somebody else's: it is not opened.
+ */
+static int require_process(const struct virt *v, virDomainPtr domain, const char *uuid,
+                           struct error *err)
+{
+    if (!v->embedded || virt_pid(v, virDomainGetName(domain), uuid))
+        return 0;
+    return error_set(err, ERROR_VM_STATE_CONFLICT, "the guest is off");
+}
+
 static int open_stream(struct virt *v, const char *uuid, open_fn fn, const char *name,
                        unsigned flags, const char *what, int *ret_fd, struct error *err)
 {
@@ -13,7 +25,7 @@ static int open_stream(struct virt *v, const char *uuid, open_fn fn, const char 
     auto_stream virStreamPtr stream = NULL;
 
     if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+        virt_find_ours(v, conn, uuid, &domain, err) || require_process(v, domain, uuid, err))
         return -1;
     stream = virStreamNew(conn, VIR_STREAM_NONBLOCK);
     if (!stream || fn(domain, name, stream, flags))
