@@ -123,6 +123,7 @@ static int run(struct daemon *d)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2), not an end */
     umask(0077);
     apply_log_level(d->options.settings);
     rc = start(d, &err);

@@ -40,7 +40,8 @@ static json_t *cpu(const struct vm_sample *s)
     }
     if (s->has_cpu_percent)
         put(object, "usage_percent", json_real(s->cpu_percent));
-    put_count(object, "vcpus", v->vcpus);
+    if (v->vcpus)
+        put_count(object, "vcpus", v->vcpus);
     return object;
 }
 

@@ -36,9 +36,10 @@ static int open_stream(struct virt *v, const char *uuid, open_fn fn, const char 
         if (!stream)
             return virt_fail(conn, err, what);
         if (!virt_pump_displace(v, key, deadline))
-            return error_set(err, ERROR_UNAVAILABLE, "cannot %s: its last user is still there", what);
+            return error_set(err, ERROR_UNAVAILABLE, "cannot %s: its last user is still there",
+                             what);
         if (fn(domain, name, stream, v->embedded ? 0 : OPEN_FORCE) == 0)
-            return virt_pump_open(v, key, &stream, ret_fd, err);
+            return virt_pump_open(v, conn, key, &stream, ret_fd, err);
         /* Busy: another thread of ours was faster, and is displaced in the next round. */
         if (!v->embedded || virGetLastErrorCode() != VIR_ERR_OPERATION_FAILED ||
             clock_monotonic_ms() >= deadline)

@@ -57,8 +57,7 @@ static int prepare_existing(struct virt *v, virConnectPtr conn, const struct vir
     if (!ours)
         return error_set(err, ERROR_VM_STATE_CONFLICT,
                          "libvirt has a domain with the id %s that is not ours", want->uuid);
-    if (!str_eq(virDomainGetName(domain), want->name) &&
-        virDomainRename(domain, want->name, 0) < 0)
+    if (!str_eq(virDomainGetName(domain), want->name) && virDomainRename(domain, want->name, 0) < 0)
         return virt_fail(conn, err, "rename the VM");
     return 0;
 }

@@ -120,7 +120,8 @@ def test_host_ksm_stats_and_checks_are_shown(drover, vm):
     drover("vm", "start", vm)
     eventually(lambda: drover("stats", parse=True)["items"], what="a sample")
     assert b"pet" in drover("stats").stdout
-    assert drover("stats", vm, parse=True)["cpu"]["vcpus"] == 1
+    # the test driver knows no figures, so none may be shown
+    assert drover("stats", vm, parse=True)["cpu"] == {}
 
 
 def test_checks_fail_the_command_only_when_one_fails(daemon):
