@@ -42,7 +42,7 @@ struct virt {
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken, reap_stop;
+    bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */

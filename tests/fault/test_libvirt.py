@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from api_client import Client
 from daemon import eventually
 from invariants import everything_agrees, operations, owned, install_id, quiet, vms
 from load import Clients, History
@@ -22,7 +23,8 @@ def timed(call):
 
 
 def reads_are_fast(api, count=40):
-    """Nine in ten answers within 50 ms (this machine does other things, too), none hangs."""
+    """Nine in ten answers within 50 ms (the machine does other things, too), none hangs."""
+    api = Client(api.url, api.token)  # without the time that checking an answer takes
     for path in ("/livez", "/v1/vms", "/v1/operations", "/v1/events"):
         took = []
         for _ in range(count):
@@ -257,4 +259,4 @@ def test_stopping_meanwhile(libvirtd, make_daemon, hang):
             os.kill(libvirtd.process.pid, signal.SIGCONT)
     daemon.stop()
     print(f"stopped in {seconds:.1f} s")
-    assert seconds < (20 if hang else 3)
+    assert seconds < (15 if hang else 3)
