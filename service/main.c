@@ -34,7 +34,10 @@ static void apply_log_level(const struct settings *s)
     static const struct {
         const char *name;
         enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warning", LOG_LEVEL_WARNING},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
 
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if (str_eq(levels[i].name, s->log_level))
@@ -123,6 +126,7 @@ static int run(struct daemon *d)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2), not an end */
     umask(0077);
     apply_log_level(d->options.settings);
     rc = start(d, &err);

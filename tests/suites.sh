@@ -97,7 +97,7 @@ suite_lint() {
     for check in "$root"/tests/lint/check_*; do
         local name
         name=$(basename "$check" | sed 's/^check_//; s/\..*//')
-        run_logged 420 "lint $name" "$results/lint.$name.tap" "$check" "$root" "$work/clang" || rc=1
+        run_logged 900 "lint $name" "$results/lint.$name.tap" "$check" "$root" "$work/clang" || rc=1
         grep -vE '^(ok |1\.\.)' "$results/lint.$name.tap" >>"$results/lint.log" || true
     done
     return "$rc"

@@ -57,8 +57,7 @@ static int prepare_existing(struct virt *v, virConnectPtr conn, const struct vir
     if (!ours)
         return error_set(err, ERROR_VM_STATE_CONFLICT,
                          "libvirt has a domain with the id %s that is not ours", want->uuid);
-    if (!str_eq(virDomainGetName(domain), want->name) &&
-        virDomainRename(domain, want->name, 0) < 0)
+    if (!str_eq(virDomainGetName(domain), want->name) && virDomainRename(domain, want->name, 0) < 0)
         return virt_fail(conn, err, "rename the VM");
     return 0;
 }
@@ -97,6 +96,7 @@ int virt_undefine(struct virt *v, const char *uuid, struct error *err)
     virt_domain_free(TAKE_PTR(domain));
     if (virt_find_ours(v, conn, uuid, &domain, err))
         return -1;
+    virt_embed_forget_log(v, virDomainGetName(domain));
     rc = virDomainUndefineFlags(domain, UNDEFINE_ALL);
     if (rc && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         rc = virDomainUndefineFlags(domain, UNDEFINE_SIMPLE);

@@ -9,13 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "service/base/clock.h"
 #include "service/base/fd.h"
 
 /*
@@ -25,14 +24,15 @@
 #define ROOT_MAX  26
 #define SHORT_DIR "/run/drover"
 
-#define CONF_MARK "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
+#define CONF_MARK                                                                                  \
+    "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
 
-static const char conf_common[] = CONF_MARK
-    "# There is no virtlogd in an embedded driver.\n"
-    "stdio_handler = \"file\"\n"
-    "# Owners are Drover's business; extended attributes would outlive a crash.\n"
-    "remember_owner = 0\n"
-    "security_driver = \"none\"\n";
+static const char conf_common[] =
+    CONF_MARK "# There is no virtlogd in an embedded driver.\n"
+              "stdio_handler = \"file\"\n"
+              "# Owners are Drover's business; extended attributes would outlive a crash.\n"
+              "remember_owner = 0\n"
+              "security_driver = \"none\"\n";
 static const char conf_root[] =
     "# The state directory is root's alone, so QEMU is too; libvirt drops its capabilities and\n"
     "# confines it with seccomp. Run droverd as a user of its own to run QEMU as that user.\n"
@@ -126,7 +126,18 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     free(v->uri);
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
+    v->log_dir = xasprintf("%s/log/qemu", real);
     return 0;
+}
+
+void virt_embed_forget_log(const struct virt *v, const char *name)
+{
+    auto_free char *path = NULL;
+
+    if (!v->log_dir || strchr(name, '/'))
+        return;
+    path = xasprintf("%s/%s.log", v->log_dir, name);
+    (void)unlink(path); /* a log that stays does no harm */
 }
 
 void virt_embed_done(struct virt *v)
@@ -141,9 +152,14 @@ void virt_embed_done(struct virt *v)
  *
  * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
  * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
- * at once, but only a daemon that is QEMU: what still is in our session is a direct child that
- * somebody waits for (libvirt probes with "qemu -daemonize", whose first process looks the same).
+ * at once, but only a daemon that is QEMU. A daemon has left our session and leads none; a direct
+ * child, which somebody waits for, either is in our session or leads its own. (libvirt probes with
+ * "qemu -daemonize", whose first process is such a child.)
+ *
+ * libvirt looks after 200 ms for the first time, so looking every 100 ms is as good as at once.
  */
+
+#define REAP_EVERY_MS 100
 
 static bool is_qemu_daemon(pid_t pid)
 {
@@ -152,16 +168,9 @@ static bool is_qemu_daemon(pid_t pid)
 
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return proc >= 0 && getsid(pid) != getsid(0) &&
+    return proc >= 0 && getsid(pid) != getsid(0) && getsid(pid) != pid &&
            file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
            (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
-}
-
-static void pause_ms(long ms)
-{
-    const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-    nanosleep(&ts, NULL);
 }
 
 /* A zombie that is somebody else's stands first in the queue; look at every process behind it. */
@@ -182,23 +191,33 @@ static void reap_behind(pid_t first)
     }
 }
 
+static void reap(void)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
+        if (!is_qemu_daemon(info.si_pid)) {
+            reap_behind(info.si_pid);
+            return;
+        }
+        (void)waitpid(info.si_pid, NULL, WNOHANG);
+    }
+}
+
 static void *reap_thread(void *arg)
 {
     struct virt *v = arg;
 
-    while (!atomic_load(&v->reap_stop)) {
-        siginfo_t info = {0};
+    for (;;) {
+        int64_t next_ms = clock_monotonic_ms() + REAP_EVERY_MS;
 
-        if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT)) {
-            pause_ms(100); /* no child at all; the first QEMU is noticed soon enough */
-        } else if (is_qemu_daemon(info.si_pid)) {
-            (void)waitpid(info.si_pid, NULL, WNOHANG);
-        } else {
-            reap_behind(info.si_pid);
-            pause_ms(20);
+        reap();
+        LOCK_SCOPE(&v->lock);
+        while (!v->reap_stop && cond_wait_until(&v->changed, &v->lock, next_ms)) {
         }
+        if (v->reap_stop)
+            return NULL;
     }
-    return NULL;
 }
 
 int virt_reap_start(struct virt *v, struct error *err)
@@ -217,18 +236,14 @@ int virt_reap_start(struct virt *v, struct error *err)
 
 void virt_reap_stop(struct virt *v)
 {
-    pid_t child;
-
     if (!v->reaping)
         return;
-    atomic_store(&v->reap_stop, true);
-    /* Guests may be its only children for hours yet: wake it with one that dies at once. */
-    while ((child = fork()) < 0)
-        pause_ms(20);
-    if (child == 0)
-        _exit(0);
+    {
+        LOCK_SCOPE(&v->lock);
+        v->reap_stop = true;
+        pthread_cond_broadcast(&v->changed);
+    }
     pthread_join(v->reap_thread, NULL);
-    (void)waitpid(child, NULL, 0);
     if (!v->was_subreaper)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     v->reaping = false;

@@ -10,8 +10,8 @@ static void format_version(unsigned long version, char *ret, size_t size)
 
 static void read_vsock(virConnectPtr conn, struct virt_host *host)
 {
-    auto_free char *text = virConnectGetDomainCapabilities(conn, NULL, *host->arch ? host->arch : NULL,
-                                                           NULL, NULL, 0);
+    auto_free char *text =
+        virConnectGetDomainCapabilities(conn, NULL, *host->arch ? host->arch : NULL, NULL, NULL, 0);
 
     host->vsock = text && domxml_read_vsock(text);
 }

@@ -26,7 +26,8 @@ struct pump;
 struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
-    char *run_dir;  /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
@@ -36,13 +37,13 @@ struct virt {
     pthread_t loop_thread, link_thread, reap_thread;
     bool reaping, was_subreaper;
     int wake_fd, wake_watch;
-    _Atomic bool loop_stop, reap_stop;
+    _Atomic bool loop_stop;
 
     pthread_mutex_t lock; /* leaf; guards all below */
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken;
+    bool stopping, broken, reap_stop;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */
@@ -118,19 +119,23 @@ int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDoma
 
 /* ---- virt_pump.c ---- */
 
-/* Takes the stream and returns the caller's end of the socket pair. key names the device. */
-int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
-                   struct error *err);
+/* Takes the stream of conn and returns the caller's end of the socket pair. key names the device.
+ */
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err);
 /* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
 bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
-void virt_pump_turn(struct virt *v); /* virt thread: starts what is new, ends what is unwanted */
-void virt_pump_bury(struct virt *v); /* virt-link thread: aborts finished streams, frees pumps */
+void virt_pump_end_all(struct virt *v); /* the connection is gone; any thread */
+void virt_pump_turn(struct virt *v);    /* virt thread: starts what is new, ends what is unwanted */
+void virt_pump_bury(struct virt *v);    /* virt-link thread: aborts finished streams, frees pumps */
 bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
 
 /* ---- virt_embed.c ---- */
 
-/* Fills uri, root_link and run_dir and writes qemu.conf. */
+/* Fills uri, root_link, run_dir and log_dir and writes qemu.conf. */
 int virt_embed_prepare(struct virt *v, struct error *err);
+/* Removes QEMU's log of a domain that is being undefined; the embedded driver never would. */
+void virt_embed_forget_log(const struct virt *v, const char *name);
 void virt_embed_done(struct virt *v);
 int virt_reap_start(struct virt *v, struct error *err);
 void virt_reap_stop(struct virt *v);

@@ -117,6 +117,7 @@ static void disconnect(struct virt *v)
         conn = TAKE_PTR(v->conn);
         stats = TAKE_PTR(v->stats_conn);
     }
+    virt_pump_end_all(v);
     if (conn)
         virt_event_deregister(v, conn);
     close_one(stats);

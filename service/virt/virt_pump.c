@@ -242,8 +242,8 @@ static void on_fd(int handle, int fd, int events, void *opaque)
 
 /* ---- birth and death ---- */
 
-int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *ret_fd,
-                   struct error *err)
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err)
 {
     int pair[2];
     struct pump *p;
@@ -259,6 +259,7 @@ int virt_pump_open(struct virt *v, const char *key, virStreamPtr *stream, int *r
     p->watch = -1;
     {
         LOCK_SCOPE(&v->lock);
+        p->unwanted = v->broken || v->conn != conn; /* too late for virt_pump_end_all() */
         p->next = v->pumps;
         v->pumps = p;
     }
@@ -290,13 +291,23 @@ bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monoto
     return true;
 }
 
+/* libvirt tells a connection's end to everybody but its streams. */
+void virt_pump_end_all(struct virt *v)
+{
+    {
+        LOCK_SCOPE(&v->lock);
+        for (struct pump *p = v->pumps; p; p = p->next)
+            p->unwanted = true;
+    }
+    virt_wake(v);
+}
+
 static void start(struct pump *p)
 {
     p->stream_events = VIR_STREAM_EVENT_READABLE | VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR;
     if (virStreamEventAddCallback(p->stream, p->stream_events, on_stream, p, NULL) == 0) {
         p->stream_watched = true;
-        p->fd_events =
-            VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
+        p->fd_events = VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
         p->watch = virEventAddHandle(p->fd, p->fd_events, on_fd, p, handle_freed);
     }
     if (p->watch < 0)

@@ -209,9 +209,9 @@ int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, s
 
     if (virt_acquire(v, VIRT_USE_STATS, &conn, err))
         return -1;
-    n = virConnectGetAllDomainStats(
-        conn, GROUPS, &records,
-        VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
+    n = virConnectGetAllDomainStats(conn, GROUPS, &records,
+                                    VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE |
+                                        VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
     /* The test driver does not know NOWAIT; it never waits either. */
     if (n < 0 && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         n = virConnectGetAllDomainStats(conn, GROUPS, &records,

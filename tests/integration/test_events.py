@@ -30,7 +30,7 @@ def test_a_vms_life_is_told_in_order(api, make_vm):
     events = all_after(api, start)
     seqs = [e["seq"] for e in events]
     assert seqs == sorted(set(seqs)) and seqs[0] > start
-    mine = [e for e in events if e["subject"]["id"] == vm["id"]]
+    mine = [e for e in events if e["subject"]["id"] == vm["id"] and e["type"].startswith("vm.")]
     types = [e["type"] for e in mine]
     assert types[0] == "vm.created" and types[-1] == "vm.deleted"
     assert "vm.changed" in types
@@ -51,7 +51,7 @@ def test_pages_and_cursors_lose_nothing(api, make_vm):
         if not page["next_cursor"]:
             break
         page = api.get("/v1/events", cursor=page["next_cursor"], limit=2).json
-    assert paged == whole and len(whole) >= 3
+    assert paged[:len(whole)] == whole and len(whole) >= 3, "events may have come meanwhile, at the end only"
 
 
 def test_bad_parameters(api):
@@ -79,7 +79,8 @@ def test_server_sent_events_follow(api, make_vm):
     api.delete(f"/v1/vms/{vm['id']}", wait=30)
     reader.join(30)
     assert not reader.is_alive()
-    assert [e["type"] for e in found][0] == "vm.changed" and found[-1]["type"] == "vm.deleted"
+    types = [e["type"] for e in found if e["type"].startswith("vm.")]
+    assert types[0] == "vm.changed" and types[-1] == "vm.deleted"
 
 
 def test_a_stream_without_since_begins_with_the_next_event(api, make_vm):

@@ -99,7 +99,10 @@ static void check_refused(const struct virt_domain *d, const char *pointer)
 static const struct virt_backing chain[] = {{"/images/base.qcow2", VIRT_DISK_QCOW2},
                                             {"/images/root.raw", VIRT_DISK_RAW}};
 static const struct virt_disk disks[] = {
-    {.path = "/disks/a.qcow2", .format = VIRT_DISK_QCOW2, .backing = chain, .backing_count = 2,
+    {.path = "/disks/a.qcow2",
+     .format = VIRT_DISK_QCOW2,
+     .backing = chain,
+     .backing_count = 2,
      .serial = "root-0"},
     {.path = "/disks/b.raw", .format = VIRT_DISK_RAW, .read_only = true},
     {.path = "/disks/c.iso", .format = VIRT_DISK_RAW, .cdrom = true},
@@ -254,9 +257,17 @@ TEST(hostile_descriptions_stay_text)
 {
     static const char *const texts[] = {
         "</description><devices><disk type='file'><source file='/etc/shadow'/></disk></devices>",
-        "]]>", "<![CDATA[x]]>", "&lt;&#60;&amp;&undefined;", "<!-- -->", "<?pi?>",
-        "\"'\"'", "line\nline\ttab\r\nend", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x84", "\xe2\x80\xae",
-        "%s%n{{}}", "<!DOCTYPE x SYSTEM 'file:///etc/passwd'>",
+        "]]>",
+        "<![CDATA[x]]>",
+        "&lt;&#60;&amp;&undefined;",
+        "<!-- -->",
+        "<?pi?>",
+        "\"'\"'",
+        "line\nline\ttab\r\nend",
+        "\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x84",
+        "\xe2\x80\xae",
+        "%s%n{{}}",
+        "<!DOCTYPE x SYSTEM 'file:///etc/passwd'>",
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -291,8 +302,8 @@ TEST(a_hostile_command_line_and_path_stay_text)
 
 TEST(control_characters_and_broken_utf8_are_refused)
 {
-    static const char *const texts[] = {"\x01", "a\x1b[31m", "\x7f", "\xff", "\xc0\xaf",
-                                        "\xed\xa0\x80", "\xef\xbf\xbf", "\xef\xbf\xbe"};
+    static const char *const texts[] = {"\x01",     "a\x1b[31m",    "\x7f",         "\xff",
+                                        "\xc0\xaf", "\xed\xa0\x80", "\xef\xbf\xbf", "\xef\xbf\xbe"};
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct virt_domain d = plain;
@@ -318,7 +329,8 @@ TEST(a_description_too_long_is_refused)
 
 TEST(names_that_are_not_plain_words_are_refused)
 {
-    static const char *const names[] = {"", ".", "..", "-rf", "a/b", "a b", "a\nb", "a<b", "\xc3\xa9"};
+    static const char *const names[] = {"",    ".",    "..",  "-rf",     "a/b",
+                                        "a b", "a\nb", "a<b", "\xc3\xa9"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct virt_domain d = plain;
@@ -342,7 +354,8 @@ TEST(reserved_vsock_addresses_are_refused)
 
 TEST(paths_that_are_not_absolute_are_refused)
 {
-    static const char *const paths[] = {"", "disk.raw", "json:{\"driver\":\"file\"}", "nbd:h:1", NULL};
+    static const char *const paths[] = {"", "disk.raw", "json:{\"driver\":\"file\"}", "nbd:h:1",
+                                        NULL};
 
     for (size_t i = 0; i < 5; i++) {
         struct virt_disk disk = {.path = paths[i]};

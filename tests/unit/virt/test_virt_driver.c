@@ -189,7 +189,7 @@ TEST(the_listing_has_ours_and_foreign)
 TEST(a_foreign_domain_is_never_touched)
 {
     static int (*const verbs[])(struct virt *, const char *, struct error *) = {
-        virt_shutdown, virt_destroy, virt_reboot, virt_reset,     virt_suspend,
+        virt_shutdown, virt_destroy, virt_reboot,    virt_reset,   virt_suspend,
         virt_resume,   virt_save,    virt_drop_save, virt_undefine};
     const char *uuid = foreign_uuid();
     struct virt_domain d = definition(uuid, "stolen");

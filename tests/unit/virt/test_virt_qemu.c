@@ -6,6 +6,7 @@
  * The state directory's path is long on purpose: sockets must still fit.
  */
 #include "tests/unit/virt/boot_sector.h"
+#include "tests/unit/virt/console_read.h"
 #include "tests/unit/virt/virt_watch.h"
 
 #include <dirent.h>
@@ -71,50 +72,6 @@ static struct virt_info info(void)
 
     CHECK_OK(virt_info(v, A, &ret, &err));
     return ret;
-}
-
-/* Reads until the text has been seen; false at end of file or after the deadline. */
-static bool read_until(int fd, const char *text, int timeout_ms)
-{
-    int64_t until = clock_monotonic_ms() + timeout_ms;
-    char seen[4096];
-    size_t len = 0;
-
-    while (clock_monotonic_ms() < until) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        ssize_t n;
-
-        if (poll(&p, 1, 100) <= 0)
-            continue;
-        n = read(fd, seen + len, sizeof(seen) - 1 - len);
-        if (n == 0)
-            return false;
-        if (n < 0)
-            continue;
-        len += (size_t)n;
-        seen[len] = '\0';
-        if (memmem(seen, len, text, strlen(text)))
-            return true;
-        if (len > sizeof(seen) / 2) {
-            memmove(seen, seen + len - 64, 64);
-            len = 64;
-        }
-    }
-    return false;
-}
-
-static bool at_end(int fd, int timeout_ms)
-{
-    int64_t until = clock_monotonic_ms() + timeout_ms;
-    char buf[4096];
-
-    while (clock_monotonic_ms() < until) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-
-        if (poll(&p, 1, 50) > 0 && read(fd, buf, sizeof(buf)) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* From power-on: console first, then the first instruction. */
@@ -315,7 +272,8 @@ TEST(a_flood_nobody_reads_costs_no_memory)
         poll(NULL, 0, 50);
     CHECK(resident_kib() - before < 1024);
     /* And the flow goes on where it stopped. */
-    for (until = clock_monotonic_ms() + 20000; clock_monotonic_ms() < until && read_bytes < 300000;) {
+    for (until = clock_monotonic_ms() + 20000;
+         clock_monotonic_ms() < until && read_bytes < 300000;) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
         ssize_t n = poll(&p, 1, 100) > 0 ? read(fd, drain, sizeof(drain)) : 0;
 

@@ -2,79 +2,19 @@
  * A private libvirtd (test driver, as nobody) that is killed and started again: the link goes
  * down and comes back by itself, calls in between say so, and nothing hangs.
  */
+#include "tests/unit/virt/private_libvirtd.h"
 #include "tests/unit/virt/virt_watch.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-
-#include "service/base/fd.h"
 #include "service/base/thread.h"
 
-#define A      "6f1c0f52-5a0a-4b43-9d0e-3f0f5d1c2c01"
-#define NOBODY 65534
-#define DAEMON "/usr/sbin/libvirtd"
+#define A "6f1c0f52-5a0a-4b43-9d0e-3f0f5d1c2c01"
 
 static struct virt *v;
 static struct watch w = {.lock = PTHREAD_MUTEX_INITIALIZER};
-static char base[64], socket_path[128], uri[256];
-static pid_t daemon_pid;
-
-static void start_daemon(void)
-{
-    daemon_pid = fork();
-    CHECK(daemon_pid >= 0);
-    if (daemon_pid == 0) {
-        auto_free char *conf = xasprintf("%s/libvirtd.conf", base);
-        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-        if (geteuid() == 0 && (setgid(NOBODY) || setuid(NOBODY)))
-            _exit(126);
-        setenv("HOME", base, 1);
-        setenv("XDG_RUNTIME_DIR", base, 1);
-        setenv("XDG_CONFIG_HOME", base, 1);
-        setenv("XDG_CACHE_HOME", base, 1);
-        setenv("XDG_DATA_HOME", base, 1);
-        dup2(null, 0);
-        dup2(null, 1);
-        dup2(null, 2);
-        execl(DAEMON, DAEMON, "-f", conf, (char *)NULL);
-        _exit(127);
-    }
-}
-
-static void kill_daemon(void)
-{
-    CHECK_INT(kill(daemon_pid, SIGKILL), 0);
-    CHECK_INT(waitpid(daemon_pid, NULL, 0), daemon_pid);
-    daemon_pid = 0;
-}
-
-static void remove_tree(const char *path)
-{
-    auto_closedir DIR *dir = opendir(path);
-    const struct dirent *entry;
-
-    while (dir && (entry = readdir(dir))) {
-        auto_free char *child = xasprintf("%s/%s", path, entry->d_name);
-        struct stat st;
-
-        if (str_eq(entry->d_name, ".") || str_eq(entry->d_name, "..") || lstat(child, &st))
-            continue;
-        if (S_ISDIR(st.st_mode))
-            remove_tree(child);
-        else
-            unlink(child);
-    }
-    rmdir(path);
-}
+static char uri[256];
 
 TEST(it_waits_for_a_libvirt_that_comes_later)
 {
-    static const char conf[] = "auth_unix_rw = \"none\"\nauth_unix_ro = \"none\"\n";
     const struct virt_options options = {
         .uri = uri,
         .install_id = INSTALL,
@@ -83,15 +23,8 @@ TEST(it_waits_for_a_libvirt_that_comes_later)
         .opaque = &w,
     };
     struct error err = ERROR_INIT;
-    auto_free char *conf_path = NULL;
 
-    strcpy(base, "/tmp/drover-link-XXXXXX");
-    CHECK(mkdtemp(base));
-    if (geteuid() == 0)
-        CHECK_INT(chown(base, NOBODY, NOBODY), 0);
-    conf_path = xasprintf("%s/libvirtd.conf", base);
-    CHECK_OK(file_write_atomic(conf_path, conf, strlen(conf), 0644, &err));
-    snprintf(socket_path, sizeof(socket_path), "%s/libvirt/libvirt-sock", base);
+    prepare_daemon();
     snprintf(uri, sizeof(uri), "test+unix:///default?socket=%s", socket_path);
     CHECK_OK(virt_open(&options, &v, &err));
     EVENTUALLY(watch_downs(&w, 1), 5000);
@@ -208,29 +141,4 @@ TEST(it_closes_while_libvirtd_is_gone)
     CHECK(!file_exists(base));
 }
 
-int main(int argc, char **argv)
-{
-    volatile int failed = 0;
-
-    (void)argc;
-    (void)argv;
-    if (access(DAEMON, X_OK)) {
-        printf("1..0 # SKIP libvirtd is not installed (package libvirt-daemon)\n");
-        return 0;
-    }
-    secret_init();
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("1..%d\n", test_count);
-    for (volatile int i = 0; i < test_count; i++) {
-        if (setjmp(test_escape) == 0) {
-            test_list[i].fn();
-            printf("ok %d - %s\n", i + 1, test_list[i].name);
-        } else {
-            printf("not ok %d - %s\n", i + 1, test_list[i].name);
-            failed++;
-        }
-    }
-    if (daemon_pid)
-        kill(daemon_pid, SIGKILL);
-    return failed ? 1 : 0;
-}
+DAEMON_TEST_MAIN();

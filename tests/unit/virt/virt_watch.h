@@ -28,7 +28,8 @@ __attribute__((unused)) static void watch_event(void *opaque, const struct virt_
         w->events[w->count++] = *event;
 }
 
-__attribute__((unused)) static void watch_link(void *opaque, enum virt_link link, const char *reason)
+__attribute__((unused)) static void watch_link(void *opaque, enum virt_link link,
+                                               const char *reason)
 {
     struct watch *w = opaque;
 

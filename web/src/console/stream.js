@@ -197,7 +197,9 @@ export class ConsoleStream extends Emitter {
     /* A browser does not show why an upgrade was refused; the same right and state guard the log. */
     async #whyRefused() {
         try {
-            await get(`/v1/vms/${encodeURIComponent(this.#vm)}/console/log?from=${this.offset ?? 0}`);
+            await get(
+                `/v1/vms/${encodeURIComponent(this.#vm)}/console/log?from=${this.offset ?? 0}`,
+            );
             return '';
         } catch (problem) {
             return (problem.code !== UNREACHABLE && problem.detail) || problem.title;
