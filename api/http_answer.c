@@ -88,7 +88,8 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
         MHD_add_response_header(r, "Cache-Control", "no-store");
     for (size_t i = 0; i < res->header_count; i++)
         MHD_add_response_header(r, res->headers[i].name, res->headers[i].value);
-    /* libmicrohttpd writes "Connection: Upgrade" only when asked; RFC 9110 wants it beside Upgrade. */
+    /* libmicrohttpd writes "Connection: Upgrade" only when asked; RFC 9110 wants it beside Upgrade.
+     */
     if (x->close_after || res->status == 426)
         MHD_add_response_header(r, "Connection", x->close_after ? "close" : "Upgrade");
 }
@@ -197,14 +198,13 @@ void answer_raw(int fd, const struct error *err, const char *request_id)
     auto_free char *text = NULL;
     int status = error_status(err->code);
 
-    text = xasprintf("HTTP/1.1 %d %s\r\nContent-Type: " PROBLEM_CONTENT_TYPE
-                     "\r\nContent-Length: %zu\r\nConnection: close\r\nCache-Control: no-store\r\n"
-                     "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
-                     status, error_title(err->code), body->len,
-                     status == 429 || status == 503
-                         ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n"
-                         : "",
-                     body->data);
+    text =
+        xasprintf("HTTP/1.1 %d %s\r\nContent-Type: " PROBLEM_CONTENT_TYPE
+                  "\r\nContent-Length: %zu\r\nConnection: close\r\nCache-Control: no-store\r\n"
+                  "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
+                  status, error_title(err->code), body->len,
+                  status == 429 || status == 503 ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n" : "",
+                  body->data);
     /* Best effort: whoever does not read it is being cut off anyway. */
     (void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
