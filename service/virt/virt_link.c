@@ -14,6 +14,7 @@
 #define BACKOFF_MAX_MS       5000
 #define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
 #define KEEPALIVE_SECONDS    5
+#define KEEPALIVE_LOCAL      2 /* no network in between: silence means that it hangs */
 #define KEEPALIVE_COUNT      3
 
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
@@ -95,7 +96,8 @@ static virConnectPtr open_one(struct virt *v, struct error *err)
         return NULL;
     }
     /* Drivers inside our own process have neither a keepalive nor a close callback. */
-    (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
+    (void)virConnectSetKeepAlive(conn, v->local ? KEEPALIVE_LOCAL : KEEPALIVE_SECONDS,
+                                 KEEPALIVE_COUNT);
     (void)virConnectRegisterCloseCallback(conn, on_close, v, NULL);
     return conn;
 }
@@ -145,6 +147,7 @@ static int reconnect(struct virt *v, struct error *err)
         LOCK_SCOPE(&v->lock);
         v->conn = conn;
         v->stats_conn = stats;
+        v->host_wanted = true; /* it may be another libvirt than before */
     }
     set_link(v, VIRT_LINK_UP, "");
     return 0;
@@ -162,7 +165,8 @@ static void describe(const struct error *err, char *ret, size_t size)
 static void wait_for_news(struct virt *v, int64_t deadline_ms)
 {
     LOCK_SCOPE(&v->lock);
-    while (!v->stopping && virt_pump_is_buried(v) && !(v->broken && v->conn)) {
+    while (!v->stopping && virt_pump_is_buried(v) && !(v->broken && v->conn) &&
+           !(v->host_wanted && v->conn)) {
         if (!deadline_ms)
             pthread_cond_wait(&v->changed, &v->lock);
         else if (!cond_wait_until(&v->changed, &v->lock, deadline_ms))
@@ -175,7 +179,7 @@ void *virt_link_thread(void *arg)
     struct virt *v = arg;
     const int64_t max_ms = v->local ? BACKOFF_MAX_LOCAL_MS : BACKOFF_MAX_MS;
     int64_t pause_ms = BACKOFF_MIN_MS, next_try_ms = 0;
-    bool stopping = false, pumps = false, have, broken;
+    bool stopping = false, pumps = false, have, broken, ask;
 
     /* At the end, stay until the virt thread has given up every pump and its stream is aborted. */
     while (!stopping || pumps) {
@@ -188,6 +192,7 @@ void *virt_link_thread(void *arg)
             pumps = v->pumps != NULL;
             broken = v->broken && v->conn;
             have = v->conn && !broken;
+            ask = have && v->host_wanted;
             if (stopping && pumps && virt_pump_is_buried(v))
                 pthread_cond_wait(&v->changed, &v->lock);
         }
@@ -199,6 +204,8 @@ void *virt_link_thread(void *arg)
             next_try_ms = 0;
             pause_ms = BACKOFF_MIN_MS;
         }
+        if (ask)
+            virt_host_refresh(v);
         if (!have && clock_monotonic_ms() >= next_try_ms) {
             have = reconnect(v, &err) == 0;
             if (!have) {
@@ -215,5 +222,10 @@ void *virt_link_thread(void *arg)
         wait_for_news(v, have ? 0 : next_try_ms);
     }
     disconnect(v);
+    {
+        LOCK_SCOPE(&v->lock);
+        v->link_ended = true;
+        pthread_cond_broadcast(&v->changed);
+    }
     return NULL;
 }
