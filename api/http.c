@@ -243,8 +243,8 @@ int http_start(const struct http_options *options, struct http **ret, struct err
 
     if (h->wake_fd < 0 || h->hangup_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
-    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 ||
-        start_library(h, err) < 0 || http_listen_open(h, options, err) < 0 ||
+    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 || start_library(h, err) < 0 ||
+        http_listen_open(h, options, err) < 0 ||
         workers_start(h, (size_t)core_settings(h->core)->request_workers, err) < 0)
         return -1;
     http_listen_watch(h, true);

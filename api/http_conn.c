@@ -286,8 +286,7 @@ static void cut(struct http *h, struct conn *c)
 static bool upload_is_slow(struct http *h, struct conn *c)
 {
     struct exchange *x = c->exchange;
-    uint64_t floor =
-        (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
+    uint64_t floor = (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
 
     if (x->suspended || x->upload.received - x->upload.mark >= floor) {
         x->upload.mark = x->upload.received;

@@ -83,8 +83,8 @@ struct exchange {
     struct MHD_Connection *mhd;
     struct exchange *next; /* in the free list, or in the worker queue */
     enum phase phase;
-    bool suspended;  /* the HTTP thread's own note */
-    bool failed;     /* err is the answer, whatever the body says */
+    bool suspended; /* the HTTP thread's own note */
+    bool failed;    /* err is the answer, whatever the body says */
     bool close_after;
     bool wants_upgrade;
     int64_t started_ns;
@@ -271,7 +271,8 @@ void answer_count(struct exchange *x, int status); /* the log line and the count
 
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);
-void stream_tick(struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
+void stream_tick(
+    struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
 void stream_end(struct exchange *x);
 void stream_detach(struct exchange *x); /* x goes before the stream does */
 

@@ -35,7 +35,10 @@ static void apply_log_level(const struct settings *s)
     static const struct {
         const char *name;
         enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warning", LOG_LEVEL_WARNING},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
 
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if (str_eq(levels[i].name, s->log_level))

@@ -27,6 +27,7 @@ struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
@@ -141,8 +142,10 @@ bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; loc
 
 /* ---- virt_embed.c ---- */
 
-/* Fills uri, root_link and run_dir and writes qemu.conf. */
+/* Fills uri, root_link, run_dir and log_dir and writes qemu.conf. */
 int virt_embed_prepare(struct virt *v, struct error *err);
+/* Removes QEMU's log of a domain that is being undefined; the embedded driver never would. */
+void virt_embed_forget_log(const struct virt *v, const char *name);
 void virt_embed_done(struct virt *v);
 int virt_reap_start(struct virt *v, struct error *err);
 void virt_reap_stop(struct virt *v);
