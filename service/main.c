@@ -18,6 +18,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/options.h"
+#include "service/vm/console.h"
 #include "service/vm/core.h"
 
 #define STOP_SECONDS  10
@@ -108,6 +109,8 @@ static void reload(struct daemon *d)
     }
     settings_reload(d->options.settings, fresh);
     apply_log_level(d->options.settings);
+    http_reload(d->http);
+    console_set_viewers_max(core_consoles(d->core), (unsigned)d->options.settings->console_viewers);
     log_info("settings read again from %s", d->options.config_path);
 }
 
