@@ -44,7 +44,10 @@ struct conn {
     unsigned magic;
     struct conn *prev, *next;
     struct exchange *exchange; /* the request being served, or NULL */
-    int fd;                    /* libmicrohttpd's */
+    struct MHD_Connection *mhd;
+    int fd; /* libmicrohttpd's */
+    struct conn *hung_next;
+    bool hung; /* the client has closed its side; on the list */
     enum conn_wait wait;
     bool cut;            /* the deadline passed: the socket is shut */
     int64_t deadline_ms; /* monotonic; 0: none */
@@ -80,8 +83,8 @@ struct exchange {
     struct MHD_Connection *mhd;
     struct exchange *next; /* in the free list, or in the worker queue */
     enum phase phase;
-    bool suspended;  /* the HTTP thread's own note */
-    bool failed;     /* err is the answer, whatever the body says */
+    bool suspended; /* the HTTP thread's own note */
+    bool failed;    /* err is the answer, whatever the body says */
     bool close_after;
     bool wants_upgrade;
     int64_t started_ns;
@@ -143,6 +146,7 @@ struct http {
     int epoll_fd; /* libmicrohttpd's own, which also holds the listeners and wake_fd */
     int wake_fd;
     bool listening; /* the listeners are in it */
+    int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
     _Atomic long long last_tick;
@@ -157,6 +161,7 @@ struct http {
     /* http_conn.c */
     struct conn *conns;
     size_t conn_count;
+    struct conn *hung;
     int64_t next_deadline_ms; /* no deadline is earlier */
     struct addr_count *addrs[256];
     int64_t accept_paused_until_ms;
@@ -224,6 +229,8 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 int conn_admit(struct http *h, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
+void conn_hangups(struct http *h);
+void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */
 
 /* http_pipeline.c */
 void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
@@ -264,7 +271,8 @@ void answer_count(struct exchange *x, int status); /* the log line and the count
 
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);
-void stream_tick(struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
+void stream_tick(
+    struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
 void stream_end(struct exchange *x);
 void stream_detach(struct exchange *x); /* x goes before the stream does */
 

@@ -150,7 +150,8 @@ static int check_host(struct exchange *x, struct error *err)
     if (x->conn->is_unix || http_policy_host(x->http->policy, host))
         return 0;
     error_set(err, ERROR_HOST_REFUSED, "This server does not answer to \"%s\".", host);
-    error_remedy(err, "Use its address, or add the name to the setting allowed_hosts or public_url.");
+    error_remedy(err,
+                 "Use its address, or add the name to the setting allowed_hosts or public_url.");
     return -1;
 }
 
@@ -193,10 +194,10 @@ static int begin(struct exchange *x, const char *url, const char *method, const 
     x->req.content_length = x->gate.content_length;
     memcpy(x->req.peer, x->conn->peer, sizeof(x->req.peer));
     take_request_id(x);
-    if (rc < 0) {
+    if (rc < 0 || *url != '/') {
         x->close_after = true;
         count_add(&x->http->count.malformed, 1);
-        return -1;
+        return rc < 0 ? -1 : error_set(err, ERROR_MALFORMED_REQUEST, "The address is not a path.");
     }
     if (check_host(x, err) < 0 || find_route(x, err) < 0)
         return -1;
@@ -348,9 +349,6 @@ void pipeline_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     count_add(&h->count.in_flight, -1ULL);
     conn_expect(h, x->conn, CONN_IDLE,
                 why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? h->limits.idle_timeout_ms : 1000);
-    if (upload_gone(x)) {
-        x->conn = NULL;
-        return;
-    }
-    exchange_recycle(x);
+    if (!upload_gone(x))
+        exchange_recycle(x);
 }

@@ -14,15 +14,15 @@
 
 struct path {
     size_t count;
-    char segment[SEGMENTS_MAX][256];
+    char segment[SEGMENTS_MAX + 1][256]; /* the last one takes what is too many */
 };
 
-/* RFC 3986 pchar, without the '%' that starts an escape. */
-static bool is_path_char(unsigned char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-._~!$&'()*+,;=:@", c));
-}
+/* RFC 3986 pchar, without the '%' that starts an escape. A table: every byte of a path passes. */
+static const bool path_char[256] = {
+    ['!'] = true,         ['$'] = true,         ['&' ... '.'] = true, ['0' ... ';'] = true,
+    ['='] = true,         ['@' ... 'Z'] = true, ['_'] = true,         ['a' ... 'z'] = true,
+    ['~'] = true,
+};
 
 /* One segment up to '/' or the end; NULL when it is not acceptable. */
 static const char *decode_segment(const char *p, char *out, size_t size)
@@ -37,7 +37,7 @@ static const char *decode_segment(const char *p, char *out, size_t size)
             if (c < 0x20 || c == 0x7f || c == '/' || c == '\\')
                 return NULL;
             p += 3;
-        } else if (is_path_char((unsigned char)c)) {
+        } else if (path_char[c]) {
             p++;
         } else {
             return NULL;
@@ -61,10 +61,9 @@ static bool split(const char *raw, struct path *ret)
     if (raw[1] == '\0')
         return true;
     while (*raw == '/') {
-        char spare[256];
-        char *out = ret->count < SEGMENTS_MAX ? ret->segment[ret->count] : spare;
+        size_t i = ret->count < SEGMENTS_MAX ? ret->count : SEGMENTS_MAX;
 
-        raw = decode_segment(raw + 1, out, sizeof(spare));
+        raw = decode_segment(raw + 1, ret->segment[i], sizeof(ret->segment[i]));
         if (!raw)
             return false;
         ret->count++;
@@ -74,31 +73,37 @@ static bool split(const char *raw, struct path *ret)
 
 /*
  * How well a template fits: -1 not at all, else a number whose high bits are the leftmost
- * segments, set where the template is literal.
+ * segments, set where the template is literal. Runs over the whole table for every request, so it
+ * gives up at the first byte that differs and measures nothing beforehand.
  */
-static int fit(const char *template, const struct path *path)
+static int fit(const char *t, const struct path *path)
 {
     int score = 0;
-    size_t i = 0;
 
     if (path->count > SEGMENTS_MAX)
         return -1;
-    if (template[1] == '\0')
+    if (t[1] == '\0')
         return path->count == 0 ? 0 : -1;
-    while (*template == '/') {
-        size_t len = strcspn(++template, "/");
+    for (size_t i = 0; i < path->count; i++) {
+        const char *s = path->segment[i];
 
-        if (i == path->count)
+        if (*t++ != '/')
             return -1;
-        if (*template != '{') {
-            if (strncmp(template, path->segment[i], len) != 0 || path->segment[i][len] != '\0')
-                return -1;
-            score |= 1 << (SEGMENTS_MAX - i);
+        if (*t == '{') {
+            while (*t && *t != '/')
+                t++;
+            continue;
         }
-        template += len;
-        i++;
+        while (*s && *s == *t) {
+            s++;
+            t++;
+        }
+        /* A decoded segment has no slash, so this is the end of both or a difference. */
+        if (*s || (*t && *t != '/'))
+            return -1;
+        score |= 1 << (SEGMENTS_MAX - i);
     }
-    return i == path->count ? score : -1;
+    return *t ? -1 : score;
 }
 
 static void fill_params(const struct route *route, const struct path *path, struct request *req)
@@ -141,6 +146,8 @@ enum route_match router_match(const struct route *table, const char *method, con
     for (const struct route *r = table; r->method; r++) {
         int n = fit(r->path, &p);
 
+        if (n < 0)
+            continue;
         if (n > best_any)
             best_any = n;
         if (n > best_fit && strcmp(r->method, wanted) == 0) {

@@ -40,7 +40,8 @@ static json_t *cpu(const struct vm_sample *s)
     }
     if (s->has_cpu_percent)
         put(object, "usage_percent", json_real(s->cpu_percent));
-    put_count(object, "vcpus", v->vcpus);
+    if (v->vcpus)
+        put_count(object, "vcpus", v->vcpus);
     return object;
 }
 
@@ -139,8 +140,12 @@ static json_t *process_ksm(const struct vm_sample *s, const struct host_ksm *ksm
         put(object, "rmap_items", json_integer(p->ksm_rmap_items));
     if (p->has_ksm_profit)
         put(object, "profit_bytes", json_integer(p->ksm_profit_bytes));
-    if (p->has_ksm_mergeable)
+    if (p->has_ksm_mergeable) {
         put(object, "mergeable", json_boolean(p->ksm_mergeable));
+        if (!p->ksm_mergeable)
+            put(object, "reason",
+                json_string("the VM's process offers no memory for merging; memory_merge decides that at start"));
+    }
     return object;
 }
 

@@ -15,21 +15,20 @@ static json_t *vm_object(const struct vm *vm)
 {
     json_t *object = vm_spec_encode(vm->spec);
     char etag[24];
-    /* Built apart and merged, so that the definition's own encoder stays the only one of its kind. */
+    /* Built apart and merged, so that the definition's own encoder stays the only one of its kind.
+     */
     auto_json json_t *rest = NULL;
 
     snprintf(etag, sizeof(etag), "%lld", (long long)vm->generation);
-    rest = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:s, s:o, s:o, s:o}",
-                     "id", vm->id, "project_id", vm->project_id, "host_id", vm->host_id,
-                     "state", vm_state_name(vm->state), "state_reason", vm->state_reason,
-                     "effective_acceleration", codec_text(vm->acceleration),
-                     "acceleration_reason", vm->acceleration_reason,
-                     "vsock_cid", vm->vsock_cid ? json_integer(vm->vsock_cid) : json_null(),
-                     "image_id", codec_text(vm->image_id),
-                     "pending_changes", vm_has_pending_changes(vm), "etag", etag,
-                     "created_at", codec_time(vm->created_at),
-                     "updated_at", codec_time(vm->updated_at),
-                     "started_at", codec_time(vm->started_at));
+    rest = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:b, s:s, s:o, s:o, s:o}", "id",
+                     vm->id, "project_id", vm->project_id, "host_id", vm->host_id, "state",
+                     vm_state_name(vm->state), "state_reason", vm->state_reason,
+                     "effective_acceleration", codec_text(vm->acceleration), "acceleration_reason",
+                     vm->acceleration_reason, "vsock_cid",
+                     vm->vsock_cid ? json_integer(vm->vsock_cid) : json_null(), "image_id",
+                     codec_text(vm->image_id), "pending_changes", vm_has_pending_changes(vm),
+                     "etag", etag, "created_at", codec_time(vm->created_at), "updated_at",
+                     codec_time(vm->updated_at), "started_at", codec_time(vm->started_at));
     if (!rest || !object || json_object_update(object, rest))
         abort(); /* stored text is UTF-8; anything else is a fault of ours */
     return object;

@@ -199,7 +199,18 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     free(v->uri);
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
+    v->log_dir = xasprintf("%s/log/qemu", real);
     return 0;
+}
+
+void virt_embed_forget_log(const struct virt *v, const char *name)
+{
+    auto_free char *path = NULL;
+
+    if (!v->log_dir || strchr(name, '/'))
+        return;
+    path = xasprintf("%s/%s.log", v->log_dir, name);
+    (void)unlink(path); /* a log that stays does no harm */
 }
 
 void virt_embed_done(struct virt *v)

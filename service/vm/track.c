@@ -82,8 +82,10 @@ int core_stream_ensure(struct core *core, const char *vm_id, const char *stream,
     if (console_is_fed(core->consoles, vm_id, stream))
         return 0;
     if (channel ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), &fd, err)
-                : virt_console_open(core->virt, vm_id, NULL, &fd, err))
-        return -1;
+                : virt_console_open(core->virt, vm_id, NULL, &fd, err)) {
+        /* Just gone off, and we shall hear of it: what it printed can be read all the same. */
+        return err->code == ERROR_VM_STATE_CONFLICT ? 0 : -1;
+    }
     return console_feed(core->consoles, vm_id, stream, fd, false, err);
 }
 

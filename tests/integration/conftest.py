@@ -21,6 +21,8 @@ os.environ.setdefault("DROVER_RECORD", tempfile.mkstemp(prefix="drover-record-",
 
 def pytest_collection_modifyitems(config, items):
     if not (BUILD / "droverd").exists():
+        if "DROVER_BUILD" in os.environ:
+            pytest.exit(f"{BUILD / 'droverd'} is not built", 2)
         for item in items:
             item.add_marker(pytest.mark.skip(reason=f"{BUILD / 'droverd'} is not built"))
 
