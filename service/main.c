@@ -20,6 +20,7 @@
 #include "service/options.h"
 #include "service/vm/core.h"
 
+#define STOP_SECONDS  10
 #define HTTP_STALL_MS 10000 /* the HTTP loop ticks every second when idle */
 
 struct daemon {
@@ -67,8 +68,24 @@ static int start(struct daemon *d, struct error *err)
     return file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err);
 }
 
+/*
+ * libvirt's calls cannot be called off: one that hangs would hold up the stop for ever. Everything
+ * that was promised is on the disk, so leaving as after a crash loses nothing.
+ */
+static void leave(int sig)
+{
+    static const char text[] = "<3>stopping takes too long, libvirt does not answer; leaving without it\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)sig;
+    (void)n;
+    _exit(1);
+}
+
 static void stop(struct daemon *d)
 {
+    signal(SIGALRM, leave);
+    alarm(STOP_SECONDS);
     if (d->http)
         http_quiesce(d->http);
     if (d->ws)
@@ -76,6 +93,7 @@ static void stop(struct daemon *d)
     if (d->http)
         http_stop(d->http);
     core_stop(d->core);
+    alarm(0);
 }
 
 static void reload(struct daemon *d)

@@ -67,6 +67,7 @@ struct virt_options {
 int virt_open(const struct virt_options *options, struct virt **ret, struct error *err);
 /* Deregisters, closes, keeps looping until every pump is gone, joins. Guests keep running. */
 void virt_close(struct virt *v);
+/* false also while a connected libvirt has not answered for some seconds; the reason says so. */
 bool virt_is_up(struct virt *v, char *ret_reason, size_t size);
 
 /* ---- what the host's hypervisor can do ---- */

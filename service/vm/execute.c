@@ -228,9 +228,10 @@ static int save(struct core *core, const struct op *op, struct error *err)
 
 static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_shutdown(core->virt, op->vm_id, err))
+    /* Said before it is done: a guest that obeys at once must not be overwritten by it. */
+    if (change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err))
         return -1;
-    return change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err);
+    return virt_shutdown(core->virt, op->vm_id, err);
 }
 
 static const struct {
@@ -261,7 +262,7 @@ static void after_failure(struct core *core, const struct op *op, const struct e
         console_end(core->consoles, op->vm_id);
         if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
-    } else if (vm_sync(core, op->vm_id, "", &err)) {
+    } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", op->vm_id);
     }
 }

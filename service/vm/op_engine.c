@@ -240,6 +240,8 @@ static void run(struct op_engine *e, struct job *job)
         LOCK_SCOPE(&e->lock);
         job->phase = PHASE_WAITING;
         job->deadline = clock_monotonic_ms() + e->core->settings->shutdown_timeout_seconds * 1000;
+        /* It may be over already. */
+        pthread_cond_signal(&e->work);
     } else {
         finish(e, job, result == EXECUTE_FAILED ? &err : NULL);
     }
