@@ -154,6 +154,9 @@ static int build(struct core *core, struct error *err)
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
         return -1;
     access_set_on_revoked(core->access, on_token_revoked, core);
+    /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
+    if (op_engine_load(core->ops, err))
+        return -1;
     virt.opaque = core->tracker;
     if (event_write(core, "daemon.started", "host", HOST_LOCAL, NULL, err) ||
         virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))

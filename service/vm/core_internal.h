@@ -109,7 +109,8 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
 /* ---- op.c ---- */
 
 struct op_engine *op_engine_new(struct core *core);
-int op_engine_start(struct op_engine *e, struct error *err); /* loads and runs unfinished ones */
+int op_engine_load(struct op_engine *e, struct error *err); /* queues what an earlier daemon left unfinished */
+int op_engine_start(struct op_engine *e, struct error *err);
 void op_engine_stop(struct op_engine *e);
 void op_engine_free(struct op_engine *e);
 struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);

@@ -281,12 +281,15 @@ static int load(void *arg, const struct op_row *row)
     return 0;
 }
 
+int op_engine_load(struct op_engine *e, struct error *err)
+{
+    return store_op_unfinished(e->core->db, load, e, err);
+}
+
 int op_engine_start(struct op_engine *e, struct error *err)
 {
     unsigned want = (unsigned)e->core->settings->operation_workers;
 
-    if (store_op_unfinished(e->core->db, load, e, err))
-        return -1;
     for (; e->thread_count < want; e->thread_count++) {
         if (thread_start(&e->threads[e->thread_count], "operation", worker, e, err))
             return -1;
