@@ -66,7 +66,10 @@ static int start(struct daemon *d, struct error *err)
     http.ws = d->ws;
     if (http_start(&http, &d->http, err))
         return -1;
-    return file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err);
+    /* A convenience for scripts; a full disk is no reason not to serve. */
+    if (file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err))
+        log_failure(LOG_LEVEL_WARNING, err, "cannot write the address to a file");
+    return 0;
 }
 
 /*

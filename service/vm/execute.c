@@ -297,6 +297,16 @@ static void after_failure(struct core *core, const struct op *op, const struct e
     }
 }
 
+/* What was promised is not given up because libvirt is away or the disk is full for a while. */
+static bool comes_back(struct core *core, const struct error *failure)
+{
+    struct error ignored;
+
+    return failure->code == ERROR_HYPERVISOR_UNAVAILABLE ||
+           ((failure->code == ERROR_DATABASE_FAILED || failure->code == ERROR_INSUFFICIENT_STORAGE) &&
+            !db_is_writable(core->db, &ignored));
+}
+
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
 {
     for (size_t i = 0; i < DOC_COUNT(kinds); i++) {
@@ -304,8 +314,9 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
             continue;
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
-        if (err->code != ERROR_HYPERVISOR_UNAVAILABLE)
-            after_failure(core, op, err);
+        if (comes_back(core, err))
+            return EXECUTE_AGAIN;
+        after_failure(core, op, err);
         return EXECUTE_FAILED;
     }
     error_set(err, ERROR_INTERNAL, "no such kind of operation: %s", op->kind);

@@ -2,6 +2,7 @@
 import contextlib
 import errno
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -55,6 +56,8 @@ def full_daemon(disk, libvirtd, make_daemon, tmp_path):
     """On the small disk, with its log elsewhere; not yet full. Closed before the disk is."""
     daemon = make_daemon(libvirt=libvirtd.uri, state_dir=disk.dir, settings=SETTINGS)
     daemon.log_path = tmp_path / "droverd.log"
+    # Its file with the address does not fit on a full disk, its log says it, too.
+    daemon.listening = lambda: (re.findall(r"listening on (\S+)\n", daemon.log()) or [None])[-1]
     yield daemon
     daemon.close()
 
@@ -100,7 +103,7 @@ def test_full_and_free_again(disk, libvirtd, full_daemon):
     is_refused(api.delete("/v1/vms/before-1", force=True))
     is_refused(api.post("/v1/vms/before-2/stop"))
     is_refused(api.post("/v1/tokens", {"name": "t", "role": "viewer"}))
-    is_refused(api.post("/v1/images", {"name": "i", "kind": "disk"}))
+    is_refused(api.post("/v1/images", {"name": "i", "kind": "disk", "format": "raw"}))
     status, found = parts(api)
     assert status == 503 and not found["database"]["ok"] and "space" in found["database"]["cause"], found
     assert not found["disk_space"]["ok"] and found["libvirt"]["ok"]
@@ -159,7 +162,9 @@ def test_start_on_a_full_disk(disk, libvirtd, full_daemon, clean):
     disk.fill()
     libvirtd.virsh("destroy", "vm-0")
     full_daemon.ready = False
+    full_daemon.log_path = full_daemon.log_path.with_name("second.log")
     api = full_daemon.start().client()
+    eventually(lambda: parts(api)[1]["libvirt"]["ok"], 10, "the connection to libvirt")
     is_refused(create(api, "nothing"))
     status, found = parts(api)
     assert status == 503 and not found["database"]["ok"] and found["database"]["cause"], found
@@ -178,14 +183,16 @@ def test_start_on_a_full_disk(disk, libvirtd, full_daemon, clean):
 def test_killed_again_and_again_while_full(disk, libvirtd, full_daemon, rng):
     """The journal of a full disk is the one a crash leaves: what was acknowledged is there."""
     names = set()
+    log = full_daemon.log_path
     for number in range(4):
-        full_daemon.ready = True
+        full_daemon.log_path = log.with_name(f"{number}.log")
         api = full_daemon.start().client()
         kept, _ = fill_by_writing(api, disk, f"n{number}")
         names |= set(kept)
         full_daemon.kill9()
         database_is_sound(disk.dir)
         disk.free()
+    full_daemon.log_path = log
     api = full_daemon.start().client()
     quiet(api)
     assert {vm["name"] for vm in everything_agrees(full_daemon, libvirtd)} == names
