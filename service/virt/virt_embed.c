@@ -141,9 +141,11 @@ void virt_embed_done(struct virt *v)
  *
  * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
  * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
- * at once, but only a daemon that is QEMU. A daemon has left our session and leads none; a direct
- * child, which somebody waits for, either is in our session or leads its own. (libvirt probes with
- * "qemu -daemonize", whose first process is such a child.)
+ * at once, but only what is QEMU and has left our session. A direct child, which somebody waits
+ * for, is in our session while it is called QEMU: libvirt's own daemonizing leads a session for a
+ * moment, but under our name. (libvirt probes with "qemu -daemonize". The first of its three
+ * processes is such a child; the second, which leads the new session, is nobody's once it has
+ * forked, and would stay a zombie for ever.)
  *
  * libvirt looks after 200 ms for the first time, so looking every 100 ms is as good as at once.
  */
@@ -157,7 +159,7 @@ static bool is_qemu_daemon(pid_t pid)
 
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return proc >= 0 && getsid(pid) != getsid(0) && getsid(pid) != pid &&
+    return proc >= 0 && getsid(pid) != getsid(0) &&
            file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
            (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
 }
