@@ -170,13 +170,19 @@ struct virt_info {
     char reason[64];
     uint64_t generation; /* from our metadata */
     bool ours;
+    bool owner_read; /* false: nobody wanted to know; ours and generation say nothing */
     bool autostart;
     int64_t pid; /* of QEMU on this host, 0 when unknown or not running */
 };
 
 int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err);
-/* Every domain, ours and foreign; caller frees the array. */
-int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct error *err);
+/*
+ * Every domain, ours and foreign; caller frees the array. wants_owner is asked about each with all
+ * but ours and generation filled in, and says whether to read those: it costs a call to libvirt a
+ * domain. NULL: all are read.
+ */
+int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct virt_info *info),
+              void *opaque, struct virt_info **ret, size_t *ret_count, struct error *err);
 
 /* ---- byte streams ---- */
 
