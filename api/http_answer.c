@@ -107,17 +107,15 @@ void answer_count(struct exchange *x, int status)
 {
     struct counters *c = &x->http->count;
     const struct route *route = x->req.route;
-    int64_t ns = clock_monotonic_ns() - x->started_ns;
+    int64_t now = clock_monotonic_ns();
+    int64_t ns = now - x->started_ns;
     size_t row = route ? (size_t)(route - routes) : c->route_count;
 
+    x->http->now_ms = now / 1000000;
     count_add(&c->routes[row][status / 100 < 6 ? status / 100 : 0], 1);
     count_add(&c->latency[latency_bucket((double)ns / 1e9)], 1);
     count_add(&c->latency_ns, (unsigned long long)ns);
-    /* The template, not the path, and never the query: those may hold names and secrets. */
-    log_info("%s %s %d %.1f ms principal=%s peer=%s request=%s",
-             x->req.method ? x->req.method : "-", route ? route->path : "(no route)", status,
-             (double)ns / 1e6, x->req.has_principal ? x->req.principal.id : "-", x->conn->peer,
-             x->req.id);
+    request_log(x, status, ns);
 }
 
 static void log_outcome(struct exchange *x)
