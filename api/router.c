@@ -86,28 +86,28 @@ static bool split(const char *raw, struct path *ret)
  * How well a template fits: -1 not at all, else a number whose high bits are the leftmost
  * segments, set where the template is literal.
  */
-static int fit(const char *template, const struct path *path)
+static int fit(const char *t, const struct path *path)
 {
     int score = 0;
     size_t i = 0;
 
     if (path->count > SEGMENTS_MAX)
         return -1;
-    if (template[1] == '\0')
+    if (t[1] == '\0')
         return path->count == 0 ? 0 : -1;
-    for (; *template == '/'; i++) {
+    for (; *t == '/'; i++) {
         const char *have;
 
         if (i == path->count)
             return -1;
         have = path->segment[i];
-        if (*++template == '{') {
-            template = strchr(template, '}') + 1;
+        if (*++t == '{') {
+            t = strchr(t, '}') + 1;
             continue;
         }
-        for (; *have && *have == *template; have++)
-            template ++;
-        if (*have || (*template && *template != '/'))
+        for (; *have && *have == *t; have++)
+            t++;
+        if (*have || (*t && *t != '/'))
             return -1;
         score |= 1 << (SEGMENTS_MAX - i);
     }

@@ -43,10 +43,15 @@ struct virt {
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken, reap_stop;
+    bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */
+    int64_t stats_since_ms;        /* a call for statistics began then; 0: none is under way */
+    struct virt_host *host;        /* as libvirt last told; NULL before it first did */
+    int64_t host_at_ms;            /* when that was, monotonic */
+    bool host_wanted;              /* the link thread shall ask */
+    struct error host_err;         /* why it last failed */
     void *owners;                  /* tsearch tree of struct owner: what we know about uuids */
 };
 
@@ -97,6 +102,11 @@ enum virt_use { VIRT_USE_CONTROL, VIRT_USE_STATS };
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err);
 void *virt_link_thread(void *arg);
 void virt_link_notify(struct virt *v); /* virt thread: the on_link calls that are owed */
+
+/* ---- virt_host.c ---- */
+
+/* virt-link thread: asks libvirt for what virt_host_info() answers with. */
+void virt_host_refresh(struct virt *v);
 
 /* ---- virt_event.c ---- */
 
