@@ -46,7 +46,7 @@ const struct vm_sample *snapshot_find(const struct snapshot *s, const char *vm_i
 {
     struct vm_sample key;
 
-    if (strlen(vm_id) >= sizeof(key.vm_id))
+    if (!s->count || strlen(vm_id) >= sizeof(key.vm_id)) /* the first one has no array */
         return NULL;
     strcpy(key.vm_id, vm_id);
     return bsearch(&key, s->samples, s->count, sizeof(*s->samples), by_id);
