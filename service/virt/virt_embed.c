@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "service/base/fd.h"
 
@@ -107,6 +108,33 @@ static char *root_of(const char *uri)
     return root ? xstrndup(root + 5, strcspn(root + 5, "&")) : NULL;
 }
 
+static bool contains(const char *data, size_t len, const char *needle)
+{
+    return memmem(data, len, needle, strlen(needle)) != NULL;
+}
+
+/*
+ * libvirt notes down that a guest is starting before there is a process. A note without a pid, left
+ * by a daemon that was killed just then, would make it wait half a minute for a QEMU that was never
+ * run (it is only released once its pid is noted).
+ */
+static void drop_stillborn(const struct virt *v)
+{
+    auto_closedir DIR *dir = opendir(v->run_dir);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        auto_close int fd = -1;
+        char text[1024];
+        ssize_t n;
+
+        fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+        if (n > 0 && contains(text, (size_t)n, "<domstatus state='paused' reason='starting up' pid='0'>"))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* at worst, libvirt waits */
+    }
+}
+
 int virt_embed_prepare(struct virt *v, struct error *err)
 {
     auto_free char *root = root_of(v->uri);
@@ -127,6 +155,7 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
     v->log_dir = xasprintf("%s/log/qemu", real);
+    drop_stillborn(v);
     return 0;
 }
 
@@ -255,11 +284,6 @@ void virt_reap_stop(struct virt *v)
 }
 
 /* ---- pids ---- */
-
-static bool contains(const char *data, size_t len, const char *needle)
-{
-    return memmem(data, len, needle, strlen(needle)) != NULL;
-}
 
 int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
 {
