@@ -59,8 +59,11 @@ def test_fifty_times(make_daemon):
         if number == 1:  # the first run makes files that the others find
             usual = (threads(daemon.pid), descriptors(daemon.pid))
         elif number:
-            eventually(lambda: (threads(daemon.pid), descriptors(daemon.pid)) == usual, 5,
-                       f"the same threads and descriptors as ever ({threads(daemon.pid)} {descriptors(daemon.pid)})")
+            try:
+                eventually(lambda: (threads(daemon.pid), descriptors(daemon.pid)) == usual, 5, "sameness")
+            except AssertionError:
+                assert (threads(daemon.pid), descriptors(daemon.pid)) == usual
+                raise
         slowest = max(slowest, quick(daemon))
     seconds = time.monotonic() - start
     left = {p.name for p in daemon.state_dir.iterdir()}
