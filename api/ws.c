@@ -4,6 +4,7 @@
  */
 #include "api/ws.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

@@ -14,7 +14,7 @@
 #define BACKOFF_MAX_MS       5000
 #define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
 #define KEEPALIVE_SECONDS    5
-#define KEEPALIVE_LOCAL      2 /* no network in between: silence means that it hangs */
+#define SILENT_MS            5000 /* a call that takes longer: libvirt hangs */
 #define KEEPALIVE_COUNT      3
 
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
@@ -34,10 +34,16 @@ int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct e
 
 bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
 {
+    int64_t now = clock_monotonic_ms(), silent;
+
     LOCK_SCOPE(&v->lock);
-    if (ret_reason)
+    silent = v->stats_since_ms ? now - v->stats_since_ms : 0;
+    if (ret_reason && silent > SILENT_MS)
+        snprintf(ret_reason, size, "libvirt has not answered for %lld seconds",
+                 (long long)silent / 1000);
+    else if (ret_reason)
         str_copy_utf8(ret_reason, size, v->reason);
-    return v->conn && !v->broken;
+    return v->conn && !v->broken && silent <= SILENT_MS;
 }
 
 /* Records a change; the virt thread tells. Repeating the same reason says nothing new. */
@@ -95,9 +101,14 @@ static virConnectPtr open_one(struct virt *v, struct error *err)
         virt_fail(NULL, err, "connect to libvirt");
         return NULL;
     }
-    /* Drivers inside our own process have neither a keepalive nor a close callback. */
-    (void)virConnectSetKeepAlive(conn, v->local ? KEEPALIVE_LOCAL : KEEPALIVE_SECONDS,
-                                 KEEPALIVE_COUNT);
+    /*
+     * A Unix socket tells by itself when the other side is gone, and libvirt's client (9.0) gets
+     * confused, up to a crash, when a keepalive gives up while several threads wait for answers:
+     * there, a libvirt that hangs is waited for. Drivers inside our own process have neither a
+     * keepalive nor a close callback.
+     */
+    if (!v->local)
+        (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
     (void)virConnectRegisterCloseCallback(conn, on_close, v, NULL);
     return conn;
 }

@@ -173,7 +173,8 @@ void sampler_step(struct sampler *s)
     atomic_init(&next->refs, 1);
     next->tick = last->tick + 1;
     if (registry_count(core->registry, -1) && virt_stats_all(core->virt, &stats, &count, &err)) {
-        if (!s->warned)
+        /* The tracker tells of libvirt's absence, and at every start it is absent for a moment. */
+        if (!s->warned && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
             log_failure(LOG_LEVEL_WARNING, &err, "no statistics from libvirt");
         s->warned = true;
     } else {

@@ -110,7 +110,7 @@ def test_request_lines_are_logged_without_the_query(own):
     s.request("GET", "/v1/query/name-of-mine?secret=hunter2", headers={"X-Request-Id": "my-id"})
     text = s.log_text()
     line = next(line for line in text.splitlines() if "/v1/query/" in line)
-    assert line.startswith("<6>GET /v1/query/{name} 200 ")
+    assert line.startswith("<7>GET /v1/query/{name} 200 ")
     assert "principal=token:admin" in line and "peer=127.0.0.1" in line and "request=my-id" in line
     assert "hunter2" not in text and AUTH["Authorization"].split()[1] not in text
 

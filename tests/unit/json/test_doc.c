@@ -130,4 +130,41 @@ TEST(merge_patch_follows_rfc_7396)
     CHECK(json_equal(got, want));
 }
 
+TEST(written_strings_read_back_as_they_were)
+{
+    static const char *const texts[] = {"", "plain", "\"quoted\" \\ /", "\b\f\n\r\t \x01\x1f\x7f",
+                                        "\u00fc \u20ac \U0001f600", "<x>&'"};
+
+    for (size_t i = 0; i < DOC_COUNT(texts); i++) {
+        auto_strbuf struct strbuf b = {0};
+        auto_json json_t *value = json_string(texts[i]), *back = NULL;
+        auto_free char *same = doc_text(value);
+
+        doc_add_string(&b, texts[i]);
+        back = json_loads(b.data, JSON_DECODE_ANY, NULL);
+        CHECK_STR(json_string_value(back), texts[i]);
+        CHECK(strcasecmp(b.data, same) == 0);
+    }
+}
+
+TEST(written_bytes_that_are_not_utf8_are_replaced)
+{
+    auto_strbuf struct strbuf b = {0};
+
+    doc_add_string(&b, "a\xff\xc3 b");
+    CHECK_STR(b.data, "\"a\\ufffd\\ufffd b\"");
+}
+
+TEST(written_members_follow_each_other)
+{
+    auto_strbuf struct strbuf b = {0};
+
+    strbuf_adds(&b, "{\"a\":1");
+    doc_add_text(&b, "b", "x");
+    doc_add_text(&b, "c", NULL);
+    doc_add_int(&b, "d", -7);
+    doc_add_bool(&b, "e", true);
+    CHECK_STR(b.data, "{\"a\":1,\"b\":\"x\",\"c\":null,\"d\":-7,\"e\":true");
+}
+
 TEST_MAIN();
