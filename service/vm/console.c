@@ -10,10 +10,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include "service/base/clock.h"
 #include "service/base/cleanup.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 #include "service/vm/console_internal.h"
+
+/* 2 MB/s: more than a serial line prints, and below 2^53 (what JSON readers keep) until 2109. */
+#define CONSOLE_BYTES_PER_MS 2048
 
 DEFINE_CLEANUP(stream, struct stream *, stream_unref);
 #define auto_stream auto_scope(cleanup_stream)
@@ -206,6 +210,16 @@ static struct stream *open_stream(struct console_hub *hub, const char *vm_id, co
     return stream_ref(s);
 }
 
+/*
+ * Where the ring of a boot begins that is older than this hub: after a restart of the daemon nobody
+ * knows how much was printed. The clock runs ahead of any serial line, so no offset is given twice,
+ * and who resumes at one from before the restart is told of the gap.
+ */
+static uint64_t offset_from_clock(void)
+{
+    return (uint64_t)clock_wall_ms() * CONSOLE_BYTES_PER_MS;
+}
+
 int console_feed(struct console_hub *hub, const char *vm_id, const char *stream, int fd, bool fresh,
                  struct error *err)
 {
@@ -223,6 +237,10 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
             stream_finish_locked(s);
     }
     s->ended = false;
+    if (!fresh && !s->ring.next && TAILQ_EMPTY(&s->viewers)) {
+        s->boot_offset = offset_from_clock();
+        ring_begin(&s->ring, s->boot_offset);
+    }
     if (fresh) {
         s->boot_offset = s->ring.next;
         s->has_output = false;

@@ -26,6 +26,11 @@ void ring_done(struct ring *r)
     *r = (struct ring){0};
 }
 
+void ring_begin(struct ring *r, uint64_t offset)
+{
+    r->start = r->next = offset;
+}
+
 void ring_append(struct ring *r, const void *data, size_t len)
 {
     const char *p = data;

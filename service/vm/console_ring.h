@@ -18,6 +18,8 @@ struct ring {
 
 int ring_init(struct ring *r, size_t size, struct error *err);
 void ring_done(struct ring *r);
+/* Offsets of an empty ring count from here on. */
+void ring_begin(struct ring *r, uint64_t offset);
 /* Never fails; the oldest bytes make room. */
 void ring_append(struct ring *r, const void *data, size_t len);
 /* Copies at most max bytes from offset on, which must lie in [start, next]. */

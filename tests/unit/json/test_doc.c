@@ -52,7 +52,8 @@ TEST(many_values_are_refused_but_brackets_in_strings_do_not_count)
 
 TEST(what_is_not_json_is_malformed)
 {
-    static const char *const bad[] = {"", "{", "{\"a\":1,\"a\":2}", "{} x", "\"\xff\"", "nul", "\"a\\u0000b\"", "[1e999]"};
+    static const char *const bad[] = {"",         "{",   "{\"a\":1,\"a\":2}", "{} x",
+                                      "\"\xff\"", "nul", "\"a\\u0000b\"",    "[1e999]"};
     struct error err;
     json_t *j;
 
