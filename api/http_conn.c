@@ -208,6 +208,7 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     struct conn *c = xcalloc(1, sizeof(*c));
     unsigned char key[16];
 
+    h->now_ms = clock_monotonic_ms();
     c->magic = CONN_MAGIC;
     c->mhd = mhd;
     c->fd = fd->connect_fd;
@@ -260,7 +261,7 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms)
 {
     c->wait = wait;
-    c->deadline_ms = wait == CONN_SERVED ? 0 : clock_monotonic_ms() + ms;
+    c->deadline_ms = wait == CONN_SERVED ? 0 : h->now_ms + ms;
     if (c->deadline_ms && c->deadline_ms < h->next_deadline_ms)
         h->next_deadline_ms = c->deadline_ms;
 }
@@ -286,8 +287,7 @@ static void cut(struct http *h, struct conn *c)
 static bool upload_is_slow(struct http *h, struct conn *c)
 {
     struct exchange *x = c->exchange;
-    uint64_t floor =
-        (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
+    uint64_t floor = (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
 
     if (x->suspended || x->upload.received - x->upload.mark >= floor) {
         x->upload.mark = x->upload.received;
@@ -299,7 +299,7 @@ static bool upload_is_slow(struct http *h, struct conn *c)
 
 void conn_reap(struct http *h)
 {
-    int64_t now = clock_monotonic_ms();
+    int64_t now = h->now_ms;
 
     if (now < h->next_deadline_ms)
         return;

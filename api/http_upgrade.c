@@ -67,7 +67,8 @@ enum MHD_Result upgrade_hand_over(struct exchange *x)
     answer_count(x, 101);
     exchange_suspend(x);
     x->phase = PHASE_SOCKET;
-    /* On failure everything is closed, and on_done was called: the client sees the connection end. */
+    /* On failure everything is closed, and on_done was called: the client sees the connection end.
+     */
     if (ws_adopt(x->http->ws, &adopt, &err) < 0)
         return MHD_YES;
     return MHD_YES;

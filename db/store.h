@@ -72,7 +72,7 @@ struct op_row {
     const char *state;    /* "pending", "running", "succeeded", "failed", "cancelled" */
     const char *params;   /* JSON object */
     const char *actor, *request_id;
-    const char *error_code, *error_detail, *error_remedy; /* "" unless failed */
+    const char *error_code, *error_detail, *error_remedy, *error_pointer; /* "" unless failed */
     int64_t created_at, started_at, finished_at; /* 0: not yet */
 };
 

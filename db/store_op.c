@@ -8,6 +8,7 @@ static void bind_progress(struct stmt *s, const struct op_row *row)
     stmt_text(s, ":error_code", row->error_code);
     stmt_text(s, ":error_detail", row->error_detail);
     stmt_text(s, ":error_remedy", row->error_remedy);
+    stmt_text(s, ":error_pointer", row->error_pointer);
     stmt_int(s, ":started_at", row->started_at);
     stmt_int(s, ":finished_at", row->finished_at);
 }
@@ -59,6 +60,7 @@ static struct op_row read_op(struct stmt *s)
     row.error_code = stmt_next_text(s);
     row.error_detail = stmt_next_text(s);
     row.error_remedy = stmt_next_text(s);
+    row.error_pointer = stmt_next_text(s);
     row.created_at = stmt_next_int(s);
     row.started_at = stmt_next_int(s);
     row.finished_at = stmt_next_int(s);

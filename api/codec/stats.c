@@ -140,8 +140,13 @@ static json_t *process_ksm(const struct vm_sample *s, const struct host_ksm *ksm
         put(object, "rmap_items", json_integer(p->ksm_rmap_items));
     if (p->has_ksm_profit)
         put(object, "profit_bytes", json_integer(p->ksm_profit_bytes));
-    if (p->has_ksm_mergeable)
+    if (p->has_ksm_mergeable) {
         put(object, "mergeable", json_boolean(p->ksm_mergeable));
+        if (!p->ksm_mergeable)
+            put(object, "reason",
+                json_string("the VM's process offers no memory for merging; memory_merge decides "
+                            "that at start"));
+    }
     return object;
 }
 

@@ -1,11 +1,11 @@
 -- A new operation. Empty vm_id and image_id mean none.
 -- Parameters: :id, :project_id, :host_id, :vm_id, :image_id, :kind, :state, :params, :actor,
---    :request_id, :error_code, :error_detail, :error_remedy, :created_at, :started_at,
---    :finished_at
+--    :request_id, :error_code, :error_detail, :error_remedy, :error_pointer, :created_at,
+--    :started_at, :finished_at
 -- Columns: none
 INSERT INTO operations (id, project_id, host_id, vm_id, image_id, kind, state, params, actor,
-                        request_id, error_code, error_detail, error_remedy, created_at,
-                        started_at, finished_at)
+                        request_id, error_code, error_detail, error_remedy, error_pointer,
+                        created_at, started_at, finished_at)
 VALUES (:id, :project_id, :host_id, NULLIF(:vm_id, ''), NULLIF(:image_id, ''), :kind, :state,
-        :params, :actor, :request_id, :error_code, :error_detail, :error_remedy, :created_at,
-        :started_at, :finished_at);
+        :params, :actor, :request_id, :error_code, :error_detail, :error_remedy, :error_pointer,
+        :created_at, :started_at, :finished_at);

@@ -2,8 +2,8 @@
 -- Parameters: :vm_id, :project_id, :before_seq, :state, :limit
 -- Columns: as struct op_row
 SELECT seq, id, project_id, host_id, COALESCE(vm_id, ''), COALESCE(image_id, ''), kind, state,
-       params, actor, request_id, error_code, error_detail, error_remedy, created_at,
-       started_at, finished_at
+       params, actor, request_id, error_code, error_detail, error_remedy, error_pointer,
+       created_at, started_at, finished_at
 FROM operations
 WHERE vm_id = :vm_id AND project_id = :project_id AND seq < :before_seq
   AND (:state IS NULL OR state = :state)

@@ -15,6 +15,18 @@ enum { OPEN_FORCE = VIR_DOMAIN_CONSOLE_FORCE };
 _Static_assert((int)VIR_DOMAIN_CONSOLE_FORCE == (int)VIR_DOMAIN_CHANNEL_FORCE, "one flag for both");
 
 /*
+ * libvirt calls a guest active for a moment after its QEMU has gone. A console is a terminal by its
+ * number, which may by then be somebody else's: it is not opened.
+ */
+static int require_process(const struct virt *v, virDomainPtr domain, const char *uuid,
+                           struct error *err)
+{
+    if (!v->embedded || virt_pid(v, virDomainGetName(domain), uuid))
+        return 0;
+    return error_set(err, ERROR_VM_STATE_CONFLICT, "the guest is off");
+}
+
+/*
  * The newest client wins. Our own older pump is ended first, on the virt thread: the embedded
  * driver would otherwise abort its stream under it, on ours. FORCE is for what then is left: after
  * a crash or a broken connection libvirtd may not have noticed that its last client is gone.
@@ -28,7 +40,7 @@ static int open_stream(struct virt *v, const char *uuid, open_fn fn, const char 
     auto_domain virDomainPtr domain = NULL;
 
     if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+        virt_find_ours(v, conn, uuid, &domain, err) || require_process(v, domain, uuid, err))
         return -1;
     for (;;) {
         auto_stream virStreamPtr stream = virStreamNew(conn, VIR_STREAM_NONBLOCK);

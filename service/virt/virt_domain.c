@@ -96,6 +96,7 @@ int virt_undefine(struct virt *v, const char *uuid, struct error *err)
     virt_domain_free(TAKE_PTR(domain));
     if (virt_find_ours(v, conn, uuid, &domain, err))
         return -1;
+    virt_embed_forget_log(v, virDomainGetName(domain));
     rc = virDomainUndefineFlags(domain, UNDEFINE_ALL);
     if (rc && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         rc = virDomainUndefineFlags(domain, UNDEFINE_SIMPLE);

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -62,6 +63,77 @@ static int write_conf(const char *root, struct error *err)
     return file_write_atomic(path, text.data, text.len, 0644, err);
 }
 
+/* ---- processes by pid file ---- */
+
+static bool contains(const char *data, size_t len, const char *needle)
+{
+    return memmem(data, len, needle, strlen(needle)) != NULL;
+}
+
+/*
+ * The process a pid file names, 0 if there is none. The file may be stale or another driver's:
+ * the process must have the word among its arguments.
+ */
+static pid_t pid_in_file(const char *file, const char *word)
+{
+    auto_free char *text = NULL, *path = NULL;
+    auto_close int proc = -1;
+    char cmdline[8192];
+    struct error ignored;
+    ssize_t n;
+    uint64_t pid;
+
+    if (file_read(file, 32, &text, NULL, &ignored) != 1)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (!str_to_u64(text, INT32_MAX, &pid) || pid < 2)
+        return 0;
+    path = xasprintf("/proc/%d", (int)pid);
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    n = proc >= 0 ? file_read_at(proc, "cmdline", cmdline, sizeof(cmdline)) : -1;
+    return n > 0 && contains(cmdline, (size_t)n, word) ? (pid_t)pid : 0;
+}
+
+int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
+{
+    auto_free char *file = NULL;
+
+    if (!v->run_dir || strchr(name, '/'))
+        return 0;
+    file = xasprintf("%s/%s.pid", v->run_dir, name);
+    return pid_in_file(file, uuid);
+}
+
+/*
+ * libvirt asks a QEMU daemon without a guest what it can do. Killed in the middle of that, we
+ * would leave it behind for ever; its directory tells.
+ */
+static void sweep_probes(const char *root)
+{
+    auto_free char *lib = xasprintf("%s/lib/qemu", root);
+    auto_closedir DIR *dir = opendir(lib);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        auto_free char *file = NULL, *socket = NULL, *word = NULL, *probe = NULL;
+        pid_t pid;
+
+        if (!str_starts(entry->d_name, "qmp-"))
+            continue;
+        probe = xasprintf("%s/%s", lib, entry->d_name);
+        file = xasprintf("%s/qmp.pid", probe);
+        socket = xasprintf("%s/qmp.monitor", probe);
+        word = xasprintf("%s/qmp.pid", entry->d_name);
+        pid = pid_in_file(file, word);
+        if (pid)
+            (void)kill(pid, SIGKILL);
+        /* What cannot be removed costs a name in a directory of ours. */
+        (void)unlink(file);
+        (void)unlink(socket);
+        (void)rmdir(probe);
+    }
+}
+
 static int make_short_dir(struct error *err)
 {
     struct stat st;
@@ -107,6 +179,29 @@ static char *root_of(const char *uri)
     return root ? xstrndup(root + 5, strcspn(root + 5, "&")) : NULL;
 }
 
+/*
+ * libvirt notes down that a guest is starting before there is a process. A note without a pid, left
+ * by a daemon that was killed just then, would make it wait half a minute for a QEMU that was never
+ * run (it is only released once its pid is noted).
+ */
+static void drop_stillborn(const struct virt *v)
+{
+    auto_closedir DIR *dir = opendir(v->run_dir);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        auto_close int fd = -1;
+        char text[1024];
+        ssize_t n;
+
+        fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+        if (n > 0 &&
+            contains(text, (size_t)n, "<domstatus state='paused' reason='starting up' pid='0'>"))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* at worst, libvirt waits */
+    }
+}
+
 int virt_embed_prepare(struct virt *v, struct error *err)
 {
     auto_free char *root = root_of(v->uri);
@@ -123,10 +218,23 @@ int virt_embed_prepare(struct virt *v, struct error *err)
         if (shorten(v, real, err))
             return -1;
     }
+    sweep_probes(real);
     free(v->uri);
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
+    v->log_dir = xasprintf("%s/log/qemu", real);
+    drop_stillborn(v);
     return 0;
+}
+
+void virt_embed_forget_log(const struct virt *v, const char *name)
+{
+    auto_free char *path = NULL;
+
+    if (!v->log_dir || strchr(name, '/'))
+        return;
+    path = xasprintf("%s/%s.log", v->log_dir, name);
+    (void)unlink(path); /* a log that stays does no harm */
 }
 
 void virt_embed_done(struct virt *v)
@@ -141,9 +249,9 @@ void virt_embed_done(struct virt *v)
  *
  * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
  * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
- * at once, but only a daemon that is QEMU. A daemon has left our session and leads none; a direct
- * child, which somebody waits for, either is in our session or leads its own. (libvirt probes with
- * "qemu -daemonize", whose first process is such a child.)
+ * at once, but only QEMU that has left our session, as daemons do. What is still in it is a direct
+ * child that somebody waits for: libvirt probes with "qemu -daemonize", whose first process it
+ * waits for and whose second it polls.
  *
  * libvirt looks after 200 ms for the first time, so looking every 100 ms is as good as at once.
  */
@@ -157,7 +265,7 @@ static bool is_qemu_daemon(pid_t pid)
 
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return proc >= 0 && getsid(pid) != getsid(0) && getsid(pid) != pid &&
+    return proc >= 0 && getsid(pid) != getsid(0) &&
            file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
            (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
 }
@@ -236,35 +344,4 @@ void virt_reap_stop(struct virt *v)
     if (!v->was_subreaper)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     v->reaping = false;
-}
-
-/* ---- pids ---- */
-
-static bool contains(const char *data, size_t len, const char *needle)
-{
-    return memmem(data, len, needle, strlen(needle)) != NULL;
-}
-
-int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
-{
-    auto_free char *file = NULL, *text = NULL, *path = NULL;
-    auto_close int proc = -1;
-    char cmdline[8192];
-    struct error ignored;
-    ssize_t n;
-    uint64_t pid;
-
-    if (!v->run_dir || strchr(name, '/'))
-        return 0;
-    file = xasprintf("%s/%s.pid", v->run_dir, name);
-    if (file_read(file, 32, &text, NULL, &ignored) != 1)
-        return 0;
-    text[strcspn(text, "\n")] = '\0';
-    if (!str_to_u64(text, INT32_MAX, &pid) || pid < 2)
-        return 0;
-    /* The file may be stale or another driver's: the process must name this domain. */
-    path = xasprintf("/proc/%d", (int)pid);
-    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    n = proc >= 0 ? file_read_at(proc, "cmdline", cmdline, sizeof(cmdline)) : -1;
-    return n > 0 && contains(cmdline, (size_t)n, uuid) ? (int64_t)pid : 0;
 }

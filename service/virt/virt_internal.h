@@ -27,6 +27,7 @@ struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
@@ -42,10 +43,15 @@ struct virt {
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken, reap_stop;
+    bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */
+    int64_t stats_since_ms;        /* a call for statistics began then; 0: none is under way */
+    struct virt_host *host;        /* as libvirt last told; NULL before it first did */
+    int64_t host_at_ms;            /* when that was, monotonic */
+    bool host_wanted;              /* the link thread shall ask */
+    struct error host_err;         /* why it last failed */
     void *owners;                  /* tsearch tree of struct owner: what we know about uuids */
 };
 
@@ -97,6 +103,11 @@ int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct e
 void *virt_link_thread(void *arg);
 void virt_link_notify(struct virt *v); /* virt thread: the on_link calls that are owed */
 
+/* ---- virt_host.c ---- */
+
+/* virt-link thread: asks libvirt for what virt_host_info() answers with. */
+void virt_host_refresh(struct virt *v);
+
 /* ---- virt_event.c ---- */
 
 int virt_event_register(struct virt *v, virConnectPtr conn, struct error *err);
@@ -131,8 +142,10 @@ bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; loc
 
 /* ---- virt_embed.c ---- */
 
-/* Fills uri, root_link and run_dir and writes qemu.conf. */
+/* Fills uri, root_link, run_dir and log_dir and writes qemu.conf. */
 int virt_embed_prepare(struct virt *v, struct error *err);
+/* Removes QEMU's log of a domain that is being undefined; the embedded driver never would. */
+void virt_embed_forget_log(const struct virt *v, const char *name);
 void virt_embed_done(struct virt *v);
 int virt_reap_start(struct virt *v, struct error *err);
 void virt_reap_stop(struct virt *v);

@@ -16,6 +16,9 @@
 #include "service/base/thread.h"
 #include "service/vm/console_internal.h"
 
+/* 2 MB/s: more than a serial line prints, and below 2^53 (what JSON readers keep) until 2109. */
+#define CONSOLE_BYTES_PER_MS 2048
+
 DEFINE_CLEANUP(stream, struct stream *, stream_unref);
 #define auto_stream auto_scope(cleanup_stream)
 
@@ -270,6 +273,20 @@ void console_hub_free(struct console_hub *hub)
 
 /* ---- the guest's end ---- */
 
+/*
+ * Where the ring of a boot begins that is older than this hub and has no log: nobody knows how much
+ * was printed. The clock runs ahead of any serial line, so no offset is given twice, and who
+ * resumes at one from before the restart is told of the gap.
+ */
+static void begin_by_clock(struct stream *s)
+{
+    LOCK_SCOPE(&s->lock);
+    if (s->ring.next || s->up || s->ended || !TAILQ_EMPTY(&s->viewers))
+        return;
+    ring_skip(&s->ring, (uint64_t)clock_wall_ms() * CONSOLE_BYTES_PER_MS);
+    s->boot_offset = s->logged = s->ring.next;
+}
+
 int console_feed(struct console_hub *hub, const char *vm_id, const char *stream, int fd, bool fresh,
                  struct error *err)
 {
@@ -279,6 +296,8 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
 
     if (open_stream(hub, vm_id, stream, OPEN_NEW, &s, err))
         return -1;
+    if (!fresh)
+        begin_by_clock(s);
     log_reserve(s);
     lock_scope_enter(&s->lock);
     if (s->forgotten) {

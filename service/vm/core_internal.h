@@ -110,7 +110,8 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
 /* ---- op.c ---- */
 
 struct op_engine *op_engine_new(struct core *core);
-int op_engine_start(struct op_engine *e, struct error *err); /* loads and runs unfinished ones */
+int op_engine_load(struct op_engine *e, struct error *err); /* queues what an earlier daemon left unfinished */
+int op_engine_start(struct op_engine *e, struct error *err);
 void op_engine_stop(struct op_engine *e);
 void op_engine_free(struct op_engine *e);
 struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);
@@ -124,8 +125,11 @@ void op_to_row(const struct op *op, struct op_row *ret);
 
 /* ---- execute.c: what an operation does; runs on an operation worker ---- */
 
-enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS };
-/* EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes. */
+enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS, EXECUTE_AGAIN };
+/*
+ * EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes.
+ * EXECUTE_AGAIN: libvirt went away or the disk refuses; to be done anew when they are back.
+ */
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err);
 
 /* ---- domain.c: from a definition to what libvirt is told ---- */

@@ -111,34 +111,57 @@ static int look(struct core *core, const struct vm *vm, struct virt_info *ret, s
     return 0;
 }
 
+/* QEMU's remains from before the daemon died in the middle of this very start: libvirt gives them up. */
+static int clear_remains(struct core *core, const struct vm *vm, struct virt_info *info,
+                         struct error *err)
+{
+    if (info->state != VIRT_STATE_PAUSED || !str_eq(info->reason, "starting-up"))
+        return 0;
+    if (virt_destroy(core->virt, vm->id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+        err->code != ERROR_VM_NOT_FOUND)
+        return -1;
+    return look(core, vm, info, err);
+}
+
+/* From off, from a saved image, or from where an earlier attempt came to. */
+static int start_paused(struct core *core, const struct op *op, const struct vm *vm,
+                        const struct virt_info *info, struct error *err)
+{
+    bool restored = info->state == VIRT_STATE_SAVED;
+
+    if (change_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
+        return -1;
+    if (info->state == VIRT_STATE_PAUSED)
+        return 0;
+    if (!restored && define(core, vm, err))
+        return -1;
+    /* Paused first, so that the hub reads from the very first byte. */
+    return virt_start(core->virt, vm->id, VIRT_START_PAUSED, err);
+}
+
 static int start(struct core *core, const struct op *op, struct error *err)
 {
     auto_vm struct vm *vm = registry_get(core->registry, op->vm_id), *defined = NULL;
     struct actor actor = {op->actor, op->project_id, op->request_id};
     struct change change = {.event_type = "vm.state", .actor = &actor};
     struct virt_info info;
-    bool restored;
+    bool restored, running;
     int rc;
 
     if (!vm)
         return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
-    if (look(core, vm, &info, err))
+    if (look(core, vm, &info, err) || clear_remains(core, vm, &info, err))
         return -1;
-    if (info.state == VIRT_STATE_RUNNING)
+    running = info.state == VIRT_STATE_RUNNING; /* all but the last commit of an earlier attempt */
+    restored = info.state == VIRT_STATE_SAVED ||
+               ((running || info.state == VIRT_STATE_PAUSED) && str_eq(vm->state_reason, "restoring"));
+    if (running && vm->state != VM_STATE_STARTING)
         return vm_sync(core, vm->id, "already running", err);
-    restored = info.state == VIRT_STATE_SAVED;
-    if (change_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
+    if (!running && start_paused(core, op, vm, &info, err))
         return -1;
-    if (info.state != VIRT_STATE_PAUSED) {
-        if (!restored && define(core, vm, err))
-            return -1;
-        /* Paused first, so that the hub reads from the very first byte. */
-        if (virt_start(core->virt, vm->id, VIRT_START_PAUSED, err))
-            return -1;
-    }
     defined = registry_get(core->registry, op->vm_id);
-    vm_streams_open(core, defined ? defined : vm, !restored);
-    if (virt_resume(core->virt, vm->id, err))
+    vm_streams_open(core, defined ? defined : vm, !restored && !running);
+    if (!running && virt_resume(core->virt, vm->id, err))
         return -1;
     rc = vm_change(core, vm->id, started_mutate, &restored, &change, NULL, err);
     json_decref(change.event_data);
@@ -158,6 +181,7 @@ static int create(struct core *core, const struct op *op, struct error *err)
 
 static int stop(struct core *core, const struct op *op, struct error *err)
 {
+    auto_vm struct vm *vm = NULL;
     struct error ignored;
 
     if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
@@ -165,7 +189,13 @@ static int stop(struct core *core, const struct op *op, struct error *err)
         return -1;
     /* Pulling the plug also drops the memory of a saved VM. */
     (void)virt_drop_save(core->virt, op->vm_id, &ignored);
-    return vm_sync(core, op->vm_id, "stopped", err);
+    if (vm_sync(core, op->vm_id, "stopped", err))
+        return -1;
+    /* Off is off: also after a crash, and after an end that libvirt took for one. */
+    vm = registry_get(core->registry, op->vm_id);
+    if (!vm || (vm->state != VM_STATE_CRASHED && vm->state != VM_STATE_FAILED))
+        return 0;
+    return change_state(core, op, VM_STATE_STOPPED, "stopped", err);
 }
 
 static int gone_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
@@ -228,9 +258,10 @@ static int save(struct core *core, const struct op *op, struct error *err)
 
 static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_shutdown(core->virt, op->vm_id, err))
+    /* Said before it is done: a guest that obeys at once must not be overwritten by it. */
+    if (change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err))
         return -1;
-    return change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err);
+    return virt_shutdown(core->virt, op->vm_id, err);
 }
 
 static const struct {
@@ -261,9 +292,19 @@ static void after_failure(struct core *core, const struct op *op, const struct e
         console_end(core->consoles, op->vm_id);
         if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
-    } else if (vm_sync(core, op->vm_id, "", &err)) {
+    } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", op->vm_id);
     }
+}
+
+/* What was promised is not given up because libvirt is away or the disk is full for a while. */
+static bool comes_back(struct core *core, const struct error *failure)
+{
+    struct error ignored;
+
+    return failure->code == ERROR_HYPERVISOR_UNAVAILABLE ||
+           ((failure->code == ERROR_DATABASE_FAILED || failure->code == ERROR_INSUFFICIENT_STORAGE) &&
+            !db_is_writable(core->db, &ignored));
 }
 
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
@@ -273,8 +314,9 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
             continue;
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
-        if (err->code != ERROR_HYPERVISOR_UNAVAILABLE)
-            after_failure(core, op, err);
+        if (comes_back(core, err))
+            return EXECUTE_AGAIN;
+        after_failure(core, op, err);
         return EXECUTE_FAILED;
     }
     error_set(err, ERROR_INTERNAL, "no such kind of operation: %s", op->kind);

@@ -76,6 +76,7 @@ struct op *op_from_row(const struct op_row *row)
         op->error.code = code == ERROR_COUNT ? ERROR_INTERNAL : code;
         str_copy_utf8(op->error.detail, sizeof(op->error.detail), row->error_detail);
         str_copy_utf8(op->error.remedy, sizeof(op->error.remedy), row->error_remedy);
+        str_copy_utf8(op->error.pointer, sizeof(op->error.pointer), row->error_pointer);
     }
     op->created_at = row->created_at;
     op->started_at = row->started_at;
@@ -102,6 +103,7 @@ void op_to_row(const struct op *op, struct op_row *ret)
         .error_code = failed ? error_slug(op->error.code) : "",
         .error_detail = failed ? op->error.detail : "",
         .error_remedy = failed ? op->error.remedy : "",
+        .error_pointer = failed ? op->error.pointer : "",
         .created_at = op->created_at,
         .started_at = op->started_at,
         .finished_at = op->finished_at,

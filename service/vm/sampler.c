@@ -46,9 +46,9 @@ const struct vm_sample *snapshot_find(const struct snapshot *s, const char *vm_i
 {
     struct vm_sample key;
 
-    if (strlen(vm_id) >= sizeof(key.vm_id))
+    if (!s->count || strlen(vm_id) >= sizeof(key.vm_id))
         return NULL;
-    strcpy(key.vm_id, vm_id);
+    memcpy(key.vm_id, vm_id, strlen(vm_id) + 1);
     return bsearch(&key, s->samples, s->count, sizeof(*s->samples), by_id);
 }
 
@@ -173,7 +173,8 @@ void sampler_step(struct sampler *s)
     atomic_init(&next->refs, 1);
     next->tick = last->tick + 1;
     if (registry_count(core->registry, -1) && virt_stats_all(core->virt, &stats, &count, &err)) {
-        if (!s->warned)
+        /* The tracker tells of libvirt's absence, and at every start it is absent for a moment. */
+        if (!s->warned && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
             log_failure(LOG_LEVEL_WARNING, &err, "no statistics from libvirt");
         s->warned = true;
     } else {

@@ -100,6 +100,9 @@ class Clients:
             self.left -= 1
             return self.left + 1
 
+    def _send(self, call, api):
+        return call.send(api)
+
     def _run(self, api, rng, number):
         api.check = None  # the load is not what is checked against the contract
         while (turn := self._take()) > 0:
@@ -108,7 +111,7 @@ class Clients:
                 name = f"{self.prefix}-{number}-{turn}"
                 call = self.history.creation(name, self.define(name, rng))
             try:
-                answer = call.send(api)
+                answer = self._send(call, api)
             except OFFLINE:
                 return
             except Exception as e:  # pylint: disable=broad-except

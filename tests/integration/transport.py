@@ -1,4 +1,4 @@
-"""A raw HTTP and WebSocket client, and the transport's test daemon, for test_transport.py.
+"""A raw HTTP and WebSocket client, and the transport's test daemon, for test_transport_*.py.
 
 Deliberately no HTTP library: the tests send what no library would.
 """
@@ -15,6 +15,8 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build"))
@@ -253,3 +255,41 @@ class Connection:
             kind, payload = self.ws_frame()
             if kind == 8:
                 return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
+
+
+def cookie(**more):
+    return {"Cookie": "other=1; drover_session=session-cookie", **more}
+
+
+# ---- fixtures, imported by the test files ----
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built")
+    s = Server(tmp_path_factory.mktemp("transport"), "--ping", "1")
+    yield s
+    s.stop()
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A factory of daemons with settings of their own."""
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built")
+    started = []
+
+    def start(*args, **more):
+        started.append(Server(tmp_path, *args, **more))
+        return started[-1]
+
+    yield start
+    for s in started:
+        s.stop()
+
+
+@pytest.fixture
+def c(server):
+    with server.connect() as connection:
+        yield connection

@@ -37,8 +37,10 @@ def eventually(condition, seconds=20, what="it", every=0.02):
 
 
 class Daemon:
-    def __init__(self, libvirt="test:///default", settings=None, check=None, state_dir=None, ready=True):
-        self.libvirt, self.settings, self.check = libvirt, dict(settings or {}), check
+    def __init__(self, libvirt="test:///default", settings=None, check=None, state_dir=None, ready=True,
+                 wrapper=()):
+        """wrapper: a command that runs the daemon's, and becomes it (exec)."""
+        self.libvirt, self.settings, self.check, self.wrapper = libvirt, dict(settings or {}), check, list(wrapper)
         self.own_dir = state_dir is None
         # short: a Unix socket's path has at most 107 bytes
         self.state_dir = Path(state_dir or tempfile.mkdtemp(prefix="drover-"))
@@ -51,17 +53,22 @@ class Daemon:
         assert self.process is None
         listen = self.state_dir / "listen.addr"
         listen.unlink(missing_ok=True)
-        command = [BUILD / "droverd", "--state-dir", self.state_dir, "--listen", "127.0.0.1:0",
+        command = [*self.wrapper, BUILD / "droverd", "--state-dir", self.state_dir, "--listen", "127.0.0.1:0",
                    "--libvirt", self.libvirt]
         for name, value in self.settings.items():
             command.append(f"--{name.replace('_', '-')}={value}")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, stdin=subprocess.DEVNULL)
-        self.address = eventually(lambda: self._alive() and listen.exists() and listen.read_text().strip(),
+        self.address = eventually(lambda: self._alive() and self.listening(),
                                   START_SECONDS, f"listening (log: {self.log()[-3000:]})")
         if self.ready:
             self.wait_ready()
         return self
+
+    def listening(self):
+        """The address, once it listens."""
+        file = self.state_dir / "listen.addr"
+        return file.exists() and file.read_text().strip()
 
     def wait_ready(self, seconds=START_SECONDS):
         client = self.client(token=None)

@@ -21,13 +21,23 @@ static struct http_policy *policy(const char *public_url, const char *origins, c
 TEST(addresses_and_configured_names_are_hosts)
 {
     struct http_policy *p = policy("https://drover.example/ui", "", "vm.lan other.lan:8460");
-    const char *const good[] = {"127.0.0.1",  "127.0.0.1:8460", "10.1.2.3:80",    "[::1]:8460", "[fe80::1]",
-                                "localhost",  "LOCALHOST:1",    "drover.example", "drover.example:443",
-                                "vm.lan:99",  "other.lan:8460", "Drover.Example", NULL};
-    const char *const bad[] = {"evil.example",     "127.0.0.1.evil.example", "localhost.evil.example",
-                               "drover.example.x", "xdrover.example",        "other.lan",
-                               "other.lan:1",      "127.1",                  "0x7f000001",
-                               "2130706433",       "[::1].evil",             NULL};
+    const char *const good[] = {"127.0.0.1",   "127.0.0.1:8460", "10.1.2.3:80",
+                                "[::1]:8460",  "[fe80::1]",      "localhost",
+                                "LOCALHOST:1", "drover.example", "drover.example:443",
+                                "vm.lan:99",   "other.lan:8460", "Drover.Example",
+                                NULL};
+    const char *const bad[] = {"evil.example",
+                               "127.0.0.1.evil.example",
+                               "localhost.evil.example",
+                               "drover.example.x",
+                               "xdrover.example",
+                               "other.lan",
+                               "other.lan:1",
+                               "127.1",
+                               "0x7f000001",
+                               "2130706433",
+                               "[::1].evil",
+                               NULL};
 
     CHECK(p);
     EACH(good, h)
@@ -47,9 +57,10 @@ TEST(addresses_and_configured_names_are_hosts)
 
 TEST(origins_are_exact)
 {
-    struct http_policy *p = policy("https://drover.example:8443", "https://a.example http://b.example:81/", "");
-    const char *const good[] = {"https://drover.example:8443", "https://a.example", "http://b.example:81",
-                                NULL};
+    struct http_policy *p =
+        policy("https://drover.example:8443", "https://a.example http://b.example:81/", "");
+    const char *const good[] = {"https://drover.example:8443", "https://a.example",
+                                "http://b.example:81", NULL};
     const char *const bad[] = {"null",
                                "HTTPS://a.example",
                                "",

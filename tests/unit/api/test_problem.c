@@ -29,7 +29,8 @@ TEST(every_kind_of_error_renders)
         CHECK(o);
         CHECK_STR(text(o, "code"), error_slug((enum error_code)code));
         CHECK_STR(text(o, "title"), error_title((enum error_code)code));
-        CHECK_INT(json_integer_value(json_object_get(o, "status")), error_status((enum error_code)code));
+        CHECK_INT(json_integer_value(json_object_get(o, "status")),
+                  error_status((enum error_code)code));
         CHECK(str_starts(text(o, "type"), "/problems/"));
         CHECK_INT(json_is_true(json_object_get(o, "retry")), error_retry((enum error_code)code));
         json_decref(o);

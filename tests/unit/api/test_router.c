@@ -4,7 +4,10 @@
 #include "service/base/str.h"
 #include "tests/support/test.h"
 
-#define R(method, path) {method, path, method " " path, 0, 0, NULL, NULL}
+#define R(method, path)                                                                            \
+    {                                                                                              \
+        method, path, method " " path, 0, 0, NULL, NULL                                            \
+    }
 static const struct route table[] = {
     R("GET", "/"),
     R("GET", "/v1"),
@@ -56,6 +59,20 @@ TEST(every_template_is_reachable_by_itself)
     }
 }
 
+TEST(a_template_is_neither_a_prefix_nor_a_suffix_of_what_it_matches)
+{
+    static const char *const strangers[] = {"/v", "/v1x", "/v1/vm", "/v1/vmss", "/v1/vms/a/consol",
+                                            "/v1/vms/a/consoles", "/v1/vms/a/console/logs",
+                                            "/v1/vms/a/channels", "/v1/v/a", "/{vm}", "/v1/{vm}"};
+
+    for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
+        CHECK(match("GET", strangers[i]) != ROUTE_FOUND);
+    CHECK_INT(match("GET", "/v1/vms/specia"), ROUTE_FOUND);
+    CHECK_STR(param("vm"), "specia");
+    CHECK_INT(match("GET", "/v1/vms/specials"), ROUTE_FOUND);
+    CHECK_STR(param("vm"), "specials");
+}
+
 TEST(parameters_are_decoded_once)
 {
     CHECK_INT(match("GET", "/v1/vms/a%2541/channels/org.x%20y%C3%A4"), ROUTE_FOUND);
@@ -101,7 +118,11 @@ TEST(allow_is_cut_to_its_buffer)
 
 TEST(unknown_paths_are_not_found)
 {
-    const char *paths[] = {"/v2", "/v1/vm", "/v1/vmsx", "/v1/vms/a/b/c/d", "/v1/vms/a/console/log/x",
+    const char *paths[] = {"/v2",
+                           "/v1/vm",
+                           "/v1/vmsx",
+                           "/v1/vms/a/b/c/d",
+                           "/v1/vms/a/console/log/x",
                            "/a/b/c/d/e/f/g/h/i/j"};
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++)
@@ -110,12 +131,12 @@ TEST(unknown_paths_are_not_found)
 
 TEST(bad_paths_are_told_from_unknown_ones)
 {
-    const char *paths[] = {"",          "v1",           "//",          "/v1/",        "/v1//vms",
-                           "/v1/vms/",  "/v1/vms/.",    "/v1/vms/..",  "/v1/%2e%2E",  "/v1/vms/a%2fb",
-                           "/v1/a%00b", "/v1/a%0ab",    "/v1/a%7f",    "/v1/a%",      "/v1/a%4",
-                           "/v1/a%zz",  "/v1/a b",      "/v1/a\tb",    "/v1/\x80",    "/v1/%ff",
-                           "/v1/a\"b",  "/v1/a<b",      "/v1/a\\b",    "/v1/a%5cb",   "/v1/a#b",
-                           "*",         "http://x/v1",  "/v1/a?b",     "/v1/{vm}",    "/v1/%c0%af"};
+    const char *paths[] = {"",          "v1",          "//",         "/v1/",       "/v1//vms",
+                           "/v1/vms/",  "/v1/vms/.",   "/v1/vms/..", "/v1/%2e%2E", "/v1/vms/a%2fb",
+                           "/v1/a%00b", "/v1/a%0ab",   "/v1/a%7f",   "/v1/a%",     "/v1/a%4",
+                           "/v1/a%zz",  "/v1/a b",     "/v1/a\tb",   "/v1/\x80",   "/v1/%ff",
+                           "/v1/a\"b",  "/v1/a<b",     "/v1/a\\b",   "/v1/a%5cb",  "/v1/a#b",
+                           "*",         "http://x/v1", "/v1/a?b",    "/v1/{vm}",   "/v1/%c0%af"};
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
         if (match("GET", paths[i]) != ROUTE_BAD_PATH) {
@@ -160,8 +181,8 @@ TEST(a_query_is_split_then_decoded)
 
 TEST(bad_queries_are_refused)
 {
-    const char *bad[] = {"a=%", "a=%4", "a=%zz", "a=%00", "a=%0a", "a=\x01", "a=\xff", "a=%ff", "%c3=1",
-                         "a b"};
+    const char *bad[] = {"a=%",    "a=%4",   "a=%zz", "a=%00", "a=%0a",
+                         "a=\x01", "a=\xff", "a=%ff", "%c3=1", "a b"};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         CHECK_INT(query_parse(bad[i], &q, &err), -1);

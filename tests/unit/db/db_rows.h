@@ -36,6 +36,7 @@ __attribute__((unused)) static struct op_row fixture_op(const char *id, const ch
                            .error_code = "",
                            .error_detail = "",
                            .error_remedy = "",
+                           .error_pointer = "",
                            .created_at = 1000};
 }
 

@@ -49,7 +49,7 @@ static const char *foreign_uuid(void)
     size_t count = 0;
 
     uuid[0] = '\0';
-    CHECK_OK(virt_list(v, &list, &count, &err));
+    CHECK_OK(virt_list(v, NULL, NULL, &list, &count, &err));
     for (size_t i = 0; i < count; i++) {
         if (!list[i].ours)
             memcpy(uuid, list[i].uuid, sizeof(uuid));
@@ -156,7 +156,7 @@ TEST(saving_and_restoring)
     CHECK_OK(virt_save(v, A, &err));
     CHECK_INT(state_of(A), VIRT_STATE_SAVED);
     EVENTUALLY(watch_saw(&w, A, VIRT_STATE_SAVED, "saved"), 2000);
-    CHECK_OK(virt_list(v, &list, &count, &err));
+    CHECK_OK(virt_list(v, NULL, NULL, &list, &count, &err));
     for (size_t i = 0; i < count; i++)
         listed |= str_eq(list[i].uuid, A) && list[i].state == VIRT_STATE_SAVED;
     CHECK(listed);
@@ -171,7 +171,7 @@ TEST(the_listing_has_ours_and_foreign)
     struct error err = ERROR_INIT;
     size_t count = 0, ours = 0;
 
-    CHECK_OK(virt_list(v, &list, &count, &err));
+    CHECK_OK(virt_list(v, NULL, NULL, &list, &count, &err));
     CHECK_INT(count, 2); /* the test driver brings a domain called "test" */
     for (size_t i = 0; i < count; i++) {
         if (list[i].ours) {
@@ -184,6 +184,32 @@ TEST(the_listing_has_ours_and_foreign)
         }
     }
     CHECK_INT(ours, 1);
+}
+
+static bool wants_running(void *opaque, const struct virt_info *info)
+{
+    unsigned *asked = opaque;
+
+    ++*asked;
+    CHECK(*info->uuid && *info->name && !info->owner_read);
+    return info->state == VIRT_STATE_RUNNING;
+}
+
+TEST(owners_are_read_where_somebody_wants_to_know)
+{
+    auto_free struct virt_info *list = NULL;
+    struct error err = ERROR_INIT;
+    unsigned asked = 0;
+    size_t count = 0;
+
+    CHECK_OK(virt_list(v, wants_running, &asked, &list, &count, &err));
+    CHECK_INT(count, 2);
+    CHECK_INT(asked, 2);
+    for (size_t i = 0; i < count; i++) {
+        CHECK_INT(list[i].owner_read, list[i].state == VIRT_STATE_RUNNING);
+        CHECK(!list[i].ours && !list[i].generation);
+    }
+    CHECK(strcmp(list[0].uuid, list[1].uuid) < 0);
 }
 
 TEST(a_foreign_domain_is_never_touched)
@@ -327,7 +353,7 @@ TEST(a_libvirt_that_is_away_is_reported_not_fatal)
     EVENTUALLY(watch_downs(&w2, 1), 5000);
     CHECK(!virt_is_up(v, reason, sizeof(reason)));
     CHECK(strstr(reason, "/nonexistent/libvirt-sock"));
-    CHECK_INT(virt_list(v, &list, &count, &err), -1);
+    CHECK_INT(virt_list(v, NULL, NULL, &list, &count, &err), -1);
     CHECK_STR(error_slug(err.code), "hypervisor-unavailable");
     CHECK(*err.remedy);
     virt_close(v);

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "service/base/fd.h"
 
@@ -83,7 +84,7 @@ static int boot(void)
     CHECK_OK(virt_start(v, A, VIRT_START_PAUSED, &err));
     CHECK_OK(virt_console_open(v, A, NULL, &fd, &err));
     CHECK_OK(virt_resume(v, A, &err));
-    CHECK(read_until(fd, "hello\r\n", 30000));
+    CHECK(read_until(fd, "hello\r\n", 90000));
     return fd;
 }
 
@@ -137,6 +138,24 @@ TEST(the_host_can_run_guests)
     for (unsigned i = 0; i < host->machine_count; i++)
         q35 |= str_eq(host->machines[i], "q35");
     CHECK(q35);
+}
+
+/* libvirt has probed QEMU by now, with -daemonize, which leaves processes to whoever is below. */
+static bool has_zombie(void)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+}
+
+TEST(probing_qemu_leaves_no_zombies)
+{
+    struct virt_domain d = definition();
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(virt_define(v, &d, &err));
+    EVENTUALLY(!has_zombie(), 5000);
+    CHECK_OK(virt_undefine(v, A, &err));
 }
 
 TEST(the_console_is_read_from_power_on_and_echoes)
@@ -244,7 +263,7 @@ TEST(a_reset_is_told_as_a_reboot)
     watch_forget(&w);
     CHECK_OK(virt_console_open(v, A, NULL, &fd, &err));
     CHECK_OK(virt_reset(v, A, &err));
-    CHECK(read_until(fd, "hello\r\n", 30000));
+    CHECK(read_until(fd, "hello\r\n", 90000));
     EVENTUALLY(watch_saw(&w, A, VIRT_STATE_UNKNOWN, "rebooted"), 2000);
     {
         LOCK_SCOPE(&w.lock);
@@ -416,6 +435,63 @@ TEST(a_kvm_guest_runs_too)
     CHECK(read_until(fd, "echo\r", 10000));
     CHECK_OK(virt_destroy(v, A, &err));
     CHECK(at_end(fd, 5000));
+}
+
+static bool runs_tail(pid_t pid)
+{
+    auto_free char *path = xasprintf("/proc/%d/comm", (int)pid);
+    auto_free char *comm = NULL;
+    struct error err = ERROR_INIT;
+
+    return file_read(path, 32, &comm, NULL, &err) == 1 && str_starts(comm, "tail");
+}
+
+TEST(a_probe_left_by_a_killed_daemon_is_swept_away)
+{
+    struct error err = ERROR_INIT;
+    auto_free char *dir = xasprintf("%s/libvirt/lib/qemu/qmp-TEST00", state_dir);
+    auto_free char *file = xasprintf("%s/qmp.pid", dir);
+    auto_free char *text = NULL;
+    pid_t pid;
+
+    virt_close(v);
+    v = NULL;
+    CHECK_OK(dir_ensure(dir, 0755, &err));
+    pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        /* waits with the pid file among its arguments, as a probing QEMU would */
+        execl("/usr/bin/tail", "tail", "-f", "/dev/null", file, (char *)NULL);
+        _exit(127);
+    }
+    text = xasprintf("%d\n", (int)pid);
+    CHECK_OK(file_write_atomic(file, text, strlen(text), 0644, &err));
+    EVENTUALLY(runs_tail(pid), 5000);
+    open_virt();
+    CHECK_INT(waitpid(pid, NULL, 0), pid);
+    CHECK(!file_exists(dir));
+}
+
+static unsigned zombies(void)
+{
+    auto_closedir DIR *proc = opendir("/proc");
+    const struct dirent *entry;
+    unsigned n = 0;
+    uint64_t pid;
+
+    while (proc && (entry = readdir(proc))) {
+        siginfo_t one = {0};
+
+        if (str_to_u64(entry->d_name, INT32_MAX, &pid) &&
+            waitid(P_PID, (id_t)pid, &one, WEXITED | WNOHANG | WNOWAIT) == 0 && one.si_pid)
+            n++;
+    }
+    return n;
+}
+
+TEST(no_zombie_is_left)
+{
+    EVENTUALLY(zombies() == 0, 2000);
 }
 
 static void remove_tree(const char *path)

@@ -59,7 +59,7 @@ TEST(a_killed_libvirtd_is_noticed_at_once)
     printf("# noticed after %lld ms\n", (long long)(clock_monotonic_ms() - start));
     EVENTUALLY(!virt_is_up(v, reason, sizeof(reason)), 1000);
     CHECK(*reason);
-    CHECK_INT(virt_list(v, &list, &count, &err), -1);
+    CHECK_INT(virt_list(v, NULL, NULL, &list, &count, &err), -1);
     CHECK_STR(error_slug(err.code), "hypervisor-unavailable");
 }
 
@@ -97,7 +97,7 @@ static void *call_all_the_time(void *arg)
         struct error err = ERROR_INIT;
         size_t count;
 
-        if (virt_list(v, &list, &count, &err) == 0 && virt_stats_all(v, &stats, &count, &err) == 0)
+        if (virt_list(v, NULL, NULL, &list, &count, &err) == 0 && virt_stats_all(v, &stats, &count, &err) == 0)
             c->good++;
         else if (err.code == ERROR_HYPERVISOR_UNAVAILABLE)
             c->bad++;

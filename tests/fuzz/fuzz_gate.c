@@ -12,7 +12,10 @@
 #include "api/http_policy.h"
 #include "api/router.h"
 
-#define R(method, path) {method, path, method " " path, 0, 0, NULL, NULL}
+#define R(method, path)                                                                            \
+    {                                                                                              \
+        method, path, method " " path, 0, 0, NULL, NULL                                            \
+    }
 static const struct route table[] = {
     R("GET", "/"),
     R("GET", "/v1/vms"),
