@@ -169,6 +169,7 @@ int console_log_read(struct console_hub *hub, const char *vm_id, const char *str
     *ret = (struct console_log){.data = xstrdup("\x1b[1mhi\x1b[0m\r\n"),
                                 .len = 12,
                                 .offset = 100,
+                                .end = 112,
                                 .oldest = 90,
                                 .next = 112};
     return outcome(err);
