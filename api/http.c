@@ -113,8 +113,7 @@ static void obey(struct http *h)
 
 static void turn(struct http *h, int max_ms)
 {
-    int64_t now = clock_monotonic_ms();
-    int64_t wait = h->next_deadline_ms - now;
+    int64_t wait = h->next_deadline_ms - h->now_ms;
 
     if (wait > max_ms)
         wait = max_ms;
@@ -122,14 +121,16 @@ static void turn(struct http *h, int max_ms)
         wait = 50;
     h->progress = false;
     MHD_run_wait(h->mhd, wait < 0 ? 0 : (int)wait);
-    now = clock_monotonic_ms();
+    h->now_ms = clock_monotonic_ms();
     /* What woke the loop is not told; under load, asking every time would cost a call per turn. */
-    if (!h->progress || now - h->last_tick >= ACCEPT_EVERY_MS) {
+    if (!h->progress || h->now_ms - h->last_tick >= ACCEPT_EVERY_MS) {
         obey(h);
         http_accept(h);
-        atomic_store_explicit(&h->last_tick, now, memory_order_relaxed);
+        conn_hangups(h);
+        atomic_store_explicit(&h->last_tick, h->now_ms, memory_order_relaxed);
     }
     conn_reap(h);
+    request_log_flush(h);
 }
 
 /* Answers that were ready get a moment to leave. */
@@ -160,6 +161,7 @@ static void *loop(void *arg)
     }
     flush(h);
     MHD_stop_daemon(h->mhd);
+    request_log_flush(h);
     h->mhd = NULL;
     return NULL;
 }
@@ -183,7 +185,8 @@ static int start_library(struct http *h, struct error *err)
     if (!info || info->epoll_fd < 0)
         return error_set(err, ERROR_INTERNAL, "libmicrohttpd has no epoll descriptor.");
     h->epoll_fd = info->epoll_fd;
-    if (epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->wake_fd, &ev) < 0)
+    if (epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->wake_fd, &ev) < 0 ||
+        epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->hangup_fd, &ev) < 0)
         return error_errno(err, errno, "cannot watch the wake-up descriptor");
     /* Later versions refuse bare LF and folded lines by themselves. */
     h->strict_layout = str_starts(MHD_get_version(), "0.9.7");
@@ -206,6 +209,8 @@ static void http_free(struct http *h)
     }
     if (h->wake_fd >= 0)
         close(h->wake_fd);
+    if (h->hangup_fd >= 0)
+        close(h->hangup_fd);
     http_policy_free(h->policy);
     free((void *)h->count.routes);
     free(h);
@@ -225,9 +230,11 @@ static struct http *http_new(const struct http_options *o)
         h->count.route_count++;
     h->count.routes = xcalloc(h->count.route_count + 1, sizeof(*h->count.routes));
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
     secret_random_text(random);
     snprintf(h->id_prefix, sizeof(h->id_prefix), "%.10s", random);
-    h->last_tick = clock_monotonic_ms();
+    h->now_ms = clock_monotonic_ms();
+    h->last_tick = h->now_ms;
     read_limits(h);
     return h;
 }
@@ -236,10 +243,10 @@ int http_start(const struct http_options *options, struct http **ret, struct err
 {
     auto_scope(cleanup_http) struct http *h = http_new(options);
 
-    if (h->wake_fd < 0)
+    if (h->wake_fd < 0 || h->hangup_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
-    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 ||
-        start_library(h, err) < 0 || http_listen_open(h, options, err) < 0 ||
+    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 || start_library(h, err) < 0 ||
+        http_listen_open(h, options, err) < 0 ||
         workers_start(h, (size_t)core_settings(h->core)->request_workers, err) < 0)
         return -1;
     http_listen_watch(h, true);

@@ -88,7 +88,8 @@ static void add_headers(struct exchange *x, struct MHD_Response *r)
         MHD_add_response_header(r, "Cache-Control", "no-store");
     for (size_t i = 0; i < res->header_count; i++)
         MHD_add_response_header(r, res->headers[i].name, res->headers[i].value);
-    /* libmicrohttpd writes "Connection: Upgrade" only when asked; RFC 9110 wants it beside Upgrade. */
+    /* libmicrohttpd writes "Connection: Upgrade" only when asked; RFC 9110 wants it beside Upgrade.
+     */
     if (x->close_after || res->status == 426)
         MHD_add_response_header(r, "Connection", x->close_after ? "close" : "Upgrade");
 }
@@ -106,17 +107,15 @@ void answer_count(struct exchange *x, int status)
 {
     struct counters *c = &x->http->count;
     const struct route *route = x->req.route;
-    int64_t ns = clock_monotonic_ns() - x->started_ns;
+    int64_t now = clock_monotonic_ns();
+    int64_t ns = now - x->started_ns;
     size_t row = route ? (size_t)(route - routes) : c->route_count;
 
+    x->http->now_ms = now / 1000000;
     count_add(&c->routes[row][status / 100 < 6 ? status / 100 : 0], 1);
     count_add(&c->latency[latency_bucket((double)ns / 1e9)], 1);
     count_add(&c->latency_ns, (unsigned long long)ns);
-    /* The template, not the path, and never the query: those may hold names and secrets. */
-    log_info("%s %s %d %.1f ms principal=%s peer=%s request=%s",
-             x->req.method ? x->req.method : "-", route ? route->path : "(no route)", status,
-             (double)ns / 1e6, x->req.has_principal ? x->req.principal.id : "-", x->conn->peer,
-             x->req.id);
+    request_log(x, status, ns);
 }
 
 static void log_outcome(struct exchange *x)
@@ -186,14 +185,13 @@ void answer_raw(int fd, const struct error *err, const char *request_id)
     auto_free char *text = NULL;
     int status = error_status(err->code);
 
-    text = xasprintf("HTTP/1.1 %d %s\r\nContent-Type: " PROBLEM_CONTENT_TYPE
-                     "\r\nContent-Length: %zu\r\nConnection: close\r\nCache-Control: no-store\r\n"
-                     "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
-                     status, error_title(err->code), body->len,
-                     status == 429 || status == 503
-                         ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n"
-                         : "",
-                     body->data);
+    text =
+        xasprintf("HTTP/1.1 %d %s\r\nContent-Type: " PROBLEM_CONTENT_TYPE
+                  "\r\nContent-Length: %zu\r\nConnection: close\r\nCache-Control: no-store\r\n"
+                  "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
+                  status, error_title(err->code), body->len,
+                  status == 429 || status == 503 ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n" : "",
+                  body->data);
     /* Best effort: whoever does not read it is being cut off anyway. */
     (void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -52,8 +52,8 @@ static int check_page(struct exchange *x, struct error *err)
 
     if (!socket && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0))
         return 0;
-    switch (http_policy_cookie(x->http->policy, g->value[GATE_ORIGIN], g->value[GATE_SEC_FETCH_SITE],
-                               g->value[GATE_HOST], socket)) {
+    switch (http_policy_cookie(x->http->policy, g->value[GATE_ORIGIN],
+                               g->value[GATE_SEC_FETCH_SITE], g->value[GATE_HOST], socket)) {
     case POLICY_OK:
         return 0;
     case POLICY_ORIGIN_REFUSED:
@@ -69,7 +69,8 @@ static int check_page(struct exchange *x, struct error *err)
     return -1;
 }
 
-/* Whoever signs in, a foreign page has no business here: it would need our answer to its preflight. */
+/* Whoever signs in, a foreign page has no business here: it would need our answer to its preflight.
+ */
 static int check_foreign_page(struct exchange *x, struct error *err)
 {
     const struct gate *g = &x->gate;

@@ -107,9 +107,8 @@ static int check_key(const char *key, struct error *err)
 
 int body_parse(struct exchange *x, struct error *err)
 {
-    const struct doc_limits limits = {.bytes = x->body_limit,
-                                      .depth = x->json_depth,
-                                      .tokens = x->json_tokens};
+    const struct doc_limits limits = {
+        .bytes = x->body_limit, .depth = x->json_depth, .tokens = x->json_tokens};
     unsigned flags = x->req.route->flags;
     const char *key = x->gate.value[GATE_IDEMPOTENCY_KEY];
 

@@ -4,9 +4,11 @@
  * has an end, and a connection that is late has its socket shut.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "api/http_internal.h"
 #include "service/base/clock.h"
@@ -122,6 +124,81 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
     }
 }
 
+/* ---- clients that have left ---- */
+
+/*
+ * libmicrohttpd 0.9.75 takes a short read as the sign that nothing more waits. With edge-triggered
+ * events a close that arrived together with the last bytes then goes unseen for ever. So hang-ups
+ * are watched for here, and a connection that waits for its client is made to read once more.
+ */
+static void watch_hangup(struct http *h, struct conn *c)
+{
+    struct epoll_event ev = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = c};
+
+    if (epoll_ctl(h->hangup_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0)
+        log_warning("cannot watch a connection for its end: %s", strerror(errno));
+}
+
+void conn_forget_hangup(struct http *h, struct conn *c)
+{
+    struct epoll_event ev = {0};
+
+    if (epoll_ctl(h->hangup_fd, EPOLL_CTL_DEL, c->fd, &ev) < 0)
+        log_warning("cannot stop watching a connection: %s", strerror(errno));
+}
+
+static void unlink_hung(struct http *h, struct conn *c)
+{
+    struct conn **at;
+
+    if (!c->hung)
+        return;
+    for (at = &h->hung; *at != c; at = &(*at)->hung_next)
+        ;
+    *at = c->hung_next;
+    c->hung = false;
+}
+
+static void collect_hangups(struct http *h)
+{
+    struct epoll_event events[64];
+    int n = epoll_wait(h->hangup_fd, events, 64, 0);
+
+    for (int i = 0; i < n; i++) {
+        struct conn *c = events[i].data.ptr;
+
+        if (c->hung)
+            continue;
+        c->hung = true;
+        c->hung_next = h->hung;
+        h->hung = c;
+        if (c->exchange)
+            stream_end(c->exchange);
+    }
+}
+
+/* Suspending and resuming at once marks it as readable: the loop will find the end. */
+static void read_again(struct conn *c)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
+
+    if (!info || info->suspended == MHD_YES)
+        return;
+    MHD_suspend_connection(c->mhd);
+    MHD_resume_connection(c->mhd);
+}
+
+void conn_hangups(struct http *h)
+{
+    collect_hangups(h);
+    for (struct conn *c = h->hung; c; c = c->hung_next) {
+        if (c->wait == CONN_HEADER || c->wait == CONN_BODY || c->wait == CONN_UPLOAD ||
+            c->wait == CONN_IDLE)
+            read_again(c);
+    }
+}
+
 static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_context)
 {
     const union MHD_ConnectionInfo *fd =
@@ -131,8 +208,11 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     struct conn *c = xcalloc(1, sizeof(*c));
     unsigned char key[16];
 
+    h->now_ms = clock_monotonic_ms();
     c->magic = CONN_MAGIC;
+    c->mhd = mhd;
     c->fd = fd->connect_fd;
+    watch_hangup(h, c);
     name_peer(c, addr->client_addr);
     if (addr_key(addr->client_addr, key))
         c->addr = addr_take(h, key);
@@ -156,6 +236,7 @@ static void conn_close(struct http *h, struct conn *c)
     if (c->next)
         c->next->prev = c->prev;
     h->conn_count--;
+    unlink_hung(h, c);
     count_add(&h->count.connections, -1ULL);
     addr_drop(h, c->addr);
     c->magic = 0;
@@ -180,7 +261,7 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms)
 {
     c->wait = wait;
-    c->deadline_ms = wait == CONN_SERVED ? 0 : clock_monotonic_ms() + ms;
+    c->deadline_ms = wait == CONN_SERVED ? 0 : h->now_ms + ms;
     if (c->deadline_ms && c->deadline_ms < h->next_deadline_ms)
         h->next_deadline_ms = c->deadline_ms;
 }
@@ -206,8 +287,7 @@ static void cut(struct http *h, struct conn *c)
 static bool upload_is_slow(struct http *h, struct conn *c)
 {
     struct exchange *x = c->exchange;
-    uint64_t floor =
-        (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
+    uint64_t floor = (uint64_t)h->limits.body_timeout_ms * UPLOAD_FLOOR_BYTES_PER_SECOND / 1000;
 
     if (x->suspended || x->upload.received - x->upload.mark >= floor) {
         x->upload.mark = x->upload.received;
@@ -219,7 +299,7 @@ static bool upload_is_slow(struct http *h, struct conn *c)
 
 void conn_reap(struct http *h)
 {
-    int64_t now = clock_monotonic_ms();
+    int64_t now = h->now_ms;
 
     if (now < h->next_deadline_ms)
         return;

@@ -12,7 +12,10 @@ static const struct {
     const char *name;
     size_t len;
 } known[GATE_COUNT] = {
-#define N(text) {text, sizeof(text) - 1}
+#define N(text)                                                                                    \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
     [GATE_HOST] = N("host"),
     [GATE_CONTENT_LENGTH] = N("content-length"),
     [GATE_TRANSFER_ENCODING] = N("transfer-encoding"),

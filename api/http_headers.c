@@ -50,7 +50,8 @@ int headers_read(struct exchange *x, const char *url, const char *method, const 
 
     if (x->http->strict_layout) {
         if (!request_line_is_plain(x, url, method, version))
-            x->gate.fault = "The request line is not METHOD, one space, address, one space, version.";
+            x->gate.fault =
+                "The request line is not METHOD, one space, address, one space, version.";
         else
             p.expect = version + strlen(version) + 2;
     }

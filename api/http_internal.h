@@ -44,7 +44,10 @@ struct conn {
     unsigned magic;
     struct conn *prev, *next;
     struct exchange *exchange; /* the request being served, or NULL */
-    int fd;                    /* libmicrohttpd's */
+    struct MHD_Connection *mhd;
+    int fd; /* libmicrohttpd's */
+    struct conn *hung_next;
+    bool hung; /* the client has closed its side; on the list */
     enum conn_wait wait;
     bool cut;            /* the deadline passed: the socket is shut */
     int64_t deadline_ms; /* monotonic; 0: none */
@@ -80,8 +83,8 @@ struct exchange {
     struct MHD_Connection *mhd;
     struct exchange *next; /* in the free list, or in the worker queue */
     enum phase phase;
-    bool suspended;  /* the HTTP thread's own note */
-    bool failed;     /* err is the answer, whatever the body says */
+    bool suspended; /* the HTTP thread's own note */
+    bool failed;    /* err is the answer, whatever the body says */
     bool close_after;
     bool wants_upgrade;
     int64_t started_ns;
@@ -89,10 +92,6 @@ struct exchange {
     char *raw_query;
     struct query *query; /* NULL: none */
     struct gate gate;
-    struct response res;
-    struct error err;
-    char allow[64];
-    char cookie[256];
 
     char *body; /* grows to body_limit, no further */
     size_t body_len, body_cap, body_limit, swallowed;
@@ -119,6 +118,12 @@ struct exchange {
     void *kept;
     void (*kept_free)(void *);
     struct http_stream *stream;
+
+    /* Large, and written before they are read: not cleared from one request to the next. */
+    struct error err;
+    struct response res;
+    char allow[64];
+    char cookie[256];
 };
 
 /* ---- the daemon ---- */
@@ -143,6 +148,7 @@ struct http {
     int epoll_fd; /* libmicrohttpd's own, which also holds the listeners and wake_fd */
     int wake_fd;
     bool listening; /* the listeners are in it */
+    int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
     _Atomic long long last_tick;
@@ -157,6 +163,8 @@ struct http {
     /* http_conn.c */
     struct conn *conns;
     size_t conn_count;
+    struct conn *hung;
+    int64_t now_ms;           /* when the loop last looked; deadlines count from it */
     int64_t next_deadline_ms; /* no deadline is earlier */
     struct addr_count *addrs[256];
     int64_t accept_paused_until_ms;
@@ -165,6 +173,8 @@ struct http {
     /* http_pipeline.c */
     struct exchange *spare; /* a few finished exchanges to use again */
     unsigned spare_count;
+    size_t log_len;
+    char log[16384];
     char id_prefix[24];
     unsigned long long id_next;
     _Atomic long long auth_failed_at_ms;
@@ -224,6 +234,8 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 int conn_admit(struct http *h, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
+void conn_hangups(struct http *h);
+void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */
 
 /* http_pipeline.c */
 void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
@@ -262,9 +274,14 @@ enum MHD_Result answer_send(struct exchange *x);
 void answer_raw(int fd, const struct error *err, const char *request_id);
 void answer_count(struct exchange *x, int status); /* the log line and the counters */
 
+/* http_log.c: request lines, gathered during a turn of the loop */
+void request_log(struct exchange *x, int status, int64_t ns);
+void request_log_flush(struct http *h);
+
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);
-void stream_tick(struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
+void stream_tick(
+    struct exchange *x); /* its time has come: a comment, or the end of a stuck client */
 void stream_end(struct exchange *x);
 void stream_detach(struct exchange *x); /* x goes before the stream does */
 

@@ -56,6 +56,8 @@ static bool is_loopback(const struct sockaddr *addr)
 
     if (addr->sa_family == AF_INET)
         return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+    if (addr->sa_family != AF_INET6)
+        return false;
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
            (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
 }
@@ -65,8 +67,10 @@ static int check_exposed(struct http *h, const struct sockaddr *addr, struct err
 {
     if (is_loopback(addr) || core_settings(h->core)->insecure_listen)
         return 0;
-    error_set_at(err, ERROR_CONFIG, "listen", "The address is reachable from the network, and there is no TLS.");
-    error_remedy(err, "Listen on 127.0.0.1 behind a TLS proxy (see deploy/), or set insecure_listen.");
+    error_set_at(err, ERROR_CONFIG, "listen",
+                 "The address is reachable from the network, and there is no TLS.");
+    error_remedy(err,
+                 "Listen on 127.0.0.1 behind a TLS proxy (see deploy/), or set insecure_listen.");
     return -1;
 }
 
@@ -86,7 +90,7 @@ static int open_address(struct http *h, const struct addrinfo *ai, const char *t
                         struct error *err)
 {
     auto_close int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t len = sizeof(bound);
     int on = 1;
 

@@ -71,7 +71,16 @@ static void exchange_recycle(struct exchange *x)
         free(x);
         return;
     }
-    memset(x, 0, sizeof(*x));
+    /* The next request must not see this one's. */
+    memset(x, 0, offsetof(struct exchange, req.params));
+    memset(&x->req.param_count, 0,
+           offsetof(struct exchange, err) - offsetof(struct exchange, req.param_count));
+    x->res.status = 0;
+    x->res.content_type = NULL;
+    x->res.body = NULL;
+    x->res.header_count = 0;
+    x->res.stream = NULL;
+    x->res.subprotocol[0] = '\0';
     x->next = h->spare;
     h->spare = x;
     h->spare_count++;
@@ -122,6 +131,7 @@ void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     x->conn = conn_of(mhd);
     x->conn->exchange = x;
     x->started_ns = clock_monotonic_ns();
+    h->now_ms = x->started_ns / 1000000;
     x->uri_len = uri ? strlen(uri) : 0;
     if (query && query[1])
         x->raw_query = xstrdup(query + 1);
@@ -150,7 +160,8 @@ static int check_host(struct exchange *x, struct error *err)
     if (x->conn->is_unix || http_policy_host(x->http->policy, host))
         return 0;
     error_set(err, ERROR_HOST_REFUSED, "This server does not answer to \"%s\".", host);
-    error_remedy(err, "Use its address, or add the name to the setting allowed_hosts or public_url.");
+    error_remedy(err,
+                 "Use its address, or add the name to the setting allowed_hosts or public_url.");
     return -1;
 }
 
@@ -193,10 +204,10 @@ static int begin(struct exchange *x, const char *url, const char *method, const 
     x->req.content_length = x->gate.content_length;
     memcpy(x->req.peer, x->conn->peer, sizeof(x->req.peer));
     take_request_id(x);
-    if (rc < 0) {
+    if (rc < 0 || *url != '/') {
         x->close_after = true;
         count_add(&x->http->count.malformed, 1);
-        return -1;
+        return rc < 0 ? -1 : error_set(err, ERROR_MALFORMED_REQUEST, "The address is not a path.");
     }
     if (check_host(x, err) < 0 || find_route(x, err) < 0)
         return -1;
@@ -348,9 +359,6 @@ void pipeline_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     count_add(&h->count.in_flight, -1ULL);
     conn_expect(h, x->conn, CONN_IDLE,
                 why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? h->limits.idle_timeout_ms : 1000);
-    if (upload_gone(x)) {
-        x->conn = NULL;
-        return;
-    }
-    exchange_recycle(x);
+    if (!upload_gone(x))
+        exchange_recycle(x);
 }

@@ -115,7 +115,7 @@ static bool bare_host(const char *host, char *ret, size_t size)
     const char *end = *host == '[' ? strchr(host, ']') : NULL;
     size_t len = end ? (size_t)(end + 1 - host) : strcspn(host, ":");
 
-    if (len >= size)
+    if (len >= size || (host[len] && host[len] != ':'))
         return false;
     memcpy(ret, host, len);
     ret[len] = '\0';

@@ -136,6 +136,7 @@ struct MHD_Response *stream_response(struct exchange *x)
     s->mhd = x->mhd;
     s->source = TAKE_PTR(x->res.stream);
     s->asked_ms = clock_monotonic_ms();
+    s->ending = x->conn->hung;
     mutex_init(&s->lock);
     x->stream = s;
     count_add(&s->http->count.streams, 1);

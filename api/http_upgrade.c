@@ -61,12 +61,14 @@ enum MHD_Result upgrade_hand_over(struct exchange *x)
         x->failed = true;
         return answer_send(x);
     }
+    conn_forget_hangup(x->http, x->conn);
     adopt.source = x->res.stream;
     x->res.stream = NULL;
     answer_count(x, 101);
     exchange_suspend(x);
     x->phase = PHASE_SOCKET;
-    /* On failure everything is closed, and on_done was called: the client sees the connection end. */
+    /* On failure everything is closed, and on_done was called: the client sees the connection end.
+     */
     if (ws_adopt(x->http->ws, &adopt, &err) < 0)
         return MHD_YES;
     return MHD_YES;

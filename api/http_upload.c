@@ -50,8 +50,8 @@ static void job_end(struct exchange *x)
         fail(x);
     } else {
         x->upload.over = true;
-        exchange_outcome(
-            x, x->req.route->upload->finish(&x->req, x->upload.state, &x->res, &x->err));
+        exchange_outcome(x,
+                         x->req.route->upload->finish(&x->req, x->upload.state, &x->res, &x->err));
     }
     exchange_resume(x);
 }
@@ -98,6 +98,7 @@ bool upload_gone(struct exchange *x)
         return false;
     x->upload.over = true;
     x->mhd = NULL;
-    workers_post(x, job_abort);
+    x->conn = NULL;
+    workers_post(x, job_abort); /* from here on the worker's, and soon gone */
     return true;
 }

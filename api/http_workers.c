@@ -90,6 +90,8 @@ static void unpark(struct parking *p, enum wait_result result)
 {
     struct exchange *x = p->exchange;
 
+    if (!x)
+        return; /* went ahead already */
     unlink_parking(p);
     p->exchange = NULL;
     x->park.result = result;
@@ -102,8 +104,7 @@ static void on_wait_over(void *opaque, enum wait_result result)
 
     {
         LOCK_SCOPE(&parking_lock);
-        if (p->exchange)
-            unpark(p, result);
+        unpark(p, result);
     }
     free(p);
 }

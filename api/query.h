@@ -8,8 +8,8 @@
 
 #include "service/base/error.h"
 
-#define QUERY_ARGS_MAX  64
-#define QUERY_TEXT_MAX  4096
+#define QUERY_ARGS_MAX 64
+#define QUERY_TEXT_MAX 4096
 
 struct query {
     size_t count;

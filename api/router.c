@@ -11,22 +11,28 @@
 #include "service/base/str.h"
 
 #define SEGMENTS_MAX 8
+#define SEGMENT_SIZE sizeof(((struct request *)0)->params[0].value)
+#define TEXT_MAX     640
 
 struct path {
     size_t count;
-    char segment[SEGMENTS_MAX][256];
+    const char *segment[SEGMENTS_MAX]; /* into text, each ended by a NUL */
+    char text[TEXT_MAX];
 };
 
 /* RFC 3986 pchar, without the '%' that starts an escape. */
-static bool is_path_char(unsigned char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c && strchr("-._~!$&'()*+,;=:@", c));
-}
+static const bool path_char[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['.'] = true,
+    ['_'] = true,         ['~'] = true,         ['!'] = true,         ['$'] = true, ['&'] = true,
+    ['\''] = true,        ['('] = true,         [')'] = true,         ['*'] = true, ['+'] = true,
+    [','] = true,         [';'] = true,         ['='] = true,         [':'] = true, ['@'] = true,
+};
 
-/* One segment up to '/' or the end; NULL when it is not acceptable. */
-static const char *decode_segment(const char *p, char *out, size_t size)
+/* One segment up to '/' or the end; NULL when it is not acceptable. Moves *at past it. */
+static const char *decode_segment(const char *p, char **at, const char *end)
 {
+    char *out = *at;
+    size_t size = (size_t)(end - out) < SEGMENT_SIZE ? (size_t)(end - out) : SEGMENT_SIZE;
     size_t n = 0;
 
     while (*p && *p != '/') {
@@ -37,17 +43,20 @@ static const char *decode_segment(const char *p, char *out, size_t size)
             if (c < 0x20 || c == 0x7f || c == '/' || c == '\\')
                 return NULL;
             p += 3;
-        } else if (is_path_char((unsigned char)c)) {
+        } else if (path_char[c]) {
             p++;
         } else {
             return NULL;
         }
-        if (n + 1 == size)
+        if (n + 1 >= size)
             return NULL;
         out[n++] = (char)c;
     }
+    if (!n)
+        return NULL;
     out[n] = '\0';
-    if (!n || strcmp(out, ".") == 0 || strcmp(out, "..") == 0 || !str_is_utf8(out, n))
+    *at = out + n + 1;
+    if (strcmp(out, ".") == 0 || strcmp(out, "..") == 0 || !str_is_utf8(out, n))
         return NULL;
     return p;
 }
@@ -55,16 +64,17 @@ static const char *decode_segment(const char *p, char *out, size_t size)
 /* False: not acceptable. Too many segments is acceptable, and matches nothing. */
 static bool split(const char *raw, struct path *ret)
 {
+    char *at = ret->text;
+
     ret->count = 0;
     if (*raw != '/')
         return false;
     if (raw[1] == '\0')
         return true;
     while (*raw == '/') {
-        char spare[256];
-        char *out = ret->count < SEGMENTS_MAX ? ret->segment[ret->count] : spare;
-
-        raw = decode_segment(raw + 1, out, sizeof(spare));
+        if (ret->count < SEGMENTS_MAX)
+            ret->segment[ret->count] = at;
+        raw = decode_segment(raw + 1, &at, ret->text + TEXT_MAX);
         if (!raw)
             return false;
         ret->count++;
@@ -76,27 +86,30 @@ static bool split(const char *raw, struct path *ret)
  * How well a template fits: -1 not at all, else a number whose high bits are the leftmost
  * segments, set where the template is literal.
  */
-static int fit(const char *template, const struct path *path)
+static int fit(const char *t, const struct path *path)
 {
     int score = 0;
     size_t i = 0;
 
     if (path->count > SEGMENTS_MAX)
         return -1;
-    if (template[1] == '\0')
+    if (t[1] == '\0')
         return path->count == 0 ? 0 : -1;
-    while (*template == '/') {
-        size_t len = strcspn(++template, "/");
+    for (; *t == '/'; i++) {
+        const char *have;
 
         if (i == path->count)
             return -1;
-        if (*template != '{') {
-            if (strncmp(template, path->segment[i], len) != 0 || path->segment[i][len] != '\0')
-                return -1;
-            score |= 1 << (SEGMENTS_MAX - i);
+        have = path->segment[i];
+        if (*++t == '{') {
+            t = strchr(t, '}') + 1;
+            continue;
         }
-        template += len;
-        i++;
+        for (; *have && *have == *t; have++)
+            t++;
+        if (*have || (*t && *t != '/'))
+            return -1;
+        score |= 1 << (SEGMENTS_MAX - i);
     }
     return i == path->count ? score : -1;
 }

@@ -4,6 +4,7 @@
  */
 #include "api/ws.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,7 +87,7 @@ static void end_all(struct ws *w)
 /* Turns the loop while it says goodbye; the deadline is looked at there. */
 static void on_timer(lws_sorted_usec_list_t *timer)
 {
-    struct ws *w = lws_container_of(timer, struct ws, timer);
+    struct ws *w = (void *)((char *)timer - offsetof(struct ws, timer));
 
     lws_sul_schedule(w->context, 0, timer, on_timer, 20 * LWS_US_PER_MS);
 }

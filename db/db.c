@@ -66,6 +66,8 @@ static int open_all(struct db *db, struct error *err)
         conn_prepare(&db->writer, CONN_WRITER, err))
         return -1;
     sqlite3_db_config(db->writer.sq, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    /* The journal's files stay, empty: on a disk that is full by then, they could not be made. */
+    sqlite3_file_control(db->writer.sq, NULL, SQLITE_FCNTL_PERSIST_WAL, &(int){1});
     for (int i = 0; i < DB_READERS; i++) {
         if (conn_open(&db->readers[i], db->path, CONN_READER, err) ||
             conn_prepare(&db->readers[i], CONN_READER, err))
@@ -104,7 +106,7 @@ void db_close(struct db *db)
     writer_stop(db);
     for (int i = 0; i < DB_READERS; i++)
         conn_close(&db->readers[i]);
-    /* The last connection to go checkpoints and removes the WAL: it has to be the writer's. */
+    /* The last connection to go checkpoints: it has to be the writer's. */
     conn_close(&db->writer);
     /* Closing any descriptor of the file drops SQLite's own (POSIX) locks on it: after SQLite. */
     if (db->lock_fd >= 0)

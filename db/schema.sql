@@ -134,6 +134,7 @@ CREATE TABLE operations (
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     started_at   INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
     finished_at  INTEGER NOT NULL DEFAULT 0 CHECK (finished_at >= 0),
+    error_pointer TEXT NOT NULL DEFAULT '', -- the member of the definition at fault, or ''
     CHECK ((state IN ('pending', 'running')) = (finished_at = 0))
 ) STRICT;
 

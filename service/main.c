@@ -18,8 +18,10 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/options.h"
+#include "service/vm/console.h"
 #include "service/vm/core.h"
 
+#define STOP_SECONDS  10
 #define HTTP_STALL_MS 10000 /* the HTTP loop ticks every second when idle */
 
 struct daemon {
@@ -34,7 +36,10 @@ static void apply_log_level(const struct settings *s)
     static const struct {
         const char *name;
         enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG}};
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warning", LOG_LEVEL_WARNING},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
 
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         if (str_eq(levels[i].name, s->log_level))
@@ -61,11 +66,30 @@ static int start(struct daemon *d, struct error *err)
     http.ws = d->ws;
     if (http_start(&http, &d->http, err))
         return -1;
-    return file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err);
+    /* A convenience for scripts; a full disk is no reason not to serve. */
+    if (file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err))
+        log_failure(LOG_LEVEL_WARNING, err, "cannot write the address to a file");
+    return 0;
+}
+
+/*
+ * libvirt's calls cannot be called off: one that hangs would hold up the stop for ever. Everything
+ * that was promised is on the disk, so leaving as after a crash loses nothing.
+ */
+static void leave(int sig)
+{
+    static const char text[] = "<3>stopping takes too long, libvirt does not answer; leaving without it\n";
+    ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+    (void)sig;
+    (void)n;
+    _exit(1);
 }
 
 static void stop(struct daemon *d)
 {
+    signal(SIGALRM, leave);
+    alarm(STOP_SECONDS);
     if (d->http)
         http_quiesce(d->http);
     if (d->ws)
@@ -73,6 +97,7 @@ static void stop(struct daemon *d)
     if (d->http)
         http_stop(d->http);
     core_stop(d->core);
+    alarm(0);
 }
 
 static void reload(struct daemon *d)
@@ -87,6 +112,8 @@ static void reload(struct daemon *d)
     }
     settings_reload(d->options.settings, fresh);
     apply_log_level(d->options.settings);
+    http_reload(d->http);
+    console_set_viewers_max(core_consoles(d->core), (unsigned)d->options.settings->console_viewers);
     log_info("settings read again from %s", d->options.config_path);
 }
 
@@ -123,6 +150,7 @@ static int run(struct daemon *d)
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2), not an end */
     umask(0077);
     apply_log_level(d->options.settings);
     rc = start(d, &err);

@@ -29,8 +29,12 @@ const strictTerminal = {
         b.onLoad({ filter: /@xterm[\\/]xterm[\\/]lib[\\/]xterm\.mjs$/ }, async ({ path: file }) => {
             let text = await readFile(file, 'utf8');
             text = swap(text, /[\w$.]+\.createElement\("style"\)/g, '__styleElement()', 3);
-            text = swap(text, /([\w$]+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{([\w$]+)\};`\)/g,
-                '$1.style.cssText+=";"+$2', 1);
+            text = swap(
+                text,
+                /([\w$]+)\.setAttribute\("style",`\$\{\1\.getAttribute\("style"\)\|\|""\}\$\{([\w$]+)\};`\)/g,
+                '$1.style.cssText+=";"+$2',
+                1,
+            );
             swap(text, /"style"/g, '', 0);
             const shim = path.join(here, 'src', 'console', 'style-element.js');
             return {
@@ -45,8 +49,10 @@ const strictTerminal = {
 function swap(text, pattern, replacement, expected) {
     const found = (text.match(pattern) ?? []).length;
     if (found !== expected) {
-        throw new Error(`xterm.js has ${found} places that match ${pattern}, ${expected} were `
-            + 'expected: check what this release does with inline styles, then adjust build.mjs');
+        throw new Error(
+            `xterm.js has ${found} places that match ${pattern}, ${expected} were ` +
+                'expected: check what this release does with inline styles, then adjust build.mjs',
+        );
     }
     return text.replace(pattern, replacement);
 }
@@ -95,11 +101,16 @@ for (const [file, info] of Object.entries(result.metafile.outputs)) {
 
 // The notices that the licences of bundled packages ask to be passed on.
 const notices = [];
-for (const name of Object.keys(JSON.parse(await readFile(path.join(here, 'package.json'), 'utf8')).dependencies)) {
-    notices.push(`${name}\n\n${await readFile(path.join(here, 'node_modules', name, 'LICENSE'), 'utf8')}`);
+for (const name of Object.keys(
+    JSON.parse(await readFile(path.join(here, 'package.json'), 'utf8')).dependencies,
+)) {
+    notices.push(
+        `${name}\n\n${await readFile(path.join(here, 'node_modules', name, 'LICENSE'), 'utf8')}`,
+    );
 }
 const licences = notices.join('\n\n');
-made['licences.txt'] = `/assets/licences-${createHash('sha256').update(licences).digest('hex').slice(0, 8)}.txt`;
+made['licences.txt'] =
+    `/assets/licences-${createHash('sha256').update(licences).digest('hex').slice(0, 8)}.txt`;
 await writeFile(path.join(out, made['licences.txt']), licences);
 
 let page = await readFile(path.join(here, 'src', 'index.html'), 'utf8');
@@ -113,8 +124,12 @@ await writeFile(path.join(out, 'index.html'), page);
 
 const depfile = option('depfile');
 if (depfile) {
-    const inputs = [...Object.keys(result.metafile.inputs).map((f) => path.resolve(here, f)),
-        ...['build.mjs', 'embed.py', 'package-lock.json', 'src/index.html'].map((f) => path.join(here, f))];
+    const inputs = [
+        ...Object.keys(result.metafile.inputs).map((f) => path.resolve(here, f)),
+        ...['build.mjs', 'embed.py', 'package-lock.json', 'src/index.html'].map((f) =>
+            path.join(here, f),
+        ),
+    ];
     const escaped = [...new Set(inputs)].map((f) => f.replace(/ /g, '\\ '));
     await writeFile(depfile, `${option('target')}: ${escaped.join(' ')}\n`);
 }

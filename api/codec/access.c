@@ -33,8 +33,8 @@ json_t *codec_principal(const struct principal *p)
 json_t *codec_token(const struct token_info *t, const char *secret)
 {
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "id", t->id, "name", t->name,
-                  "role", access_role_name(t->role), "scopes",
+        json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o}", "id", t->id, "name", t->name, "role",
+                  access_role_name(t->role), "scopes",
                   scope_list(t->scopes ? t->scopes : access_role_scopes(t->role)), "created_by",
                   t->created_by, "created_at", codec_time(t->created_at), "expires_at",
                   codec_time(t->expires_at), "last_used_at", codec_time(t->last_used_at));
@@ -86,12 +86,20 @@ int codec_decode_token(const json_t *body, struct codec_token_request *ret, stru
     static const char *const roles[] = {"viewer", "operator", "admin", NULL};
 #define AT(member) offsetof(struct codec_token_request, member)
     static const struct doc_field fields[] = {
-        {.name = "name", .kind = DOC_STRING, .required = true, .offset = AT(name), .min = 1,
+        {.name = "name",
+         .kind = DOC_STRING,
+         .required = true,
+         .offset = AT(name),
+         .min = 1,
          .max = 63},
         {.name = "role", .kind = DOC_ENUM, .required = true, .offset = AT(role), .choices = roles},
         {.name = "scopes", .kind = DOC_CUSTOM, .decode = decode_scopes},
-        {.name = "expires_in_seconds", .kind = DOC_INT, .nullable = true,
-         .offset = AT(expires_in_seconds), .min = 1, .max = EXPIRY_MAX_SECONDS},
+        {.name = "expires_in_seconds",
+         .kind = DOC_INT,
+         .nullable = true,
+         .offset = AT(expires_in_seconds),
+         .min = 1,
+         .max = EXPIRY_MAX_SECONDS},
     };
 #undef AT
 
@@ -113,10 +121,20 @@ int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, st
     static const char *const modes[] = {"control", "view", NULL};
 #define AT(member) offsetof(struct codec_ticket_request, member)
     static const struct doc_field fields[] = {
-        {.name = "vm", .kind = DOC_STRING, .required = true, .offset = AT(vm), .min = 1,
+        {.name = "vm",
+         .kind = DOC_STRING,
+         .required = true,
+         .offset = AT(vm),
+         .min = 1,
          .max = VM_NAME_MAX},
-        {.name = "stream", .kind = DOC_STRING, .required = true, .offset = AT(stream), .min = 1,
-         .max = 79, .valid = stream_ok, .form = "console or channels/NAME"},
+        {.name = "stream",
+         .kind = DOC_STRING,
+         .required = true,
+         .offset = AT(stream),
+         .min = 1,
+         .max = 79,
+         .valid = stream_ok,
+         .form = "console or channels/NAME"},
         {.name = "mode", .kind = DOC_ENUM, .offset = AT(mode), .choices = modes},
     };
 #undef AT

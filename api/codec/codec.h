@@ -23,7 +23,7 @@
 
 /* ---- shared pieces ---- */
 
-json_t *codec_time(int64_t wall_ms); /* null for 0 */
+json_t *codec_time(int64_t wall_ms);  /* null for 0 */
 json_t *codec_text(const char *text); /* null for NULL and "" */
 /* {items, next_cursor}; steals items. next_cursor NULL: the last page. */
 json_t *codec_list(json_t *items, const char *next_cursor);
@@ -71,7 +71,8 @@ json_t *codec_host(const struct codec_host *host);
 json_t *codec_check(const struct host_check *check);
 
 json_t *codec_principal(const struct principal *principal);
-json_t *codec_token(const struct token_info *token, const char *secret); /* secret NULL: not shown */
+json_t *codec_token(const struct token_info *token,
+                    const char *secret); /* secret NULL: not shown */
 json_t *codec_ticket(const char *ticket, const char *url, int64_t expires_at);
 json_t *codec_code(const char *code, const char *url, int64_t expires_at);
 

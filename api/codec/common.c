@@ -57,7 +57,7 @@ struct blob *codec_event_list(struct event *const *events, size_t count, const c
 
     for (size_t i = 0; i < count; i++)
         items[i] = events[i]->json;
-    return join(items, count,
-                json_pack("{s:s?, s:I}", "next_cursor", next_cursor, "last_seq",
-                          (json_int_t)last_seq));
+    return join(
+        items, count,
+        json_pack("{s:s?, s:I}", "next_cursor", next_cursor, "last_seq", (json_int_t)last_seq));
 }

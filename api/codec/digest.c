@@ -55,7 +55,8 @@ int codec_content_digest(const char *header, char ret[SECRET_SHA256_TEXT], bool 
         p += strspn(p, " \t,");
         if (str_starts(p, key)) {
             p += strlen(key);
-            if (strcspn(p, ":") != DIGEST_BASE64 || !base64_to_hex(p, ret))
+            if (strcspn(p, ":") != DIGEST_BASE64 || p[DIGEST_BASE64] != ':' ||
+                !base64_to_hex(p, ret))
                 return error_set_at(err, ERROR_INVALID_ARGUMENT, "Content-Digest",
                                     "Content-Digest must be sha-256=:BASE64:");
             *ret_found = true;

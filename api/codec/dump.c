@@ -25,12 +25,12 @@ static json_t *dump_routes(void)
     json_t *list = json_array();
 
     for (const struct route *r = routes; r->method; r++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "method",
-                                              r->method, "path", r->path, "operation_id",
-                                              r->operation_id, "scope", scope_text(r), "body",
-                                              (r->flags & ROUTE_BODY) != 0, "upload",
-                                              (r->flags & ROUTE_UPLOAD) != 0, "upgrade",
-                                              (r->flags & (ROUTE_UPGRADE | ROUTE_UPGRADE_OPTIONAL)) != 0));
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "method", r->method, "path", r->path,
+                      "operation_id", r->operation_id, "scope", scope_text(r), "body",
+                      (r->flags & ROUTE_BODY) != 0, "upload", (r->flags & ROUTE_UPLOAD) != 0,
+                      "upgrade", (r->flags & (ROUTE_UPGRADE | ROUTE_UPGRADE_OPTIONAL)) != 0));
     return list;
 }
 

@@ -24,29 +24,32 @@ static json_t *host_memory(const struct codec_host *h)
 {
     const struct host_memory *m = &h->memory;
 
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "total_bytes", (json_int_t)m->total_bytes,
-                     "free_bytes", (json_int_t)m->free_bytes, "available_bytes",
-                     (json_int_t)m->available_bytes, "promised_bytes",
-                     (json_int_t)h->promised_bytes, "swap_total_bytes",
-                     (json_int_t)m->swap_total_bytes, "swap_free_bytes",
-                     (json_int_t)m->swap_free_bytes);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I}", "total_bytes", (json_int_t)m->total_bytes, "free_bytes",
+        (json_int_t)m->free_bytes, "available_bytes", (json_int_t)m->available_bytes,
+        "promised_bytes", (json_int_t)h->promised_bytes, "swap_total_bytes",
+        (json_int_t)m->swap_total_bytes, "swap_free_bytes", (json_int_t)m->swap_free_bytes);
 }
 
 static json_t *acceleration(const struct codec_host *h)
 {
-    /* libvirt has the last word: a KVM we can open but it does not offer is of no use. */
-    bool kvm = h->kvm.usable && (!h->virt || h->virt->kvm);
-    json_t *object = json_pack("{s:s, s:b}", "mode", kvm ? "kvm" : "emulated", "nested",
-                               h->kvm.nested);
+    /*
+     * What `auto` gets. libvirt has the last word: a KVM that it does not offer is of no use, and
+     * neither is one under which ordinary systems hang.
+     */
+    bool offered = !h->virt || h->virt->kvm, kvm = h->kvm.usable && !h->kvm.limited && offered;
+    json_t *object =
+        json_pack("{s:s, s:b}", "mode", kvm ? "kvm" : "emulated", "nested", h->kvm.nested);
 
     if (kvm)
         return object;
-    if (h->kvm.usable) {
+    if (h->kvm.usable && !offered) {
         put(object, "cause", json_string("not-offered"));
-        put(object, "detail", json_string("/dev/kvm works, but this libvirt driver does not offer KVM"));
+        put(object, "detail",
+            json_string("/dev/kvm works, but this libvirt driver does not offer KVM"));
         return object;
     }
-    put_text(object, "cause", h->kvm.cause);
+    put_text(object, "cause", h->kvm.limited && !*h->kvm.cause ? "limited" : h->kvm.cause);
     put_text(object, "detail", h->kvm.detail);
     put_text(object, "fix", h->kvm.fix);
     return object;
@@ -107,9 +110,8 @@ json_t *codec_host(const struct codec_host *h)
 
 json_t *codec_check(const struct host_check *c)
 {
-    static const char *const results[] = {[HOST_CHECK_OK] = "ok",
-                                          [HOST_CHECK_WARNING] = "warning",
-                                          [HOST_CHECK_FAILED] = "failed"};
+    static const char *const results[] = {
+        [HOST_CHECK_OK] = "ok", [HOST_CHECK_WARNING] = "warning", [HOST_CHECK_FAILED] = "failed"};
     json_t *object = json_pack("{s:s, s:s, s:b, s:s}", "id", c->id, "title", c->title, "ok",
                                c->result == HOST_CHECK_OK, "result", results[c->result]);
 

@@ -20,11 +20,11 @@ static json_t *files(const struct image *image)
 
         if (!f->present)
             continue;
-        json_object_set_new(object, image_part_name(i),
-                            json_pack("{s:s, s:I, s:o}", "sha256", f->sha256, "size_bytes",
-                                      (json_int_t)f->size_bytes, "virtual_size_bytes",
-                                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes)
-                                                            : json_null()));
+        json_object_set_new(
+            object, image_part_name(i),
+            json_pack("{s:s, s:I, s:o}", "sha256", f->sha256, "size_bytes",
+                      (json_int_t)f->size_bytes, "virtual_size_bytes",
+                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null()));
     }
     return object;
 }
@@ -63,15 +63,25 @@ int codec_decode_image(const json_t *body, struct codec_image_request *ret, stru
     static const char *const kinds[] = {"disk", "kernel", "iso", NULL};
 #define AT(member) offsetof(struct codec_image_request, member)
     static const struct doc_field fields[] = {
-        {.name = "name", .kind = DOC_STRING, .required = true, .offset = AT(name), .min = 1,
-         .max = VM_NAME_MAX, .valid = vm_spec_name_ok,
+        {.name = "name",
+         .kind = DOC_STRING,
+         .required = true,
+         .offset = AT(name),
+         .min = 1,
+         .max = VM_NAME_MAX,
+         .valid = vm_spec_name_ok,
          .form = "1 to 63 lower-case letters, digits and '-', beginning and ending with a letter "
                  "or digit"},
-        {.name = "description", .kind = DOC_STRING, .offset = AT(description),
+        {.name = "description",
+         .kind = DOC_STRING,
+         .offset = AT(description),
          .max = DESCRIPTION_MAX},
         {.name = "kind", .kind = DOC_ENUM, .required = true, .offset = AT(kind), .choices = kinds},
         {.name = "format", .kind = DOC_CUSTOM, .nullable = true, .decode = decode_format},
-        {.name = "cmdline", .kind = DOC_STRING, .nullable = true, .offset = AT(cmdline),
+        {.name = "cmdline",
+         .kind = DOC_STRING,
+         .nullable = true,
+         .offset = AT(cmdline),
          .max = CMDLINE_MAX},
     };
 #undef AT

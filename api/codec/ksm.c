@@ -21,9 +21,9 @@ static const struct {
 json_t *codec_ksm(const struct host_ksm *ksm)
 {
     json_t *counters = json_object(), *knobs = json_object();
-    json_t *object = json_pack("{s:b, s:I, s:o, s:o}", "available", ksm->available,
-                               "page_size_bytes", (json_int_t)ksm->page_size_bytes, "counters",
-                               counters, "knobs", knobs);
+    json_t *object =
+        json_pack("{s:b, s:I, s:o, s:o}", "available", ksm->available, "page_size_bytes",
+                  (json_int_t)ksm->page_size_bytes, "counters", counters, "knobs", knobs);
 
     for (int i = 0; i < HOST_KSM_COUNT; i++) {
         if (ksm->has[i])

@@ -40,7 +40,8 @@ static json_t *cpu(const struct vm_sample *s)
     }
     if (s->has_cpu_percent)
         put(object, "usage_percent", json_real(s->cpu_percent));
-    put_count(object, "vcpus", v->vcpus);
+    if (v->vcpus)
+        put_count(object, "vcpus", v->vcpus);
     return object;
 }
 
@@ -143,7 +144,8 @@ static json_t *process_ksm(const struct vm_sample *s, const struct host_ksm *ksm
         put(object, "mergeable", json_boolean(p->ksm_mergeable));
         if (!p->ksm_mergeable)
             put(object, "reason",
-                json_string("the VM's process offers no memory for merging; memory_merge decides that at start"));
+                json_string("the VM's process offers no memory for merging; memory_merge decides "
+                            "that at start"));
     }
     return object;
 }

@@ -33,7 +33,8 @@ void answer_asset(const struct request *req, struct response *res, const struct 
     if (gzip)
         response_header(res, "Content-Encoding", "gzip");
     response_blob(res, 200,
-                  gzip ? blob_new(asset->gzip, asset->gzip_len) : blob_new(asset->data, asset->len));
+                  gzip ? blob_new(asset->gzip, asset->gzip_len)
+                       : blob_new(asset->data, asset->len));
     res->content_type = asset->content_type;
 }
 

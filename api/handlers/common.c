@@ -9,12 +9,14 @@
 #include <strings.h>
 
 #include "api/codec/codec.h"
+#include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
 #include "service/vm/core.h"
 
 /* A cursor is opaque to clients; the letter is there so that nobody takes it for a count. */
 #define CURSOR_MARK 'c'
+#define ADDRESS_MAX 256
 
 int page_read(const struct request *req, struct page *ret, struct error *err)
 {
@@ -133,6 +135,20 @@ int answer_op(struct request *req, struct response *res, struct op *taken, bool 
     return request_park_op(req, wait->id, wait_ms, op_resume);
 }
 
+/* Where the listener ended up; the setting may say port 0. NULL when it is not known. */
+static char *bound_address(const struct request *req)
+{
+    auto_free char *path = xasprintf("%s/listen.addr", core_state_dir(req->core));
+    struct error ignored;
+    char *text = NULL;
+    size_t len;
+
+    if (file_read(path, ADDRESS_MAX, &text, &len, &ignored) != 1)
+        return NULL;
+    text[strcspn(text, "\n")] = '\0';
+    return text;
+}
+
 void public_base(const struct request *req, const char *scheme, char *ret, size_t size)
 {
     const struct settings *settings = core_settings(req->core);
@@ -150,9 +166,12 @@ void public_base(const struct request *req, const char *scheme, char *ret, size_
         return;
     }
     /* The Host header was checked before the handler; over the Unix socket it means nothing. */
-    if (!host || str_starts(req->peer, "unix:"))
-        host = settings->listen;
-    snprintf(ret, size, "%s://%s", scheme, host);
+    if (host && !str_starts(req->peer, "unix:")) {
+        snprintf(ret, size, "%s://%s", scheme, host);
+        return;
+    }
+    auto_free char *bound = bound_address(req);
+    snprintf(ret, size, "%s://%s", scheme, bound ? bound : settings->listen);
 }
 
 bool header_list_has(const char *header, const char *token)

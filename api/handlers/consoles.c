@@ -14,7 +14,8 @@
 
 #define SUBPROTOCOL_V1  "drover.console.v1"
 #define SUBPROTOCOL_RAW "binary"
-/* Where a ticket's VM is looked up before the ticket says whose it is; the only project there is. */
+/* Where a ticket's VM is looked up before the ticket says whose it is; the only project there is.
+ */
 #define TICKET_PROJECT "default"
 
 static bool vm_has_stream(const struct vm *vm, const char *stream)

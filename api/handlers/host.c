@@ -107,12 +107,14 @@ static void check_libvirt(struct host_check *c, const struct virt_host *virt, co
 {
     check_init(c, "libvirt", "libvirt");
     if (virt) {
-        snprintf(c->detail, sizeof(c->detail), "%s, driver %s", virt->libvirt_version, virt->driver);
+        snprintf(c->detail, sizeof(c->detail), "%s, driver %s", virt->libvirt_version,
+                 virt->driver);
         return;
     }
     c->result = HOST_CHECK_FAILED;
     snprintf(c->cause, sizeof(c->cause), "not-connected: %.230s", reason);
-    snprintf(c->fix, sizeof(c->fix), "start libvirtd, or set libvirt_uri; Drover reconnects by itself");
+    snprintf(c->fix, sizeof(c->fix),
+             "start libvirtd, or set libvirt_uri; Drover reconnects by itself");
 }
 
 static void check_qemu(struct host_check *c, const struct virt_host *virt)
@@ -139,8 +141,8 @@ int handle_host_checks(struct request *req, struct response *res, struct error *
     auto_free struct virt_host *virt = xcalloc(1, sizeof(*virt));
     char reason[256] = "";
     bool up = ask_libvirt(req, virt, reason, sizeof(reason));
-    size_t count = host_checks(core_host(req->core), core_state_dir(req->core), checks,
-                               CHECKS_MAX - 2);
+    size_t count =
+        host_checks(core_host(req->core), core_state_dir(req->core), checks, CHECKS_MAX - 2);
     json_t *items = json_array();
 
     (void)err;

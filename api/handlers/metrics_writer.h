@@ -30,7 +30,10 @@ struct metrics_writer {
     struct strbuf text;
     int current; /* the metric whose group is open */
 };
-#define METRICS_WRITER_INIT {.current = -1}
+#define METRICS_WRITER_INIT                                                                        \
+    {                                                                                              \
+        .current = -1                                                                              \
+    }
 
 #define METRIC_LABELS_MAX 8
 struct metric_label {

@@ -70,8 +70,8 @@ int handle_op_list(struct request *req, struct response *res, struct error *err)
 
 static int get_resume(struct request *req, struct response *res, struct error *err)
 {
-    auto_op struct op *op = op_find(req->core, req->principal.project_id,
-                                    request_param(req, "operation"), err);
+    auto_op struct op *op =
+        op_find(req->core, req->principal.project_id, request_param(req, "operation"), err);
 
     if (!op)
         return -1;

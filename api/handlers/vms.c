@@ -11,8 +11,9 @@
 #include "service/vm/core.h"
 #include "service/vm/vm.h"
 
-#define LABEL_FILTERS_MAX    8
+#define LABEL_FILTERS_MAX   8
 #define CREATE_WAIT_SECONDS 30
+#define REASON_WAIT_MS      2000
 
 /* ---- list ---- */
 
@@ -114,6 +115,7 @@ struct create_wait {
     enum wait_vm what;
     int64_t seconds;
     bool replayed;
+    bool awaits_reason; /* it failed; the operation is about to say why */
 };
 
 static void answer_created(struct response *res, struct vm *vm, const struct op *op, bool replayed)
@@ -136,18 +138,18 @@ static int create_failed(const struct create_wait *wait, enum wait_result result
                          const struct vm *vm, const struct op *op, struct error *err)
 {
     if (result == WAIT_STOPPING) {
-        error_set(err, ERROR_SHUTTING_DOWN, "VM %s exists; the daemon stopped while it was waited for",
-                  wait->vm_id);
+        error_set(err, ERROR_SHUTTING_DOWN,
+                  "VM %s exists; the daemon stopped while it was waited for", wait->vm_id);
     } else if (op && op->state == OP_FAILED) {
         *err = op->error;
-    } else if (result == WAIT_TIMEOUT) {
+    } else if (result == WAIT_TIMEOUT && !wait->awaits_reason) {
         error_set(err, ERROR_TIMEOUT, "VM %s exists; after %lld s it is %s and %s", wait->vm_id,
                   (long long)wait->seconds, vm ? vm_state_name(vm->state) : "deleted",
                   wait->what == WAIT_VM_CONSOLE ? "its console is silent" : "does not run yet");
     } else {
         error_set(err, ERROR_VM_STATE_CONFLICT, "VM %s is %s%s%s", wait->vm_id,
-                  vm ? vm_state_name(vm->state) : "deleted",
-                  vm && *vm->state_reason ? ": " : "", vm ? vm->state_reason : "");
+                  vm ? vm_state_name(vm->state) : "deleted", vm && *vm->state_reason ? ": " : "",
+                  vm ? vm->state_reason : "");
     }
     if (vm)
         error_remedy(err, "The VM stays: look at /v1/vms/%s, or delete it.", wait->vm_id);
@@ -156,16 +158,24 @@ static int create_failed(const struct create_wait *wait, enum wait_result result
 
 static int create_resume(struct request *req, struct response *res, struct error *err)
 {
-    const struct create_wait *wait = request_kept(req);
+    struct create_wait *wait = request_kept(req);
     const char *project = req->principal.project_id;
     struct error ignored;
     auto_vm struct vm *vm = vm_find(req->core, project, wait->vm_id, &ignored);
-    auto_op struct op *op = *wait->op_id ? op_find(req->core, project, wait->op_id, &ignored) : NULL;
+    auto_op struct op *op =
+        *wait->op_id ? op_find(req->core, project, wait->op_id, &ignored) : NULL;
 
-    if (!vm || !came_true(req, vm, wait->what))
-        return create_failed(wait, request_wait_result(req), vm, op, err);
-    answer_created(res, vm, op, wait->replayed);
-    return 0;
+    if (vm && came_true(req, vm, wait->what)) {
+        answer_created(res, vm, op, wait->replayed);
+        return 0;
+    }
+    /* The VM's state is committed a moment before the operation's end, which has the reason. */
+    if (op && !op_is_finished(op) && request_wait_result(req) == WAIT_DONE &&
+        !wait->awaits_reason) {
+        wait->awaits_reason = true;
+        return request_park_op(req, wait->op_id, REASON_WAIT_MS, create_resume);
+    }
+    return create_failed(wait, request_wait_result(req), vm, op, err);
 }
 
 /* ?wait=running|console&timeout=SECONDS; *ret_wait false when not asked for. */
@@ -247,9 +257,8 @@ static int act(struct request *req, struct response *res, enum vm_verb verb, boo
     int64_t wait_ms;
 
     /* Looked at before the work: a bad parameter must not leave an operation behind. */
-    if (wait_read(req, &wait_ms, err) ||
-        vm_act(req->core, &actor, request_param(req, "vm"), verb, force, generation, &idem, &op,
-               &replayed, err))
+    if (wait_read(req, &wait_ms, err) || vm_act(req->core, &actor, request_param(req, "vm"), verb,
+                                                force, generation, &idem, &op, &replayed, err))
         return -1;
     return answer_op(req, res, op, replayed, err);
 }

@@ -28,13 +28,29 @@
 /* The child runs in our memory without a thread of its own: no instrumentation may look at it. */
 #define CHILD_CODE __attribute__((no_sanitize("address", "undefined", "thread")))
 
+/*
+ * Thread sanitizer cannot follow a child in its own memory, so there it gets a copy; what the child
+ * tells us lies in shared memory either way.
+ */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CHILD_FLAGS CLONE_PIDFD
+#endif
+#endif
+#if !defined(CHILD_FLAGS) && defined(__SANITIZE_THREAD__)
+#define CHILD_FLAGS CLONE_PIDFD
+#endif
+#ifndef CHILD_FLAGS
+#define CHILD_FLAGS (CLONE_PIDFD | CLONE_VM | CLONE_VFORK)
+#endif
+
 static char *const child_environment[] = {(char[]){"LC_ALL=C"}, (char[]){"PATH=/usr/bin:/bin"},
                                           NULL};
 
 struct child {
     const struct exec_options *options;
     int in, out, err;
-    volatile int failed; /* errno of what went wrong before exec */
+    volatile int *failed; /* errno of what went wrong before exec; at the bottom of its stack */
 };
 
 struct kernel_sigaction {
@@ -81,46 +97,42 @@ CHILD_CODE static int child_main(void *arg)
     sigprocmask(SIG_SETMASK, &none, NULL);
     execve(o->argv[0], (char *const *)(uintptr_t)o->argv, child_environment);
 out:
-    c->failed = errno;
+    *c->failed = errno;
     _exit(127);
 }
 
-/* A pipe whose read end never blocks; descriptors 0 to 2 are avoided, dup2 in the child is plain.
- */
-static int make_pipe(int ret[2], struct error *err)
+static void *stack_new(struct error *err)
 {
-    int p[2];
+    void *stack =
+        mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    if (pipe2(p, O_CLOEXEC))
-        return error_errno(err, errno, "cannot make a pipe");
-    for (int i = 0; i < 2; i++) {
-        ret[i] = fcntl(p[i], F_DUPFD_CLOEXEC, 3);
-        close(p[i]);
-    }
-    if (ret[0] < 0 || ret[1] < 0)
-        return error_errno(err, errno, "cannot make a pipe");
-    return fd_set_nonblock(ret[0], err);
+    if (stack != MAP_FAILED)
+        return stack;
+    error_errno(err, errno, "cannot start a program");
+    return NULL;
 }
 
-/* Starts the child and returns when it has exec'ed or failed to. */
-static int spawn(struct child *c, pid_t *ret_pid, int *ret_pidfd, struct error *err)
+static void stack_free(void *stack)
 {
-    char *stack = mmap(NULL, CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack)
+        munmap(stack, CHILD_STACK_BYTES);
+}
+DEFINE_CLEANUP(stack, void *, stack_free);
+
+/* Starts the child; returns when it has exec'ed or failed to. */
+static int spawn(struct child *c, char *stack, pid_t *ret_pid, int *ret_pidfd, struct error *err)
+{
     sigset_t all, old;
     int pidfd = -1, errnum;
     pid_t pid;
 
-    if (stack == MAP_FAILED)
-        return error_errno(err, errno, "cannot start a program");
+    c->failed = (volatile int *)(void *)stack;
     /* No handler of ours may run in the child while it uses our memory. */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &old);
-    pid = clone(child_main, stack + CHILD_STACK_BYTES,
-                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, c, &pidfd);
+    pid = clone(child_main, stack + CHILD_STACK_BYTES, CHILD_FLAGS | SIGCHLD, c, &pidfd);
     errnum = errno;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
-    munmap(stack, CHILD_STACK_BYTES);
     if (pid < 0)
         return error_errno(err, errnum, "cannot start a program");
     *ret_pid = pid;
@@ -134,6 +146,42 @@ struct capture {
     size_t len, max;
     bool truncated;
 };
+
+static void cleanup_capture(struct capture (*cap)[2])
+{
+    for (int i = 0; i < 2; i++)
+        cleanup_close(&(*cap)[i].fd);
+}
+
+/*
+ * Descriptors 0 to 2 are avoided on our side, should the daemon have them free: the child puts its
+ * own there one after the other, and dup2 onto itself would leave it close-on-exec.
+ */
+static int open_null(struct error *err)
+{
+    auto_close int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+    return high < 0 ? error_errno(err, errno, "cannot open /dev/null") : high;
+}
+
+/* A pipe whose read end never blocks. */
+static int capture_open(struct capture *c, char *data, size_t max, int *ret_write_fd,
+                        struct error *err)
+{
+    int p[2], errnum;
+
+    if (pipe2(p, O_CLOEXEC))
+        return error_errno(err, errno, "cannot make a pipe");
+    *c = (struct capture){.fd = fcntl(p[0], F_DUPFD_CLOEXEC, 3), .data = data, .max = max};
+    *ret_write_fd = fcntl(p[1], F_DUPFD_CLOEXEC, 3);
+    errnum = errno;
+    close(p[0]);
+    close(p[1]);
+    if (c->fd < 0 || *ret_write_fd < 0)
+        return error_errno(err, errnum, "cannot make a pipe");
+    return fd_set_nonblock(c->fd, err);
+}
 
 /* Takes what is there; at the end of the stream closes it. Beyond max, reads and drops. */
 static void capture_read(struct capture *c)
@@ -247,15 +295,33 @@ void exec_result_done(struct exec_result *r)
     *r = (struct exec_result){0};
 }
 
+/* Collects until it ended or has to; afterwards nothing of the group is left. */
+static int supervise(pid_t pid, int pidfd, struct capture cap[2], int64_t deadline_ms,
+                     struct exec_result *r)
+{
+    int errnum = 0;
+
+    r->timed_out = !collect(pidfd, cap, deadline_ms);
+    kill_group(pid, pidfd);
+    if (reap(pidfd, r))
+        errnum = errno;
+    for (int i = 0; i < 2; i++)
+        capture_read(&cap[i]);
+    r->out_len = cap[0].len;
+    r->err_len = cap[1].len;
+    r->truncated = cap[0].truncated || cap[1].truncated;
+    return errnum;
+}
+
 int exec_run(const struct exec_options *o, struct exec_result *ret, struct error *err)
 {
-    auto_scope(cleanup_close) int in = -1, out_r = -1, out_w = -1, err_r = -1, err_w = -1,
-                                  pidfd = -1;
-    struct child child = {.options = o};
-    struct capture cap[2];
+    auto_scope(cleanup_capture) struct capture cap[2] = {{.fd = -1}, {.fd = -1}};
+    auto_scope(cleanup_stack) void *stack = NULL;
+    auto_close int in = -1, out = -1, errors = -1, pidfd = -1;
     int64_t deadline = clock_monotonic_ms() + o->timeout_ms;
-    int pipe_out[2] = {-1, -1}, pipe_err[2] = {-1, -1}, rc, reap_errno = 0;
+    struct child child = {.options = o};
     pid_t pid = 0;
+    int reap_errno;
 
     exec_result_done(ret);
     ret->status = -1;
@@ -264,38 +330,18 @@ int exec_run(const struct exec_options *o, struct exec_result *ret, struct error
     if (o->argv[0][0] != '/' || o->timeout_ms <= 0)
         return error_set(err, ERROR_INTERNAL,
                          "a program is named by its absolute path and has a deadline");
-    rc = make_pipe(pipe_out, err);
-    out_r = pipe_out[0], out_w = pipe_out[1];
-    if (rc)
+    in = open_null(err);
+    stack = stack_new(err);
+    if (in < 0 || !stack || capture_open(&cap[0], ret->out, o->output_max, &out, err) ||
+        capture_open(&cap[1], ret->err, o->output_max, &errors, err))
         return -1;
-    rc = make_pipe(pipe_err, err);
-    err_r = pipe_err[0], err_w = pipe_err[1];
-    if (rc)
+    child.in = in, child.out = out, child.err = errors;
+    if (spawn(&child, stack, &pid, &pidfd, err))
         return -1;
-    in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (in < 0)
-        return error_errno(err, errno, "cannot open /dev/null");
-    child.in = in, child.out = out_w, child.err = err_w;
-    if (spawn(&child, &pid, &pidfd, err))
-        return -1;
-    close(TAKE_FD(out_w));
-    close(TAKE_FD(err_w));
-
-    cap[0] = (struct capture){.fd = TAKE_FD(out_r), .data = ret->out, .max = o->output_max};
-    cap[1] = (struct capture){.fd = TAKE_FD(err_r), .data = ret->err, .max = o->output_max};
-    ret->timed_out = !collect(pidfd, cap, deadline);
-    kill_group(pid, pidfd);
-    if (reap(pidfd, ret))
-        reap_errno = errno;
-    for (int i = 0; i < 2; i++) {
-        capture_read(&cap[i]);
-        if (cap[i].fd >= 0)
-            close(cap[i].fd);
-    }
-    ret->out_len = cap[0].len;
-    ret->err_len = cap[1].len;
-    ret->truncated = cap[0].truncated || cap[1].truncated;
-    if (child.failed)
-        return error_errno(err, child.failed, "cannot run %s", o->argv[0]);
+    close(TAKE_FD(out));
+    close(TAKE_FD(errors));
+    reap_errno = supervise(pid, pidfd, cap, deadline, ret);
+    if (*child.failed)
+        return error_errno(err, *child.failed, "cannot run %s", o->argv[0]);
     return outcome(o, ret, reap_errno, err);
 }

@@ -38,15 +38,30 @@ void secret_random_text(char ret[SECRET_RANDOM_TEXT])
     ret[SECRET_RANDOM_TEXT - 1] = '\0';
 }
 
-/* CRC-32 as in IEEE 802.3, written as six base62 digits, most significant first. */
+/* A range test and no table: nothing about the secret's bytes shows in what is loaded when. */
+static bool is_base62(unsigned char c)
+{
+    return (unsigned char)(c - '0') < 10 || (unsigned char)((c | 0x20) - 'a') < 26;
+}
+
+/*
+ * CRC-32 as in IEEE 802.3, written as six base62 digits, most significant first. Half a byte at a
+ * time: every request with a token comes through here, and a table of 16 words is one cache line,
+ * so that the secret's bytes do not show in what is loaded when.
+ */
 static void crc_text(const char *data, size_t len, char ret[6])
 {
+    static const uint32_t table[16] __attribute__((aligned(64))) = {
+        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+        0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
+    };
     uint32_t crc = 0xffffffff;
 
     for (size_t i = 0; i < len; i++) {
         crc ^= (unsigned char)data[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = (crc >> 1) ^ (0xedb88320 & -(crc & 1));
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
     }
     crc = ~crc;
     for (int i = 5; i >= 0; i--, crc /= 62)
@@ -74,7 +89,7 @@ bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID])
     if (strlen(token) != SECRET_TOKEN_TEXT - 1 || !str_starts(token, "drover_") || token[19] != '_')
         return false;
     for (size_t i = 7; i < SECRET_TOKEN_TEXT - 1; i++) {
-        if (i != 19 && !strchr(base62, token[i]))
+        if (i != 19 && !is_base62((unsigned char)token[i]))
             return false;
     }
     crc_text(token, 52, crc);

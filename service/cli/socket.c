@@ -186,7 +186,11 @@ static bool connect_to(struct run *r)
     if (lws_parse_uri(url, &scheme, &host, &port, &rest))
         return false;
     address = client_socket(c) ? xasprintf("+%s", client_socket(c)) : xstrdup(host);
-    r->path = xasprintf("%s%s%s", *rest && *rest != '/' ? "/" : "", rest, r->options->path);
+    /* lws takes the first slash off a path and says "/" when there is none */
+    if (!*rest || strcmp(rest, "/") == 0)
+        r->path = xstrdup(r->options->path);
+    else
+        r->path = xasprintf("/%s%s", rest, r->options->path);
     i.address = address;
     i.port = client_socket(c) ? 0 : port;
     i.host = host_header;

@@ -129,13 +129,14 @@ static int decode_enum(const json_t *value, const struct doc_field *f, const cha
     const char *text = json_string_value(value);
     auto_strbuf struct strbuf list = {0};
 
-    for (int i = 0; f->choices[i]; i++) {
-        if (text && strcmp(text, f->choices[i]) == 0) {
+    for (int i = 0; text && f->choices[i]; i++) {
+        if (strcmp(text, f->choices[i]) == 0) {
             *place = i;
             return 0;
         }
-        strbuf_addf(&list, "%s%s", i ? ", " : "", f->choices[i]);
     }
+    for (int i = 0; f->choices[i]; i++)
+        strbuf_addf(&list, "%s%s", i ? ", " : "", f->choices[i]);
     return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "must be one of: %s", list.data);
 }
 
@@ -176,6 +177,25 @@ static const struct doc_field *find(const struct doc_field *fields, size_t count
     return NULL;
 }
 
+/* A member's place is written out only where somebody may ask for it: most documents are right. */
+static int decode_member(const char *name, const json_t *value, const char *base,
+                         const struct doc_field *f, void *out, struct error *err)
+{
+    char pointer[sizeof(err->pointer)];
+
+    if (f && json_is_null(value) && f->nullable)
+        return 0;
+    if (f && f->kind != DOC_CUSTOM && decode_one(value, f, "", (char *)out + f->offset, err) == 0)
+        return 0;
+    doc_pointer(pointer, sizeof(pointer), base, name);
+    if (!f)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "is not a member that exists here");
+    if (f->kind == DOC_CUSTOM)
+        return decode_one(value, f, pointer, (char *)out + f->offset, err);
+    memcpy(err->pointer, pointer, sizeof(pointer));
+    return -1;
+}
+
 int doc_decode(const json_t *object, const char *base, const struct doc_field *fields, size_t count,
                void *out, struct error *err)
 {
@@ -187,19 +207,14 @@ int doc_decode(const json_t *object, const char *base, const struct doc_field *f
         return wrong(base, "an object", err);
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        const struct doc_field *f = find(fields, count, name);
-
-        doc_pointer(pointer, sizeof(pointer), base, name);
-        if (!f)
-            return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "is not a member that exists here");
-        if (json_is_null(value) && f->nullable)
-            continue;
-        if (decode_one(value, f, pointer, (char *)out + f->offset, err))
+        if (decode_member(name, value, base, find(fields, count, name), out, err))
             return -1;
     }
     for (size_t i = 0; i < count; i++) {
+        if (!fields[i].required)
+            continue;
         value = json_object_get(object, fields[i].name);
-        if (fields[i].required && (!value || json_is_null(value))) {
+        if (!value || json_is_null(value)) {
             doc_pointer(pointer, sizeof(pointer), base, fields[i].name);
             return error_set_at(err, ERROR_VALIDATION_FAILED, pointer, "is required");
         }
@@ -235,4 +250,58 @@ char *doc_text(const json_t *value)
     if (!text)
         abort();
     return text;
+}
+
+void doc_add_string(struct strbuf *b, const char *text)
+{
+    static const char short_names[32] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    bool utf8 = str_is_utf8(text, strlen(text));
+    const char *plain = text; /* what has not been added yet */
+
+    strbuf_addc(b, '"');
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+
+        if (c >= 0x20 && c != '"' && c != '\\' && (c < 0x80 || utf8))
+            continue;
+        strbuf_add(b, plain, (size_t)(p - plain));
+        plain = p + 1;
+        if (c == '"' || c == '\\' || (c < 0x20 && short_names[c])) {
+            strbuf_addc(b, '\\');
+            strbuf_addc(b, c < 0x20 ? short_names[c] : (char)c);
+        } else {
+            strbuf_addf(b, "\\u%04x", c < 0x20 ? c : 0xfffd);
+        }
+    }
+    strbuf_adds(b, plain);
+    strbuf_addc(b, '"');
+}
+
+static void add_name(struct strbuf *b, const char *name)
+{
+    strbuf_adds(b, ",\"");
+    strbuf_adds(b, name);
+    strbuf_adds(b, "\":");
+}
+
+void doc_add_text(struct strbuf *b, const char *name, const char *value)
+{
+    add_name(b, name);
+    if (value)
+        doc_add_string(b, value);
+    else
+        strbuf_adds(b, "null");
+}
+
+void doc_add_int(struct strbuf *b, const char *name, int64_t value)
+{
+    add_name(b, name);
+    strbuf_addf(b, "%lld", (long long)value);
+}
+
+void doc_add_bool(struct strbuf *b, const char *name, bool value)
+{
+    add_name(b, name);
+    strbuf_adds(b, value ? "true" : "false");
 }

@@ -15,6 +15,7 @@
 
 #include "service/base/cleanup.h"
 #include "service/base/error.h"
+#include "service/base/str.h"
 
 DEFINE_CLEANUP(json, json_t *, json_decref);
 #define auto_json auto_scope(cleanup_json)
@@ -60,6 +61,17 @@ json_t *doc_merge_patch(const json_t *target, const json_t *patch);
 
 /* Compact text; the caller frees. */
 char *doc_text(const json_t *value);
+
+/*
+ * Writing without a tree, for what is written often. doc_add_string adds a JSON string, quotes
+ * included; in text that is not UTF-8 all but ASCII becomes U+FFFD. The others add a comma, the
+ * member's name (plain text of ours) and its value; text may be NULL for null.
+ */
+void doc_add_string(struct strbuf *b, const char *text);
+void doc_add_text(struct strbuf *b, const char *name, const char *value);
+void doc_add_int(struct strbuf *b, const char *name, int64_t value);
+void doc_add_bool(struct strbuf *b, const char *name, bool value);
+
 /* base + "/" + member, with RFC 6901 escapes, cut to size. */
 void doc_pointer(char *ret, size_t size, const char *base, const char *member);
 

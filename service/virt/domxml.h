@@ -1,6 +1,6 @@
 /*
- * Reading XML that libvirt hands out, in plain values: the counterpart of virt_domain_xml(). Only
- * domxml.c (writes) and domxml_read.c (reads) know libxml2.
+ * Private to service/virt: the parts of the XML module. domxml_check.c looks at a definition,
+ * domxml.c writes it (virt_domain_xml() of virt.h), domxml_read.c reads what libvirt hands out.
  *
  * Pure functions; any thread.
  */
@@ -11,10 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct error;
+struct virt_domain;
 struct virt_host;
 
 #define DOMXML_NAMESPACE "https://drover.dev/xmlns/vm/1"
 #define DOMXML_PREFIX    "drover"
+
+/* VALIDATION_FAILED with a pointer for what cannot be, or must not be, in a document. */
+int domxml_check(const struct virt_domain *domain, const char *install_id, struct error *err);
 
 /* What our metadata element says. */
 struct domxml_mark {

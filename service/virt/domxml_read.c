@@ -81,8 +81,7 @@ bool domxml_read_mark(const char *text, struct domxml_mark *ret)
     char generation[24];
 
     /* libvirt may hand the element out without its declaration: it was asked for by namespace. */
-    if (!root || !is(root, "vm") ||
-        (root->ns && !xmlStrEqual(root->ns->href, X(DOMXML_NAMESPACE))))
+    if (!root || !is(root, "vm") || (root->ns && !xmlStrEqual(root->ns->href, X(DOMXML_NAMESPACE))))
         return false;
     if (!attribute(root, "install", mark.install, sizeof(mark.install)) ||
         !attribute(root, "id", mark.id, sizeof(mark.id)) ||

@@ -67,6 +67,7 @@ struct virt_options {
 int virt_open(const struct virt_options *options, struct virt **ret, struct error *err);
 /* Deregisters, closes, keeps looping until every pump is gone, joins. Guests keep running. */
 void virt_close(struct virt *v);
+/* false also while a connected libvirt has not answered for some seconds; the reason says so. */
 bool virt_is_up(struct virt *v, char *ret_reason, size_t size);
 
 /* ---- what the host's hypervisor can do ---- */
@@ -169,13 +170,19 @@ struct virt_info {
     char reason[64];
     uint64_t generation; /* from our metadata */
     bool ours;
+    bool owner_read; /* false: nobody wanted to know; ours and generation say nothing */
     bool autostart;
     int64_t pid; /* of QEMU on this host, 0 when unknown or not running */
 };
 
 int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err);
-/* Every domain, ours and foreign; caller frees the array. */
-int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct error *err);
+/*
+ * Every domain, ours and foreign, in order of uuid; caller frees the array. wants_owner is asked about each with all
+ * but ours and generation filled in, and says whether to read those: it costs a call to libvirt a
+ * domain. NULL: all are read.
+ */
+int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct virt_info *info),
+              void *opaque, struct virt_info **ret, size_t *ret_count, struct error *err);
 
 /* ---- byte streams ---- */
 

@@ -14,9 +14,8 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "service/base/clock.h"
 #include "service/base/fd.h"
 
 /*
@@ -26,14 +25,15 @@
 #define ROOT_MAX  26
 #define SHORT_DIR "/run/drover"
 
-#define CONF_MARK "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
+#define CONF_MARK                                                                                  \
+    "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
 
-static const char conf_common[] = CONF_MARK
-    "# There is no virtlogd in an embedded driver.\n"
-    "stdio_handler = \"file\"\n"
-    "# Owners are Drover's business; extended attributes would outlive a crash.\n"
-    "remember_owner = 0\n"
-    "security_driver = \"none\"\n";
+static const char conf_common[] =
+    CONF_MARK "# There is no virtlogd in an embedded driver.\n"
+              "stdio_handler = \"file\"\n"
+              "# Owners are Drover's business; extended attributes would outlive a crash.\n"
+              "remember_owner = 0\n"
+              "security_driver = \"none\"\n";
 static const char conf_root[] =
     "# The state directory is root's alone, so QEMU is too; libvirt drops its capabilities and\n"
     "# confines it with seccomp. Run droverd as a user of its own to run QEMU as that user.\n"
@@ -61,6 +61,77 @@ static int write_conf(const char *root, struct error *err)
     if (rc && str_eq(old, text.data))
         return 0;
     return file_write_atomic(path, text.data, text.len, 0644, err);
+}
+
+/* ---- processes by pid file ---- */
+
+static bool contains(const char *data, size_t len, const char *needle)
+{
+    return memmem(data, len, needle, strlen(needle)) != NULL;
+}
+
+/*
+ * The process a pid file names, 0 if there is none. The file may be stale or another driver's:
+ * the process must have the word among its arguments.
+ */
+static pid_t pid_in_file(const char *file, const char *word)
+{
+    auto_free char *text = NULL, *path = NULL;
+    auto_close int proc = -1;
+    char cmdline[8192];
+    struct error ignored;
+    ssize_t n;
+    uint64_t pid;
+
+    if (file_read(file, 32, &text, NULL, &ignored) != 1)
+        return 0;
+    text[strcspn(text, "\n")] = '\0';
+    if (!str_to_u64(text, INT32_MAX, &pid) || pid < 2)
+        return 0;
+    path = xasprintf("/proc/%d", (int)pid);
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    n = proc >= 0 ? file_read_at(proc, "cmdline", cmdline, sizeof(cmdline)) : -1;
+    return n > 0 && contains(cmdline, (size_t)n, word) ? (pid_t)pid : 0;
+}
+
+int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
+{
+    auto_free char *file = NULL;
+
+    if (!v->run_dir || strchr(name, '/'))
+        return 0;
+    file = xasprintf("%s/%s.pid", v->run_dir, name);
+    return pid_in_file(file, uuid);
+}
+
+/*
+ * libvirt asks a QEMU daemon without a guest what it can do. Killed in the middle of that, we
+ * would leave it behind for ever; its directory tells.
+ */
+static void sweep_probes(const char *root)
+{
+    auto_free char *lib = xasprintf("%s/lib/qemu", root);
+    auto_closedir DIR *dir = opendir(lib);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        auto_free char *file = NULL, *socket = NULL, *word = NULL, *probe = NULL;
+        pid_t pid;
+
+        if (!str_starts(entry->d_name, "qmp-"))
+            continue;
+        probe = xasprintf("%s/%s", lib, entry->d_name);
+        file = xasprintf("%s/qmp.pid", probe);
+        socket = xasprintf("%s/qmp.monitor", probe);
+        word = xasprintf("%s/qmp.pid", entry->d_name);
+        pid = pid_in_file(file, word);
+        if (pid)
+            (void)kill(pid, SIGKILL);
+        /* What cannot be removed costs a name in a directory of ours. */
+        (void)unlink(file);
+        (void)unlink(socket);
+        (void)rmdir(probe);
+    }
 }
 
 static int make_short_dir(struct error *err)
@@ -108,11 +179,6 @@ static char *root_of(const char *uri)
     return root ? xstrndup(root + 5, strcspn(root + 5, "&")) : NULL;
 }
 
-static bool contains(const char *data, size_t len, const char *needle)
-{
-    return memmem(data, len, needle, strlen(needle)) != NULL;
-}
-
 /*
  * libvirt notes down that a guest is starting before there is a process. A note without a pid, left
  * by a daemon that was killed just then, would make it wait half a minute for a QEMU that was never
@@ -130,7 +196,8 @@ static void drop_stillborn(const struct virt *v)
 
         fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
         n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
-        if (n > 0 && contains(text, (size_t)n, "<domstatus state='paused' reason='starting up' pid='0'>"))
+        if (n > 0 &&
+            contains(text, (size_t)n, "<domstatus state='paused' reason='starting up' pid='0'>"))
             (void)unlinkat(dirfd(dir), entry->d_name, 0); /* at worst, libvirt waits */
     }
 }
@@ -151,6 +218,7 @@ int virt_embed_prepare(struct virt *v, struct error *err)
         if (shorten(v, real, err))
             return -1;
     }
+    sweep_probes(real);
     free(v->uri);
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
@@ -179,41 +247,27 @@ void virt_embed_done(struct virt *v)
 
 /* ---- collecting QEMU ----
  *
- * libvirt starts a guest's QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly
- * every stop takes a second or two of polling a zombie. As a subreaper we become the parent and
- * collect at once, but only what was handed to us: libvirt waits for its own children, the QEMU it
- * asks for its capabilities among them, and image tools have their own waiter.
+ * libvirt starts QEMU as a daemon, so its parent is PID 1, and where that one reaps slowly every
+ * stop takes a second or two of polling a zombie. As a subreaper we become the parent and collect
+ * at once, but only QEMU that has left our session, as daemons do. What is still in it is a direct
+ * child that somebody waits for: libvirt probes with "qemu -daemonize", whose first process it
+ * waits for and whose second it polls.
+ *
+ * libvirt looks after 200 ms for the first time, so looking every 100 ms is as good as at once.
  */
 
-/* Daemons have a session of their own; what libvirt waits for was forked into ours. */
-static bool is_daemon(int proc)
-{
-    char text[512];
-    const char *fields;
-    long session = 0;
+#define REAP_EVERY_MS 100
 
-    if (file_read_at(proc, "stat", text, sizeof(text)) <= 0)
-        return false;
-    fields = strrchr(text, ')'); /* a program's name may hold anything */
-    return fields && sscanf(fields + 1, " %*c %*d %*d %ld", &session) == 1 && session != getsid(0);
-}
-
-static bool is_guest(pid_t pid)
+static bool is_qemu_daemon(pid_t pid)
 {
     char path[64], comm[32];
     auto_close int proc = -1;
 
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return proc >= 0 && file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
-           (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm")) && is_daemon(proc);
-}
-
-static void pause_ms(long ms)
-{
-    const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-
-    nanosleep(&ts, NULL);
+    return proc >= 0 && getsid(pid) != getsid(0) &&
+           file_read_at(proc, "comm", comm, sizeof(comm)) > 0 &&
+           (str_starts(comm, "qemu-system") || str_starts(comm, "qemu-kvm"));
 }
 
 /* A zombie that is somebody else's stands first in the queue; look at every process behind it. */
@@ -229,33 +283,38 @@ static void reap_behind(pid_t first)
         if (!str_to_u64(entry->d_name, INT32_MAX, &pid) || (pid_t)pid == first)
             continue;
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-            info.si_pid == (pid_t)pid && is_guest((pid_t)pid))
+            info.si_pid == (pid_t)pid && is_qemu_daemon((pid_t)pid))
             (void)waitpid((pid_t)pid, NULL, WNOHANG);
+    }
+}
+
+static void reap(void)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid) {
+        if (!is_qemu_daemon(info.si_pid)) {
+            reap_behind(info.si_pid);
+            return;
+        }
+        (void)waitpid(info.si_pid, NULL, WNOHANG);
     }
 }
 
 static void *reap_thread(void *arg)
 {
-    (void)arg;
-    for (;;) {
-        siginfo_t info = {0};
-        int rc, state;
+    struct virt *v = arg;
 
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-        rc = waitid(P_ALL, 0, &info, WEXITED | WNOWAIT);
-        if (rc) /* no child at all: a new QEMU is noticed soon enough */
-            pause_ms(100);
-        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-        if (rc)
-            continue;
-        if (is_guest(info.si_pid)) {
-            (void)waitpid(info.si_pid, NULL, WNOHANG);
-            continue;
+    for (;;) {
+        int64_t next_ms = clock_monotonic_ms() + REAP_EVERY_MS;
+
+        reap();
+        LOCK_SCOPE(&v->lock);
+        while (!v->reap_stop && cond_wait_until(&v->changed, &v->lock, next_ms)) {
         }
-        reap_behind(info.si_pid);
-        pause_ms(20);
+        if (v->reap_stop)
+            return NULL;
     }
-    return NULL;
 }
 
 int virt_reap_start(struct virt *v, struct error *err)
@@ -266,7 +325,7 @@ int virt_reap_start(struct virt *v, struct error *err)
     v->was_subreaper = was;
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
         return error_errno(err, errno, "cannot become a subreaper");
-    if (thread_start(&v->reap_thread, "virt-reap", reap_thread, NULL, err))
+    if (thread_start(&v->reap_thread, "virt-reap", reap_thread, v, err))
         return -1;
     v->reaping = true;
     return 0;
@@ -276,35 +335,13 @@ void virt_reap_stop(struct virt *v)
 {
     if (!v->reaping)
         return;
-    pthread_cancel(v->reap_thread);
+    {
+        LOCK_SCOPE(&v->lock);
+        v->reap_stop = true;
+        pthread_cond_broadcast(&v->changed);
+    }
     pthread_join(v->reap_thread, NULL);
     if (!v->was_subreaper)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
     v->reaping = false;
-}
-
-/* ---- pids ---- */
-
-int64_t virt_pid(const struct virt *v, const char *name, const char *uuid)
-{
-    auto_free char *file = NULL, *text = NULL, *path = NULL;
-    auto_close int proc = -1;
-    char cmdline[8192];
-    struct error ignored;
-    ssize_t n;
-    uint64_t pid;
-
-    if (!v->run_dir || strchr(name, '/'))
-        return 0;
-    file = xasprintf("%s/%s.pid", v->run_dir, name);
-    if (file_read(file, 32, &text, NULL, &ignored) != 1)
-        return 0;
-    text[strcspn(text, "\n")] = '\0';
-    if (!str_to_u64(text, INT32_MAX, &pid) || pid < 2)
-        return 0;
-    /* The file may be stale or another driver's: the process must name this domain. */
-    path = xasprintf("/proc/%d", (int)pid);
-    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    n = proc >= 0 ? file_read_at(proc, "cmdline", cmdline, sizeof(cmdline)) : -1;
-    return n > 0 && contains(cmdline, (size_t)n, uuid) ? (int64_t)pid : 0;
 }

@@ -145,13 +145,14 @@ static void on_reboot(virConnectPtr conn, virDomainPtr domain, void *opaque)
 
 int virt_event_register(struct virt *v, virConnectPtr conn, struct error *err)
 {
-    v->lifecycle_id = virConnectDomainEventRegisterAny(
-        conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), v, NULL);
+    v->lifecycle_id =
+        virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+                                         VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), v, NULL);
     if (v->lifecycle_id < 0)
         return virt_fail(conn, err, "listen to libvirt's events");
     /* Not every driver knows reboots; living without them loses a log line. */
-    v->reboot_id = virConnectDomainEventRegisterAny(
-        conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT, VIR_DOMAIN_EVENT_CALLBACK(on_reboot), v, NULL);
+    v->reboot_id = virConnectDomainEventRegisterAny(conn, NULL, VIR_DOMAIN_EVENT_ID_REBOOT,
+                                                    VIR_DOMAIN_EVENT_CALLBACK(on_reboot), v, NULL);
     return 0;
 }
 
@@ -167,9 +168,12 @@ void virt_event_deregister(struct virt *v, virConnectPtr conn)
 /* ---- states ---- */
 
 static const char *const shutoff_words[] = {
-    [VIR_DOMAIN_SHUTOFF_SHUTDOWN] = "shutdown",   [VIR_DOMAIN_SHUTOFF_DESTROYED] = "destroyed",
-    [VIR_DOMAIN_SHUTOFF_CRASHED] = "crashed",     [VIR_DOMAIN_SHUTOFF_MIGRATED] = "migrated",
-    [VIR_DOMAIN_SHUTOFF_SAVED] = "saved",         [VIR_DOMAIN_SHUTOFF_FAILED] = "failed",
+    [VIR_DOMAIN_SHUTOFF_SHUTDOWN] = "shutdown",
+    [VIR_DOMAIN_SHUTOFF_DESTROYED] = "destroyed",
+    [VIR_DOMAIN_SHUTOFF_CRASHED] = "crashed",
+    [VIR_DOMAIN_SHUTOFF_MIGRATED] = "migrated",
+    [VIR_DOMAIN_SHUTOFF_SAVED] = "saved",
+    [VIR_DOMAIN_SHUTOFF_FAILED] = "failed",
     [VIR_DOMAIN_SHUTOFF_FROM_SNAPSHOT] = "from-snapshot",
     [VIR_DOMAIN_SHUTOFF_DAEMON] = "daemon",
 };

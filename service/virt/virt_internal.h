@@ -26,7 +26,7 @@ struct pump;
 struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
-    char *run_dir;  /* where NAME.pid files are; NULL when QEMU is not on this host */
+    char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
@@ -43,15 +43,16 @@ struct virt {
     pthread_cond_t changed;
     virConnectPtr conn, stats_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
-    bool stopping, broken;
+    bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
-    struct pump *pumps_new;        /* opened, not yet known to the virt thread */
-    struct pump *pumps_dead;       /* finished, their streams not yet aborted */
-    unsigned pump_count;           /* every pump alive */
+    struct pump *pumps;            /* every pump, from opening to burial */
+    int64_t stats_since_ms;        /* a call for statistics began then; 0: none is under way */
+    struct virt_host *host;        /* as libvirt last told; NULL before it first did */
+    int64_t host_at_ms;            /* when that was, monotonic */
+    bool host_wanted;              /* the link thread shall ask */
+    struct error host_err;         /* why it last failed */
     void *owners;                  /* tsearch tree of struct owner: what we know about uuids */
-
-    struct pump *pumps; /* running; virt thread only */
 };
 
 /* ---- scope destructors for libvirt's types ---- */
@@ -102,6 +103,11 @@ int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct e
 void *virt_link_thread(void *arg);
 void virt_link_notify(struct virt *v); /* virt thread: the on_link calls that are owed */
 
+/* ---- virt_host.c ---- */
+
+/* virt-link thread: asks libvirt for what virt_host_info() answers with. */
+void virt_host_refresh(struct virt *v);
+
 /* ---- virt_event.c ---- */
 
 int virt_event_register(struct virt *v, virConnectPtr conn, struct error *err);
@@ -123,11 +129,16 @@ int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDoma
 
 /* ---- virt_pump.c ---- */
 
-/* Takes the stream and returns the caller's end of the socket pair. */
-int virt_pump_open(struct virt *v, virStreamPtr *stream, int *ret_fd, struct error *err);
-void virt_pump_adopt(struct virt *v);   /* virt thread: start what was opened since */
-void virt_pump_end_all(struct virt *v); /* virt thread: at closing */
-void virt_pump_bury(struct virt *v);    /* virt-link thread: abort finished streams, free pumps */
+/* Takes the stream of conn and returns the caller's end of the socket pair. key names the device.
+ */
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err);
+/* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
+bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
+void virt_pump_end_all(struct virt *v); /* the connection is gone; any thread */
+void virt_pump_turn(struct virt *v);    /* virt thread: starts what is new, ends what is unwanted */
+void virt_pump_bury(struct virt *v);    /* virt-link thread: aborts finished streams, frees pumps */
+bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
 
 /* ---- virt_embed.c ---- */
 

@@ -14,6 +14,7 @@
 #define BACKOFF_MAX_MS       5000
 #define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
 #define KEEPALIVE_SECONDS    5
+#define SILENT_MS            5000 /* a call that takes longer: libvirt hangs */
 #define KEEPALIVE_COUNT      3
 
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
@@ -33,10 +34,16 @@ int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct e
 
 bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
 {
+    int64_t now = clock_monotonic_ms(), silent;
+
     LOCK_SCOPE(&v->lock);
-    if (ret_reason)
+    silent = v->stats_since_ms ? now - v->stats_since_ms : 0;
+    if (ret_reason && silent > SILENT_MS)
+        snprintf(ret_reason, size, "libvirt has not answered for %lld seconds",
+                 (long long)silent / 1000);
+    else if (ret_reason)
         str_copy_utf8(ret_reason, size, v->reason);
-    return v->conn && !v->broken;
+    return v->conn && !v->broken && silent <= SILENT_MS;
 }
 
 /* Records a change; the virt thread tells. Repeating the same reason says nothing new. */
@@ -94,8 +101,14 @@ static virConnectPtr open_one(struct virt *v, struct error *err)
         virt_fail(NULL, err, "connect to libvirt");
         return NULL;
     }
-    /* Drivers inside our own process have neither a keepalive nor a close callback. */
-    (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
+    /*
+     * A Unix socket tells by itself when the other side is gone, and libvirt's client (9.0) gets
+     * confused, up to a crash, when a keepalive gives up while several threads wait for answers:
+     * there, a libvirt that hangs is waited for. Drivers inside our own process have neither a
+     * keepalive nor a close callback.
+     */
+    if (!v->local)
+        (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
     (void)virConnectRegisterCloseCallback(conn, on_close, v, NULL);
     return conn;
 }
@@ -117,6 +130,7 @@ static void disconnect(struct virt *v)
         conn = TAKE_PTR(v->conn);
         stats = TAKE_PTR(v->stats_conn);
     }
+    virt_pump_end_all(v);
     if (conn)
         virt_event_deregister(v, conn);
     close_one(stats);
@@ -144,6 +158,7 @@ static int reconnect(struct virt *v, struct error *err)
         LOCK_SCOPE(&v->lock);
         v->conn = conn;
         v->stats_conn = stats;
+        v->host_wanted = true; /* it may be another libvirt than before */
     }
     set_link(v, VIRT_LINK_UP, "");
     return 0;
@@ -161,7 +176,8 @@ static void describe(const struct error *err, char *ret, size_t size)
 static void wait_for_news(struct virt *v, int64_t deadline_ms)
 {
     LOCK_SCOPE(&v->lock);
-    while (!v->stopping && !v->pumps_dead && !(v->broken && v->conn)) {
+    while (!v->stopping && virt_pump_is_buried(v) && !(v->broken && v->conn) &&
+           !(v->host_wanted && v->conn)) {
         if (!deadline_ms)
             pthread_cond_wait(&v->changed, &v->lock);
         else if (!cond_wait_until(&v->changed, &v->lock, deadline_ms))
@@ -174,8 +190,7 @@ void *virt_link_thread(void *arg)
     struct virt *v = arg;
     const int64_t max_ms = v->local ? BACKOFF_MAX_LOCAL_MS : BACKOFF_MAX_MS;
     int64_t pause_ms = BACKOFF_MIN_MS, next_try_ms = 0;
-    bool stopping = false, have = false, broken;
-    unsigned pumps = 0;
+    bool stopping = false, pumps = false, have, broken, ask;
 
     /* At the end, stay until the virt thread has given up every pump and its stream is aborted. */
     while (!stopping || pumps) {
@@ -185,10 +200,11 @@ void *virt_link_thread(void *arg)
         {
             LOCK_SCOPE(&v->lock);
             stopping = v->stopping;
-            pumps = v->pump_count;
+            pumps = v->pumps != NULL;
             broken = v->broken && v->conn;
             have = v->conn && !broken;
-            if (stopping && pumps && !v->pumps_dead)
+            ask = have && v->host_wanted;
+            if (stopping && pumps && virt_pump_is_buried(v))
                 pthread_cond_wait(&v->changed, &v->lock);
         }
         if (stopping)
@@ -199,6 +215,8 @@ void *virt_link_thread(void *arg)
             next_try_ms = 0;
             pause_ms = BACKOFF_MIN_MS;
         }
+        if (ask)
+            virt_host_refresh(v);
         if (!have && clock_monotonic_ms() >= next_try_ms) {
             have = reconnect(v, &err) == 0;
             if (!have) {
@@ -215,5 +233,10 @@ void *virt_link_thread(void *arg)
         wait_for_news(v, have ? 0 : next_try_ms);
     }
     disconnect(v);
+    {
+        LOCK_SCOPE(&v->lock);
+        v->link_ended = true;
+        pthread_cond_broadcast(&v->changed);
+    }
     return NULL;
 }

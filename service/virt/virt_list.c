@@ -1,6 +1,6 @@
 /*
  * What is there: one domain, or all of them, ours and foreign. A listing costs a few calls for
- * everything (states, saved images, autostart) and one call a domain for its owner.
+ * everything (states, saved images, autostart) and one call a domain whose owner is asked for.
  */
 #include "service/virt/virt_internal.h"
 
@@ -40,18 +40,24 @@ static void set_state(struct virt_info *info, int state, int reason, bool saved)
     str_copy_utf8(info->reason, sizeof(info->reason), word);
 }
 
-/* false: the domain went away meanwhile */
-static bool identify(struct virt *v, virDomainPtr domain, struct virt_info *info)
+/* Fills uuid and name; false: libvirt gives none. */
+static bool identify(virDomainPtr domain, struct virt_info *info)
 {
-    struct domxml_mark mark = {0};
-    int ours;
-
     if (virDomainGetUUIDString(domain, info->uuid))
         return false;
     str_copy_utf8(info->name, sizeof(info->name), virDomainGetName(domain));
-    ours = virt_owner_read(v, domain, &mark);
+    return true;
+}
+
+/* false: the domain went away meanwhile */
+static bool find_owner(struct virt *v, virDomainPtr domain, struct virt_info *info)
+{
+    struct domxml_mark mark = {0};
+    int ours = virt_owner_read(v, domain, &mark);
+
     if (ours < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
         return false;
+    info->owner_read = true;
     info->ours = ours == 1;
     info->generation = info->ours ? mark.generation : 0;
     return true;
@@ -75,7 +81,8 @@ int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct er
     if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
         return -1;
     domain = virDomainLookupByUUIDString(conn, uuid);
-    if (!domain || virDomainGetState(domain, &state, &reason, 0) || !identify(v, domain, &info))
+    if (!domain || virDomainGetState(domain, &state, &reason, 0) || !identify(domain, &info) ||
+        !find_owner(v, domain, &info))
         return virt_fail(conn, err, "look at the VM");
     set_state(&info, state, reason, virDomainHasManagedSaveImage(domain, 0) == 1);
     info.autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart;
@@ -131,7 +138,38 @@ static int param_int(const virDomainStatsRecord *r, const char *name)
     return value;
 }
 
-int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct error *err)
+/* A record under its uuid: asking libvirt for it in every comparison would cost more than the rest. */
+struct keyed {
+    unsigned char uuid[VIR_UUID_BUFLEN];
+    virDomainStatsRecordPtr record;
+};
+
+static int compare_key(const void *a, const void *b)
+{
+    return memcmp(((const struct keyed *)a)->uuid, ((const struct keyed *)b)->uuid,
+                  VIR_UUID_BUFLEN);
+}
+
+/* Puts the records in the order of their uuids, and names and states into infos in the same. */
+static void read_records(virDomainStatsRecordPtr *records, size_t count, struct virt_info *infos)
+{
+    auto_free struct keyed *keyed = xcalloc(count, sizeof(*keyed));
+
+    for (size_t i = 0; i < count; i++) {
+        keyed[i].record = records[i];
+        (void)virDomainGetUUID(records[i]->dom, keyed[i].uuid);
+    }
+    qsort(keyed, count, sizeof(*keyed), compare_key);
+    for (size_t i = 0; i < count; i++) {
+        records[i] = keyed[i].record;
+        (void)identify(records[i]->dom, &infos[i]);
+        set_state(&infos[i], param_int(records[i], "state.state"),
+                  param_int(records[i], "state.reason"), false);
+    }
+}
+
+int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct virt_info *info),
+              void *opaque, struct virt_info **ret, size_t *ret_count, struct error *err)
 {
     auto_connect virConnectPtr conn = NULL;
     auto_records virDomainStatsRecordPtr *records = NULL;
@@ -145,24 +183,23 @@ int virt_list(struct virt *v, struct virt_info **ret, size_t *ret_count, struct 
     if (n < 0)
         return virt_fail(conn, err, "list the domains");
     infos = xcalloc((size_t)n + 1, sizeof(*infos));
+    read_records(records, (size_t)n, infos);
+    if (mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, MARK_SAVED, infos, (size_t)n, err) ||
+        mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_AUTOSTART, MARK_AUTOSTART, infos, (size_t)n, err))
+        return -1;
     for (int i = 0; i < n; i++) {
-        struct virt_info *info = &infos[count];
+        struct virt_info *info = &infos[i];
 
-        if (!identify(v, records[i]->dom, info)) {
-            *info = (struct virt_info){0};
-            continue;
-        }
-        set_state(info, param_int(records[i], "state.state"), param_int(records[i], "state.reason"),
-                  false);
         find_pid(v, info);
+        /* One that went away meanwhile leaves the list. */
+        if ((!wants_owner || wants_owner(opaque, info)) && !find_owner(v, records[i]->dom, info))
+            continue;
+        if (info != &infos[count])
+            infos[count] = *info;
         count++;
     }
     if (virConnectIsAlive(conn) == 0)
         return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "the connection to libvirt broke");
-    qsort(infos, count, sizeof(*infos), compare_uuid);
-    if (mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, MARK_SAVED, infos, count, err) ||
-        mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_AUTOSTART, MARK_AUTOSTART, infos, count, err))
-        return -1;
     *ret = TAKE_PTR(infos);
     *ret_count = count;
     return 0;

@@ -60,9 +60,12 @@ int virt_owner_read(struct virt *v, virDomainPtr domain, struct domxml_mark *ret
 {
     auto_free char *text = NULL;
     char uuid[VIR_UUID_STRING_BUFLEN];
-    unsigned flags = virDomainIsPersistent(domain) == 1 ? VIR_DOMAIN_AFFECT_CONFIG : 0;
 
-    text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, DOMXML_NAMESPACE, flags);
+    text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, DOMXML_NAMESPACE,
+                                VIR_DOMAIN_AFFECT_CONFIG);
+    /* A transient domain has no persistent definition; asking first would cost all others a call. */
+    if (!text && virGetLastErrorCode() == VIR_ERR_OPERATION_INVALID)
+        text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, DOMXML_NAMESPACE, 0);
     if (!text)
         return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA ? 0 : -1;
     if (virDomainGetUUIDString(domain, uuid) || !domxml_read_mark(text, ret))

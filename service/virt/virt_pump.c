@@ -23,13 +23,22 @@ struct buffer {
     char data[PUMP_BUFFER];
 };
 
+enum stage {
+    PUMP_NEW,     /* opened; the virt thread starts it */
+    PUMP_RUNNING, /* the virt thread's alone, but for the marks below */
+    PUMP_ENDED,   /* libvirt may still hold a pointer to it */
+    PUMP_DEAD,    /* the link thread aborts its stream and frees it */
+};
+
 struct pump {
     uint32_t magic;
     struct virt *v;
-    struct pump *next, *prev;
+    struct pump *next; /* this and the next three: guarded by v->lock */
+    enum stage stage;
+    bool unwanted;
+    char *key;
     virStreamPtr stream;
     int fd, watch;
-    unsigned callbacks; /* libvirt still holds that many pointers to this */
     int stream_events, fd_events;
     bool stream_watched;
     bool stream_hup;   /* the guest's side hung up: read what is left, ask for nothing more */
@@ -48,44 +57,40 @@ static struct pump *pump_of(void *opaque)
     return p;
 }
 
-/* libvirt has let go of one pointer; with the last one the link thread takes over. */
-static void callback_freed(void *opaque)
+static void set_stage(struct pump *p, enum stage stage)
 {
-    struct pump *p = pump_of(opaque);
+    struct virt *v = p->v;
 
-    if (--p->callbacks)
-        return;
-    LOCK_SCOPE(&p->v->lock);
-    p->next = p->v->pumps_dead;
-    p->v->pumps_dead = p;
-    pthread_cond_broadcast(&p->v->changed);
+    LOCK_SCOPE(&v->lock);
+    p->stage = stage;
+    if (stage == PUMP_DEAD)
+        pthread_cond_broadcast(&v->changed);
 }
 
-static void unlink_pump(struct pump *p)
+/* libvirt has let go of the last pointer; the link thread takes over. */
+static void handle_freed(void *opaque)
 {
-    if (p->prev)
-        p->prev->next = p->next;
-    else
-        p->v->pumps = p->next;
-    if (p->next)
-        p->next->prev = p->prev;
-    p->next = p->prev = NULL;
+    set_stage(pump_of(opaque), PUMP_DEAD);
 }
 
+/* The caller must not touch p afterwards. */
 static void end(struct pump *p)
 {
-    if (p->ended)
-        return;
     p->ended = true;
-    unlink_pump(p);
-    p->callbacks++; /* until this function is through */
+    /*
+     * No free function was given for the stream's callback, because libvirt forgets to call it
+     * for a stream it aborted itself; after this call there are no more callbacks.
+     */
     if (p->stream_watched)
         (void)virStreamEventRemoveCallback(p->stream);
-    if (p->watch >= 0)
-        (void)virEventRemoveHandle(p->watch);
+    if (p->watch < 0) {
+        close(p->fd);
+        set_stage(p, PUMP_DEAD);
+        return;
+    }
+    set_stage(p, PUMP_ENDED);
+    (void)virEventRemoveHandle(p->watch);
     close(p->fd);
-    p->fd = -1;
-    callback_freed(p);
 }
 
 /* ---- moving bytes; each returns whether it moved any ---- */
@@ -210,7 +215,7 @@ static void on_stream(virStreamPtr stream, int events, void *opaque)
     struct pump *p = pump_of(opaque);
 
     (void)stream;
-    if (p->ended)
+    if (p->ended || !pthread_equal(pthread_self(), p->v->loop_thread))
         return;
     if (events & (VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR))
         p->stream_hup = true;
@@ -237,7 +242,8 @@ static void on_fd(int handle, int fd, int events, void *opaque)
 
 /* ---- birth and death ---- */
 
-int virt_pump_open(struct virt *v, virStreamPtr *stream, int *ret_fd, struct error *err)
+int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+                   int *ret_fd, struct error *err)
 {
     int pair[2];
     struct pump *p;
@@ -247,38 +253,62 @@ int virt_pump_open(struct virt *v, virStreamPtr *stream, int *ret_fd, struct err
     p = xcalloc(1, sizeof(*p));
     p->magic = PUMP_MAGIC;
     p->v = v;
+    p->key = xstrdup(key);
     p->stream = TAKE_PTR(*stream);
     p->fd = pair[0];
     p->watch = -1;
     {
         LOCK_SCOPE(&v->lock);
-        p->next = v->pumps_new;
-        v->pumps_new = p;
-        v->pump_count++;
+        p->unwanted = v->broken || v->conn != conn; /* too late for virt_pump_end_all() */
+        p->next = v->pumps;
+        v->pumps = p;
     }
     virt_wake(v);
     *ret_fd = pair[1];
     return 0;
 }
 
+/* Lock held. */
+static bool mark_unwanted(struct virt *v, const char *key)
+{
+    bool found = false;
+
+    for (struct pump *p = v->pumps; p; p = p->next) {
+        if (str_eq(p->key, key))
+            found = p->unwanted = true;
+    }
+    return found;
+}
+
+bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms)
+{
+    LOCK_SCOPE(&v->lock);
+    while (mark_unwanted(v, key)) {
+        virt_wake(v); /* an eventfd write: never blocks */
+        if (!cond_wait_until(&v->changed, &v->lock, deadline_monotonic_ms))
+            return !mark_unwanted(v, key);
+    }
+    return true;
+}
+
+/* libvirt tells a connection's end to everybody but its streams. */
+void virt_pump_end_all(struct virt *v)
+{
+    {
+        LOCK_SCOPE(&v->lock);
+        for (struct pump *p = v->pumps; p; p = p->next)
+            p->unwanted = true;
+    }
+    virt_wake(v);
+}
+
 static void start(struct pump *p)
 {
-    struct virt *v = p->v;
-
-    p->prev = NULL;
-    p->next = v->pumps;
-    if (p->next)
-        p->next->prev = p;
-    v->pumps = p;
     p->stream_events = VIR_STREAM_EVENT_READABLE | VIR_STREAM_EVENT_HANGUP | VIR_STREAM_EVENT_ERROR;
-    if (virStreamEventAddCallback(p->stream, p->stream_events, on_stream, p, callback_freed) == 0) {
+    if (virStreamEventAddCallback(p->stream, p->stream_events, on_stream, p, NULL) == 0) {
         p->stream_watched = true;
-        p->callbacks++;
-        p->fd_events =
-            VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
-        p->watch = virEventAddHandle(p->fd, p->fd_events, on_fd, p, callback_freed);
-        if (p->watch >= 0)
-            p->callbacks++;
+        p->fd_events = VIR_EVENT_HANDLE_READABLE | VIR_EVENT_HANDLE_HANGUP | VIR_EVENT_HANDLE_ERROR;
+        p->watch = virEventAddHandle(p->fd, p->fd_events, on_fd, p, handle_freed);
     }
     if (p->watch < 0)
         end(p);
@@ -286,41 +316,77 @@ static void start(struct pump *p)
         run(p);
 }
 
-void virt_pump_adopt(struct virt *v)
+/* The next pump that the virt thread has to start or to end. */
+static struct pump *next_task(struct virt *v, enum stage *ret_stage)
 {
-    struct pump *list, *next;
+    LOCK_SCOPE(&v->lock);
+    for (struct pump *p = v->pumps; p; p = p->next) {
+        bool end_it = p->stage == PUMP_RUNNING && (p->unwanted || v->stopping);
 
-    {
-        LOCK_SCOPE(&v->lock);
-        list = TAKE_PTR(v->pumps_new);
+        if (p->stage != PUMP_NEW && !end_it)
+            continue;
+        *ret_stage = p->stage;
+        p->stage = PUMP_RUNNING;
+        return p;
     }
-    for (; list; list = next) {
-        next = list->next;
-        start(list);
+    return NULL;
+}
+
+void virt_pump_turn(struct virt *v)
+{
+    enum stage stage;
+    struct pump *p;
+
+    while ((p = next_task(v, &stage))) {
+        if (stage == PUMP_NEW)
+            start(p);
+        else
+            end(p);
     }
 }
 
-void virt_pump_end_all(struct virt *v)
+bool virt_pump_is_buried(const struct virt *v)
 {
-    while (v->pumps)
-        end(v->pumps);
+    for (const struct pump *p = v->pumps; p; p = p->next) {
+        if (p->stage == PUMP_DEAD)
+            return false;
+    }
+    return true;
+}
+
+/* The list keeps a pump until its stream is gone, so that displacing can wait for that. */
+static struct pump *next_dead(struct virt *v)
+{
+    LOCK_SCOPE(&v->lock);
+    for (struct pump *p = v->pumps; p; p = p->next) {
+        if (p->stage == PUMP_DEAD)
+            return p;
+    }
+    return NULL;
+}
+
+static void forget(struct virt *v, const struct pump *dead)
+{
+    LOCK_SCOPE(&v->lock);
+    for (struct pump **p = &v->pumps; *p; p = &(*p)->next) {
+        if (*p == dead) {
+            *p = dead->next;
+            break;
+        }
+    }
+    pthread_cond_broadcast(&v->changed);
 }
 
 void virt_pump_bury(struct virt *v)
 {
-    struct pump *list, *next;
+    struct pump *p;
 
-    {
-        LOCK_SCOPE(&v->lock);
-        list = TAKE_PTR(v->pumps_dead);
-    }
-    for (; list; list = next) {
-        next = list->next;
-        (void)virStreamAbort(list->stream);
-        virStreamFree(list->stream);
-        list->magic = 0;
-        free(list);
-        LOCK_SCOPE(&v->lock);
-        v->pump_count--;
+    while ((p = next_dead(v))) {
+        (void)virStreamAbort(p->stream);
+        virStreamFree(p->stream);
+        forget(v, p);
+        p->magic = 0;
+        free(p->key);
+        free(p);
     }
 }

@@ -99,21 +99,30 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
     return db_write(core->db, lookup_fn, NULL, &l, err) ? -1 : l.result;
 }
 
-/* A second request with the same key that lost the race: the caller looks the key up again. */
-static int idem_store(struct db_tx *tx, const struct write *w, struct error *err)
+/*
+ * Has an equal request won the race? Asked before anything is written, so that its name being taken
+ * is not what the second one is told; the caller looks the key up again.
+ */
+static int idem_race(struct db_tx *tx, const struct change *c, struct error *err)
 {
-    const struct change *c = w->change;
-    const struct actor *actor = change_actor(c);
     struct idem_found found;
     int rc;
 
     if (!c->idem || !c->idem->key)
         return 0;
-    rc = idem_check(tx, actor, c->idem, &found, err);
-    if (rc < 0)
-        return -1;
+    rc = idem_check(tx, change_actor(c), c->idem, &found, err);
     if (rc > 0)
         return error_set(err, ERROR_REQUEST_IN_PROGRESS, "an equal request is being served");
+    return rc;
+}
+
+static int idem_store(struct db_tx *tx, const struct write *w, struct error *err)
+{
+    const struct change *c = w->change;
+    const struct actor *actor = change_actor(c);
+
+    if (!c->idem || !c->idem->key)
+        return 0;
     return store_idem_put(tx,
                           &(struct idem_row){
                               .actor = actor->id,
@@ -172,8 +181,8 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct write *w = arg;
     struct change *c = w->change;
 
-    /* The VM's row first: the operation and the idempotency record refer to it. */
-    if (write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
+    /* The VM's row before the operation and the idempotency record, which refer to it. */
+    if (idem_race(tx, c, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
     if (c->event_type)
         return event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,

@@ -126,6 +126,19 @@ static int open_database(struct core *core, struct error *err)
     return store_vm_each(core->db, load_vm, &load, err);
 }
 
+/* A full disk must not keep what runs from being shown and managed: /readyz says what is wrong. */
+static int note_start(struct core *core, struct error *err)
+{
+    struct error ignored;
+
+    if (event_write(core, "daemon.started", "host", HOST_LOCAL, NULL, err) == 0)
+        return 0;
+    if (db_is_writable(core->db, &ignored))
+        return -1;
+    log_failure(LOG_LEVEL_WARNING, err, "starting without being able to store anything");
+    return 0;
+}
+
 static int build(struct core *core, struct error *err)
 {
     const struct console_options consoles = {
@@ -158,7 +171,7 @@ static int build(struct core *core, struct error *err)
     if (op_engine_load(core->ops, err))
         return -1;
     virt.opaque = core->tracker;
-    if (event_write(core, "daemon.started", "host", HOST_LOCAL, NULL, err) ||
+    if (note_start(core, err) ||
         virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */

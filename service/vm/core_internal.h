@@ -124,8 +124,11 @@ void op_to_row(const struct op *op, struct op_row *ret);
 
 /* ---- execute.c: what an operation does; runs on an operation worker ---- */
 
-enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS };
-/* EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes. */
+enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS, EXECUTE_AGAIN };
+/*
+ * EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes.
+ * EXECUTE_AGAIN: libvirt went away or the disk refuses; to be done anew when they are back.
+ */
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err);
 
 /* ---- domain.c: from a definition to what libvirt is told ---- */

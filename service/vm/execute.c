@@ -258,9 +258,10 @@ static int save(struct core *core, const struct op *op, struct error *err)
 
 static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_shutdown(core->virt, op->vm_id, err))
+    /* Said before it is done: a guest that obeys at once must not be overwritten by it. */
+    if (change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err))
         return -1;
-    return change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err);
+    return virt_shutdown(core->virt, op->vm_id, err);
 }
 
 static const struct {
@@ -291,9 +292,19 @@ static void after_failure(struct core *core, const struct op *op, const struct e
         console_end(core->consoles, op->vm_id);
         if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
-    } else if (vm_sync(core, op->vm_id, "", &err)) {
+    } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", op->vm_id);
     }
+}
+
+/* What was promised is not given up because libvirt is away or the disk is full for a while. */
+static bool comes_back(struct core *core, const struct error *failure)
+{
+    struct error ignored;
+
+    return failure->code == ERROR_HYPERVISOR_UNAVAILABLE ||
+           ((failure->code == ERROR_DATABASE_FAILED || failure->code == ERROR_INSUFFICIENT_STORAGE) &&
+            !db_is_writable(core->db, &ignored));
 }
 
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
@@ -303,8 +314,9 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
             continue;
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
-        if (err->code != ERROR_HYPERVISOR_UNAVAILABLE)
-            after_failure(core, op, err);
+        if (comes_back(core, err))
+            return EXECUTE_AGAIN;
+        after_failure(core, op, err);
         return EXECUTE_FAILED;
     }
     error_set(err, ERROR_INTERNAL, "no such kind of operation: %s", op->kind);

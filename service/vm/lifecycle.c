@@ -104,15 +104,16 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     auto_op struct op *op = NULL;
     struct idem_found found;
     auto_json json_t *data = NULL;
-    int rc = idem_lookup(core, actor, idem, &found, err);
+    int rc;
 
+    atomic_init(&vm->refs, 1);
+    rc = idem_lookup(core, actor, idem, &found, err);
     if (rc < 0)
         return -1;
     *ret_replayed = rc > 0;
     *ret_op = NULL;
     if (rc > 0)
         return replay(core, actor, &found, ret, ret_op, err);
-    atomic_init(&vm->refs, 1);
     vm->spec = vm_spec_ref(spec);
     if (resolve_image(core, actor->project_id, spec, vm->image_id, err) ||
         require_libvirt(core, err))

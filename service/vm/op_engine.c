@@ -15,10 +15,12 @@
 
 #define POLL_MS 1000 /* how often waiting shutdowns are looked at without being poked */
 
-enum phase { PHASE_QUEUED, PHASE_ACTIVE, PHASE_WAITING };
+/* PHASE_UNSTORED: done, but the disk did not take the outcome; until it does, nobody is told. */
+enum phase { PHASE_QUEUED, PHASE_ACTIVE, PHASE_WAITING, PHASE_UNSTORED };
 
 struct job {
-    struct op *op; /* the newest snapshot */
+    struct op *op;      /* the newest snapshot */
+    struct op *outcome; /* PHASE_UNSTORED */
     enum phase phase;
     int64_t deadline; /* PHASE_WAITING, monotonic ms */
     struct job *prev, *next;
@@ -27,7 +29,7 @@ struct job {
 
 struct op_engine {
     struct core *core;
-    pthread_mutex_t lock; /* the registry's and virt's leaf locks may be taken under it */
+    pthread_mutex_t lock; /* leaf locks of the registry, virt and the database may be taken under it */
     pthread_cond_t work;
     struct job *jobs, *by_id; /* in order of acceptance */
     struct job *last;
@@ -56,6 +58,7 @@ void op_engine_free(struct op_engine *e)
     for (job = e->jobs; job; job = next) {
         next = job->next;
         op_unref(job->op);
+        op_unref(job->outcome);
         free(job);
     }
     pthread_cond_destroy(&e->work);
@@ -136,17 +139,19 @@ static bool wait_is_over(struct op_engine *e, const struct job *job)
             vm->state != VM_STATE_PAUSED);
 }
 
-/* The next job a worker can do something about; marks it active. */
+/* The next job a worker can do something about. */
 static struct job *pick(struct op_engine *e)
 {
+    struct error ignored;
     char reason[8];
     bool up = virt_is_up(e->core->virt, reason, sizeof(reason));
 
+    if (!db_is_writable(e->core->db, &ignored))
+        return NULL;
     for (struct job *job = e->jobs; job; job = job->next) {
-        if (job->phase == PHASE_WAITING ? wait_is_over(e, job)
-                                        : job->phase == PHASE_QUEUED && up && !is_blocked(job)) {
+        if (job->phase == PHASE_UNSTORED || (job->phase == PHASE_WAITING && wait_is_over(e, job)) ||
+            (job->phase == PHASE_QUEUED && up && !is_blocked(job)))
             return job;
-        }
     }
     return NULL;
 }
@@ -165,34 +170,48 @@ static struct op *op_next(const struct op *op, enum op_state state)
     return next;
 }
 
-/* Commits and shows the new snapshot; what cannot be stored is shown all the same, and logged. */
-static void advance(struct op_engine *e, struct job *job, struct op *next)
+/*
+ * Commits the new snapshot and then shows it. -1: the disk does not take it for now, nothing has
+ * changed and next is the caller's still. What cannot be stored for another reason is shown all
+ * the same, and logged.
+ */
+static int advance(struct op_engine *e, struct job *job, struct op *next, struct error *err)
 {
-    struct error err;
+    struct error ignored;
     struct op *old;
 
-    if (op_commit(e->core, next, &err))
-        log_failure(LOG_LEVEL_ERROR, &err, "cannot store operation %s", next->id);
+    if (op_commit(e->core, next, err)) {
+        log_failure(LOG_LEVEL_ERROR, err, "cannot store operation %s", next->id);
+        if (!db_is_writable(e->core->db, &ignored))
+            return -1;
+    }
     LOCK_SCOPE(&e->lock);
     old = job->op;
     HASH_DELETE(hh, e->by_id, job);
     job->op = next;
     HASH_ADD_KEYPTR(hh, e->by_id, job->op->id, strlen(job->op->id), job);
     op_unref(old);
+    return 0;
 }
 
-static void finish(struct op_engine *e, struct job *job, const struct error *failure)
+static void set_phase(struct op_engine *e, struct job *job, enum phase phase)
 {
-    struct op *next = op_next(job->op, failure ? OP_FAILED : OP_SUCCEEDED);
-    auto_op struct op *kept = NULL;
+    LOCK_SCOPE(&e->lock);
+    job->phase = phase;
+    pthread_cond_broadcast(&e->work);
+}
 
-    if (failure) {
-        next->error = *failure;
-        log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of VM %s failed", next->id,
-                    next->kind, next->vm_id);
+/* The outcome is stored and told, or kept until it can be. */
+static void store_outcome(struct op_engine *e, struct job *job, struct op *outcome)
+{
+    auto_op struct op *kept = op_ref(outcome);
+    struct error err;
+
+    if (advance(e, job, outcome, &err)) {
+        job->outcome = outcome;
+        set_phase(e, job, PHASE_UNSTORED);
+        return;
     }
-    advance(e, job, next);
-    kept = op_ref(next);
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);
@@ -202,6 +221,18 @@ static void finish(struct op_engine *e, struct job *job, const struct error *fai
     free(job);
     wait_wake_op(e->core->waits, kept->id);
     wait_wake_vm(e->core->waits, kept->vm_id);
+}
+
+static void finish(struct op_engine *e, struct job *job, const struct error *failure)
+{
+    struct op *next = op_next(job->op, failure ? OP_FAILED : OP_SUCCEEDED);
+
+    if (failure) {
+        next->error = *failure;
+        log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of VM %s failed", next->id,
+                    next->kind, next->vm_id);
+    }
+    store_outcome(e, job, next);
 }
 
 static void end_wait(struct op_engine *e, struct job *job)
@@ -226,22 +257,31 @@ static void end_wait(struct op_engine *e, struct job *job)
 static void run(struct op_engine *e, struct job *job)
 {
     struct error err;
-    enum execute_result result;
 
-    if (job->op->state == OP_PENDING)
-        advance(e, job, op_next(job->op, OP_RUNNING));
+    if (job->op->state == OP_PENDING) {
+        auto_op struct op *next = op_next(job->op, OP_RUNNING);
+
+        if (advance(e, job, next, &err)) {
+            set_phase(e, job, PHASE_QUEUED);
+            return;
+        }
+        (void)TAKE_PTR(next);
+    }
     log_set_request(job->op->request_id);
-    result = op_execute(e->core, job->op, &err);
-    if (result == EXECUTE_FAILED && err.code == ERROR_HYPERVISOR_UNAVAILABLE) {
-        /* libvirt went away under it: it is done again when libvirt is back. */
-        LOCK_SCOPE(&e->lock);
-        job->phase = PHASE_QUEUED;
-    } else if (result == EXECUTE_WAITS) {
-        LOCK_SCOPE(&e->lock);
-        job->phase = PHASE_WAITING;
+    switch (op_execute(e->core, job->op, &err)) {
+    case EXECUTE_AGAIN:
+        set_phase(e, job, PHASE_QUEUED);
+        break;
+    case EXECUTE_WAITS:
         job->deadline = clock_monotonic_ms() + e->core->settings->shutdown_timeout_seconds * 1000;
-    } else {
-        finish(e, job, result == EXECUTE_FAILED ? &err : NULL);
+        set_phase(e, job, PHASE_WAITING);
+        break;
+    case EXECUTE_DONE:
+        finish(e, job, NULL);
+        break;
+    case EXECUTE_FAILED:
+        finish(e, job, &err);
+        break;
     }
     log_set_request(NULL);
 }
@@ -252,7 +292,7 @@ static void *worker(void *arg)
 
     for (;;) {
         struct job *job = NULL;
-        bool was_waiting = false;
+        enum phase phase;
 
         {
             LOCK_SCOPE(&e->lock);
@@ -260,11 +300,13 @@ static void *worker(void *arg)
                 cond_wait_until(&e->work, &e->lock, clock_monotonic_ms() + POLL_MS);
             if (e->stopping)
                 return NULL;
-            was_waiting = job->phase == PHASE_WAITING;
+            phase = job->phase;
             job->phase = PHASE_ACTIVE;
         }
-        if (was_waiting)
+        if (phase == PHASE_WAITING)
             end_wait(e, job);
+        else if (phase == PHASE_UNSTORED)
+            store_outcome(e, job, TAKE_PTR(job->outcome));
         else
             run(e, job);
     }
@@ -332,7 +374,11 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
                          op_state_name(op->state));
     next = op_next(job->op, OP_CANCELLED);
     error_set(&next->error, ERROR_CANCELLED, "cancelled by %s", op->actor);
-    advance(e, job, next);
+    if (advance(e, job, next, err)) {
+        op_unref(next);
+        set_phase(e, job, PHASE_QUEUED);
+        return -1;
+    }
     *ret = op_ref(next);
     {
         LOCK_SCOPE(&e->lock);

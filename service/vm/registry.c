@@ -66,11 +66,11 @@ struct vm *registry_find(struct registry *r, const char *project_id, const char 
     char key[2 * UUID_TEXT + VM_NAME_MAX];
     struct entry *e;
 
-    name_key(key, project_id, ref);
     LOCK_SCOPE(&r->lock);
     HASH_FIND(by_id, r->ids, ref, strlen(ref), e);
     if (e && strcmp(e->vm->project_id, project_id) == 0)
         return vm_ref(e->vm);
+    name_key(key, project_id, ref);
     HASH_FIND(by_name, r->names, key, strlen(key), e);
     return e ? vm_ref(e->vm) : NULL;
 }

@@ -46,9 +46,9 @@ const struct vm_sample *snapshot_find(const struct snapshot *s, const char *vm_i
 {
     struct vm_sample key;
 
-    if (!s->count || strlen(vm_id) >= sizeof(key.vm_id)) /* the first one has no array */
+    if (!s->count || strlen(vm_id) >= sizeof(key.vm_id))
         return NULL;
-    strcpy(key.vm_id, vm_id);
+    memcpy(key.vm_id, vm_id, strlen(vm_id) + 1);
     return bsearch(&key, s->samples, s->count, sizeof(*s->samples), by_id);
 }
 
@@ -142,23 +142,17 @@ static void add_vms(struct core *core, struct snapshot *next, const struct snaps
         const struct vm_sample *before = last ? snapshot_find(last, vms[i]->id) : NULL;
         const struct virt_stats *v;
 
-        if (!is_on(vms[i])) {
+        v = find_stats(stats, stats_count, vms[i]->id);
+        /* A VM that has just started has no figures yet: that is not the same as old ones. */
+        if (!is_on(vms[i]) || (!v && !before)) {
             vm_unref(vms[i]);
             continue;
         }
         next->count++;
         str_copy_utf8(s->vm_id, sizeof(s->vm_id), vms[i]->id);
-        v = find_stats(stats, stats_count, s->vm_id);
-        if (v) {
-            s->virt = *v;
-            s->sampled_at = next->sampled_at;
-        } else {
-            s->stale = true;
-            if (before) {
-                s->virt = before->virt;
-                s->sampled_at = before->sampled_at;
-            }
-        }
+        s->stale = !v;
+        s->virt = v ? *v : before->virt;
+        s->sampled_at = v ? next->sampled_at : before->sampled_at;
         add_process(core, s, before);
         add_cpu_percent(s, before);
         vm_unref(vms[i]);

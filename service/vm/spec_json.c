@@ -21,11 +21,6 @@ static const char *const firmwares[] = {"bios", "uefi", NULL};
 static const char *const accelerations[] = {"auto", "kvm", "emulated", NULL};
 static const char *const modes[] = {"user", "bridge", "network", NULL};
 
-struct request {
-    struct vm_spec *spec;
-    bool start;
-};
-
 static bool chars_ok(const char *s, size_t max, const char *extra)
 {
     size_t len = strlen(s);
@@ -94,7 +89,7 @@ static int want_array(const json_t *value, const char *pointer, size_t max, stru
 
 static int decode_labels(const json_t *value, const char *pointer, void *out, struct error *err)
 {
-    struct vm_spec *spec = ((struct request *)out)->spec;
+    struct vm_spec *spec = out;
     const char *key;
     json_t *item;
 
@@ -131,7 +126,7 @@ static int decode_disks(const json_t *value, const char *pointer, void *out, str
         {.name = "size_gib", .kind = DOC_INT, .required = true,
          .offset = offsetof(struct vm_disk, size_gib), .min = 1, .max = 65536},
     };
-    struct vm_spec *spec = ((struct request *)out)->spec;
+    struct vm_spec *spec = out;
 
     if (want_array(value, pointer, VM_DISKS_MAX, err))
         return -1;
@@ -158,7 +153,7 @@ static int decode_networks(const json_t *value, const char *pointer, void *out, 
          .offset = offsetof(struct vm_network, mac), .min = 17, .max = 17, .valid = mac_ok,
          .form = "a unicast MAC address in lower case, like 02:00:00:12:34:56"},
     };
-    struct vm_spec *spec = ((struct request *)out)->spec;
+    struct vm_spec *spec = out;
 
     if (want_array(value, pointer, VM_NETWORKS_MAX, err))
         return -1;
@@ -183,7 +178,7 @@ static int decode_networks(const json_t *value, const char *pointer, void *out, 
 
 static int decode_channels(const json_t *value, const char *pointer, void *out, struct error *err)
 {
-    struct vm_spec *spec = ((struct request *)out)->spec;
+    struct vm_spec *spec = out;
 
     if (want_array(value, pointer, VM_CHANNELS_MAX, err))
         return -1;
@@ -226,25 +221,21 @@ static const struct doc_field spec_fields[] = {
     {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
     {.name = "memory_merge", .kind = DOC_BOOL, .offset = AT(memory_merge)},
     {.name = "autostart", .kind = DOC_BOOL, .offset = AT(autostart)},
-};
-
-/* Members whose decoders need the whole struct rather than one place in it. */
-static const struct doc_field whole_fields[] = {
+    /* Their decoders need the whole struct rather than one place in it. */
     {.name = "labels", .kind = DOC_CUSTOM, .decode = decode_labels},
     {.name = "disks", .kind = DOC_CUSTOM, .decode = decode_disks},
     {.name = "networks", .kind = DOC_CUSTOM, .decode = decode_networks},
     {.name = "channels", .kind = DOC_CUSTOM, .decode = decode_channels},
-    {.name = "start", .kind = DOC_BOOL, .offset = offsetof(struct request, start)},
 };
 
-static bool is_whole(const char *name)
-{
-    for (size_t i = 0; i < DOC_COUNT(whole_fields); i++) {
-        if (strcmp(whole_fields[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
+/* What is in a request only, beside the definition. */
+struct request {
+    bool start;
+};
+
+static const struct doc_field request_fields[] = {
+    {.name = "start", .kind = DOC_BOOL, .offset = offsetof(struct request, start)},
+};
 
 static struct vm_spec *spec_new(void)
 {
@@ -274,26 +265,31 @@ static void fill_networks(struct vm_spec *spec, bool given)
     }
 }
 
+/* Takes what is not the definition's out of a request; *ret_rest owns the copy without it. */
+static int split_request(const json_t *object, struct request *request, json_t **ret_rest,
+                         struct error *err)
+{
+    auto_json json_t *rest = json_copy((json_t *)(uintptr_t)object), *own = json_object();
+
+    if (json_object_set(own, "start", json_object_get(object, "start")) ||
+        json_object_del(rest, "start"))
+        abort();
+    *ret_rest = TAKE_PTR(rest);
+    return doc_decode(own, "", request_fields, DOC_COUNT(request_fields), request, err);
+}
+
 int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, struct error *err)
 {
     auto_vm_spec struct vm_spec *spec = spec_new();
-    struct request request = {.spec = spec};
-    auto_json json_t *plain = NULL, *whole = json_object();
-    const char *name;
-    json_t *value;
+    auto_json json_t *rest = NULL;
+    struct request request = {0};
 
-    if (!json_is_object(object))
-        return error_set_at(err, ERROR_VALIDATION_FAILED, "", "must be an object");
-    plain = json_copy((json_t *)(uintptr_t)object);
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-    {
-        if (!is_whole(name) || (!ret_start && strcmp(name, "start") == 0))
-            continue;
-        json_object_set(whole, name, value);
-        json_object_del(plain, name);
+    if (ret_start && json_object_get(object, "start")) {
+        if (split_request(object, &request, &rest, err))
+            return -1;
+        object = rest;
     }
-    if (doc_decode(plain, "", spec_fields, DOC_COUNT(spec_fields), spec, err) ||
-        doc_decode(whole, "", whole_fields, DOC_COUNT(whole_fields), &request, err))
+    if (doc_decode(object, "", spec_fields, DOC_COUNT(spec_fields), spec, err))
         return -1;
     fill_networks(spec, json_object_get(object, "networks") != NULL);
     if (ret_start)
@@ -302,48 +298,98 @@ int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, 
     return 0;
 }
 
-static json_t *encode_networks(const struct vm_spec *spec)
-{
-    json_t *list = json_array();
+/* ---- out ---- */
 
+static void add_labels(struct strbuf *b, const struct vm_spec *spec)
+{
+    strbuf_adds(b, ",\"labels\":{");
+    for (size_t i = 0; i < spec->label_count; i++) {
+        if (i)
+            strbuf_addc(b, ',');
+        doc_add_string(b, spec->labels[i].key);
+        strbuf_addc(b, ':');
+        doc_add_string(b, spec->labels[i].value);
+    }
+    strbuf_addc(b, '}');
+}
+
+static void add_disks(struct strbuf *b, const struct vm_spec *spec)
+{
+    strbuf_adds(b, ",\"disks\":[");
+    for (size_t i = 0; i < spec->disk_count; i++)
+        strbuf_addf(b, "%s{\"size_gib\":%lld}", i ? "," : "", (long long)spec->disks[i].size_gib);
+    strbuf_addc(b, ']');
+}
+
+static void add_networks(struct strbuf *b, const struct vm_spec *spec)
+{
+    strbuf_adds(b, ",\"networks\":[");
     for (size_t i = 0; i < spec->network_count; i++) {
         const struct vm_network *n = &spec->networks[i];
 
-        json_array_append_new(list, json_pack("{s:s, s:s*, s:s}", "mode", modes[n->mode], "source",
-                                              n->source, "mac", n->mac));
+        strbuf_addf(b, "%s{\"mode\":\"%s\"", i ? "," : "", modes[n->mode]);
+        if (n->source)
+            doc_add_text(b, "source", n->source);
+        doc_add_text(b, "mac", n->mac);
+        strbuf_addc(b, '}');
     }
-    return list;
+    strbuf_addc(b, ']');
+}
+
+static void add_channels(struct strbuf *b, const struct vm_spec *spec)
+{
+    strbuf_adds(b, ",\"channels\":[");
+    for (size_t i = 0; i < spec->channel_count; i++) {
+        if (i)
+            strbuf_addc(b, ',');
+        doc_add_string(b, spec->channels[i]);
+    }
+    strbuf_addc(b, ']');
+}
+
+/*
+ * Text without a tree in between: a list of a thousand VMs is a thousand of these, at a fifth of
+ * the time.
+ */
+char *vm_spec_text(const struct vm_spec *spec)
+{
+    struct strbuf b = {0};
+
+    strbuf_adds(&b, "{\"name\":");
+    doc_add_string(&b, spec->name);
+    doc_add_text(&b, "description", spec->description);
+    add_labels(&b, spec);
+    doc_add_int(&b, "cpus", spec->cpus);
+    doc_add_int(&b, "memory_mib", spec->memory_mib);
+    doc_add_text(&b, "machine", spec->machine);
+    doc_add_text(&b, "firmware", firmwares[spec->firmware]);
+    doc_add_text(&b, "acceleration", accelerations[spec->acceleration]);
+    doc_add_text(&b, "image", spec->image);
+    doc_add_text(&b, "cmdline", spec->cmdline);
+    if (spec->root_disk_gib)
+        doc_add_int(&b, "root_disk_gib", spec->root_disk_gib);
+    else
+        doc_add_text(&b, "root_disk_gib", NULL);
+    add_disks(&b, spec);
+    add_networks(&b, spec);
+    add_channels(&b, spec);
+    doc_add_bool(&b, "guest_agent", spec->guest_agent);
+    doc_add_bool(&b, "vsock", spec->vsock);
+    doc_add_bool(&b, "display", spec->display);
+    doc_add_bool(&b, "memory_merge", spec->memory_merge);
+    doc_add_bool(&b, "autostart", spec->autostart);
+    strbuf_addc(&b, '}');
+    return strbuf_take(&b);
 }
 
 json_t *vm_spec_encode(const struct vm_spec *spec)
 {
-    json_t *labels = json_object(), *disks = json_array(), *channels = json_array();
+    auto_free char *text = vm_spec_text(spec);
+    json_t *object = json_loads(text, 0, NULL);
 
-    for (size_t i = 0; i < spec->label_count; i++)
-        json_object_set_new(labels, spec->labels[i].key, json_string(spec->labels[i].value));
-    for (size_t i = 0; i < spec->disk_count; i++)
-        json_array_append_new(disks, json_pack("{s:I}", "size_gib", (json_int_t)spec->disks[i].size_gib));
-    for (size_t i = 0; i < spec->channel_count; i++)
-        json_array_append_new(channels, json_string(spec->channels[i]));
-    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:s, s:s, s:s, s:s?, s:s?, s:o, s:o, s:o, s:o,"
-                     " s:b, s:b, s:b, s:b, s:b}",
-                     "name", spec->name, "description", spec->description, "labels", labels,
-                     "cpus", (json_int_t)spec->cpus, "memory_mib", (json_int_t)spec->memory_mib,
-                     "machine", spec->machine, "firmware", firmwares[spec->firmware],
-                     "acceleration", accelerations[spec->acceleration], "image", spec->image,
-                     "cmdline", spec->cmdline, "root_disk_gib",
-                     spec->root_disk_gib ? json_integer(spec->root_disk_gib) : json_null(),
-                     "disks", disks, "networks", encode_networks(spec), "channels", channels,
-                     "guest_agent", spec->guest_agent, "vsock", spec->vsock, "display",
-                     spec->display, "memory_merge", spec->memory_merge, "autostart",
-                     spec->autostart);
-}
-
-char *vm_spec_text(const struct vm_spec *spec)
-{
-    auto_json json_t *object = vm_spec_encode(spec);
-
-    return doc_text(object);
+    if (!object)
+        abort(); /* what we wrote ourselves is JSON */
+    return object;
 }
 
 int vm_spec_from_text(const char *text, struct vm_spec **ret, struct error *err)

@@ -11,6 +11,9 @@
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 
+#define SYNC_TRIES 8
+#define RETRY_MS 1000 /* while the disk does not take what was seen */
+
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_STOP };
 
 struct note {
@@ -27,6 +30,7 @@ struct tracker {
     pthread_cond_t news;
     struct note *head, **tail;
     _Atomic bool reconciled;
+    bool missed; /* something was seen that could not be stored; tracker thread only */
     bool engine_started;
     pthread_t thread;
     bool running;
@@ -120,6 +124,8 @@ struct sync {
     struct virt_info info;
     bool gone;
     const char *reason;
+    const struct vm *seen; /* the VM when libvirt was asked; NULL: apply the answer in any case */
+    bool stale;            /* the VM has changed since: nothing was applied */
 };
 
 static enum vm_state map_state(const struct vm *vm, const struct sync *s)
@@ -151,7 +157,8 @@ static enum vm_state map_state(const struct vm *vm, const struct sync *s)
 static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                        struct error *err)
 {
-    const struct sync *s = arg;
+    struct sync *s = arg;
+    auto_vm struct vm *current = registry_get(core->registry, next->id);
     enum vm_state state = map_state(next, s);
     bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
     int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
@@ -159,6 +166,10 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     const char *reason = *s->reason ? s->reason : s->info.reason;
 
     (void)err;
+    /* An operation went on between question and answer: what libvirt said then is no news. */
+    s->stale = s->seen && s->seen != current;
+    if (s->stale)
+        return 1;
     /* A guest we asked to shut down still runs until it is off. */
     if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
         state = VM_STATE_STOPPING;
@@ -192,6 +203,8 @@ static int apply(struct core *core, const char *vm_id, struct sync *s, struct er
     json_decref(change.event_data);
     if (rc)
         return -1;
+    if (s->stale)
+        return 0;
     switch (vm->state) {
     case VM_STATE_RUNNING:
     case VM_STATE_PAUSED:
@@ -210,24 +223,53 @@ static int apply(struct core *core, const char *vm_id, struct sync *s, struct er
     return 0;
 }
 
-int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
+/* Asks libvirt and applies the answer, unless it came too late. */
+static int ask(struct core *core, const char *vm_id, struct sync *s, struct error *err)
 {
-    struct sync s = {.reason = reason};
-
-    if (virt_info(core->virt, vm_id, &s.info, err)) {
+    s->info = (struct virt_info){0};
+    s->gone = false;
+    if (virt_info(core->virt, vm_id, &s->info, err)) {
         if (err->code != ERROR_VM_NOT_FOUND)
             return -1;
-        s.gone = true;
-        str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
+        s->gone = true;
+        str_copy_utf8(s->info.reason, sizeof(s->info.reason), "libvirt does not know it any more");
     }
-    return apply(core, vm_id, &s, err);
+    return apply(core, vm_id, s, err);
+}
+
+int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
+{
+    struct sync s = {.reason = reason, .stale = true};
+
+    for (int i = 0; i < SYNC_TRIES && s.stale; i++) {
+        auto_vm struct vm *seen = registry_get(core->registry, vm_id);
+
+        s.seen = i + 1 < SYNC_TRIES ? seen : NULL;
+        if (ask(core, vm_id, &s, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* The VM shows an old state until the disk takes the new one: everything is compared again then. */
+static void note_miss(struct core *core)
+{
+    struct error ignored;
+
+    if (db_is_writable(core->db, &ignored))
+        return;
+    core->tracker->missed = true;
+    atomic_store(&core->tracker->reconciled, false);
 }
 
 static void sync_logged(struct core *core, const char *vm_id, const char *reason)
 {
     struct error err;
 
-    if (vm_sync(core, vm_id, reason, &err) && err.code != ERROR_VM_NOT_FOUND &&
+    if (vm_sync(core, vm_id, reason, &err) == 0)
+        return;
+    note_miss(core);
+    if (err.code != ERROR_VM_NOT_FOUND &&
         err.code != ERROR_HYPERVISOR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
 }
@@ -252,6 +294,19 @@ static int by_uuid(const void *a, const void *b)
     return strcmp(((const struct virt_info *)a)->uuid, ((const struct virt_info *)b)->uuid);
 }
 
+/*
+ * A VM that is off in both worlds stays off, whoever owns the domain of its uuid. Most are, and not
+ * asking is the difference between one call and thousands when the daemon starts.
+ */
+static bool wants_owner(void *opaque, const struct virt_info *info)
+{
+    struct core *core = opaque;
+    auto_vm struct vm *vm = registry_get(core->registry, info->uuid);
+
+    return !vm || vm->state != VM_STATE_STOPPED || vm->running_generation ||
+           info->state != VIRT_STATE_SHUTOFF;
+}
+
 /* List, diff, converge: what happened while nobody told us. */
 static int reconcile(struct core *core, struct error *err)
 {
@@ -259,28 +314,32 @@ static int reconcile(struct core *core, struct error *err)
     auto_free struct vm **vms = NULL;
     size_t count = 0, vm_n = 0;
 
-    if (virt_list(core->virt, &list, &count, err))
-        return -1;
-    if (count)
-        qsort(list, count, sizeof(*list), by_uuid);
     registry_all(core->registry, &vms, &vm_n);
+    if (virt_list(core->virt, wants_owner, core, &list, &count, err)) {
+        for (size_t i = 0; i < vm_n; i++)
+            vm_unref(vms[i]);
+        return -1;
+    }
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
-        struct sync s = {.reason = ""};
+        struct sync s = {.reason = "", .seen = vms[i]};
         const struct virt_info *found;
         struct error ignored;
 
         str_copy_utf8(key.uuid, sizeof(key.uuid), vms[i]->id);
         found = count ? bsearch(&key, list, count, sizeof(*list), by_uuid) : NULL;
-        if (found && found->ours) {
+        if (found && (found->ours || !found->owner_read)) {
             s.info = *found;
         } else {
             s.gone = true;
             str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
         }
         /* A VM that may have been deleted in between is no failure. */
-        if (apply(core, vms[i]->id, &s, &ignored) && ignored.code != ERROR_VM_NOT_FOUND)
+        if ((apply(core, vms[i]->id, &s, &ignored) ||
+             (s.stale && vm_sync(core, vms[i]->id, "", &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
+            note_miss(core);
+        }
         vm_unref(vms[i]);
     }
     for (size_t i = 0; i < count; i++) {
@@ -350,6 +409,7 @@ static void handle_link(struct tracker *t, const struct note *n)
         return;
     }
     log_info("libvirt is connected");
+    t->missed = false;
     if (reconcile(core, &err)) {
         /* The connection broke again; its next coming up repeats this. */
         log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
@@ -363,8 +423,22 @@ static void handle_link(struct tracker *t, const struct note *n)
         t->engine_started = true;
         after_boot(core);
     }
-    atomic_store(&t->reconciled, true);
+    atomic_store(&t->reconciled, !t->missed);
     op_engine_poke(core->ops);
+}
+
+static void retry(struct tracker *t)
+{
+    struct error err;
+
+    if (!db_is_writable(t->core->db, &err) || !virt_is_up(t->core->virt, NULL, 0))
+        return;
+    t->missed = false;
+    if (reconcile(t->core, &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
+        return; /* the connection broke; its next coming up compares */
+    }
+    atomic_store(&t->reconciled, !t->missed);
 }
 
 static void handle(struct tracker *t, const struct note *n)
@@ -394,13 +468,24 @@ static void *tracker_thread(void *arg)
         struct note *n;
 
         {
+            int64_t until = clock_monotonic_ms() + RETRY_MS;
+
             LOCK_SCOPE(&t->lock);
-            while (!t->head)
-                pthread_cond_wait(&t->news, &t->lock);
+            while (!t->head) {
+                if (!t->missed)
+                    pthread_cond_wait(&t->news, &t->lock);
+                else if (!cond_wait_until(&t->news, &t->lock, until))
+                    break;
+            }
             n = t->head;
-            t->head = n->next;
+            if (n)
+                t->head = n->next;
             if (!t->head)
                 t->tail = &t->head;
+        }
+        if (!n) {
+            retry(t);
+            continue;
         }
         handle(t, n);
         stop = n->kind == NOTE_STOP;

@@ -21,17 +21,30 @@ export const seen = { csp: [], errors: [], foreign: [], console: [] };
 export async function openBrowser() {
     return chromium.launch({
         executablePath: process.env.CHROMIUM,
-        args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-            '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+        args: [
+            '--headless',
+            '--no-sandbox',
+            '--disable-gpu',
+            '--disable-quic',
+            '--no-first-run',
+            '--disable-background-networking',
+            '--disable-component-update',
+            '--disable-sync',
+        ],
     });
 }
 
 export async function newPage(browser, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
+    const context = await browser.newContext({
+        viewport: { width: 1280, height: 860 },
+        ...options,
+    });
     await context.exposeFunction('__violation', (text) => seen.csp.push(text));
     await context.addInitScript(() => {
         addEventListener('securitypolicyviolation', (event) => {
-            window.__violation(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`);
+            window.__violation(
+                `${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`,
+            );
         });
         const Real = window.WebSocket; /* so that a test can break a connection */
         window.__sockets = [];
@@ -46,7 +59,10 @@ export async function newPage(browser, options = {}) {
     const page = await context.newPage();
     page.on('pageerror', (error) => seen.errors.push(String(error.stack ?? error)));
     page.on('console', (message) => {
-        if (message.type() === 'error' && !/Failed to load resource|WebSocket connection to/.test(message.text())) {
+        if (
+            message.type() === 'error' &&
+            !/Failed to load resource|WebSocket connection to/.test(message.text())
+        ) {
             seen.console.push(message.text());
         }
     });
@@ -64,10 +80,14 @@ export async function signInCode() {
         return env.code;
     }
     const response = await fetch(`${env.url}/v1/session/codes`, {
-        method: 'POST', headers: { Authorization: `Bearer ${env.token}`, 'Content-Type': 'application/json' }, body: '{}',
+        method: 'POST',
+        headers: { Authorization: `Bearer ${env.token}`, 'Content-Type': 'application/json' },
+        body: '{}',
     });
     if (response.status !== 201) {
-        throw new Error(`POST /v1/session/codes answered ${response.status}: ${await response.text()}`);
+        throw new Error(
+            `POST /v1/session/codes answered ${response.status}: ${await response.text()}`,
+        );
     }
     return (await response.json()).code;
 }
@@ -75,10 +95,16 @@ export async function signInCode() {
 /* Violations of the rules that are about people, not about style. */
 export async function axe(page, where) {
     await page.evaluate(axeSource);
-    const { violations } = await page.evaluate(() => window.axe.run(document, {
-        runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
-    }));
-    const lines = violations.flatMap((v) => v.nodes.map((n) => `${where}: ${v.id}: ${n.target} ${n.failureSummary.replaceAll('\n', ' ')}`));
+    const { violations } = await page.evaluate(() =>
+        window.axe.run(document, {
+            runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+        }),
+    );
+    const lines = violations.flatMap((v) =>
+        v.nodes.map(
+            (n) => `${where}: ${v.id}: ${n.target} ${n.failureSummary.replaceAll('\n', ' ')}`,
+        ),
+    );
     if (lines.length) {
         throw new Error(lines.join('\n'));
     }
@@ -101,7 +127,9 @@ export async function until(what, probe, ms = 10000) {
 
 export function equal(actual, expected, what) {
     if (actual !== expected) {
-        throw new Error(`${what}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(actual)}`);
+        throw new Error(
+            `${what}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(actual)}`,
+        );
     }
 }
 
@@ -119,7 +147,10 @@ export const foundation = (name, fn) => tests.push([name, fn, true]);
 export async function runAll(filters, onFailure) {
     let passed = 0;
     let failed = 0;
-    const chosen = tests.filter(([name, , always]) => always || filters.length === 0 || filters.some((f) => name.includes(f)));
+    const chosen = tests.filter(
+        ([name, , always]) =>
+            always || filters.length === 0 || filters.some((f) => name.includes(f)),
+    );
     console.log(`1..${chosen.length}`);
     let broken = false;
     for (const [name, fn, isFoundation] of chosen) {
@@ -136,7 +167,13 @@ export async function runAll(filters, onFailure) {
             failed += 1;
             broken ||= isFoundation;
             console.log(`not ok ${number} - ${name}`);
-            console.log(String(error.stack ?? error).split('\n').slice(0, 30).map((line) => `# ${line}`).join('\n'));
+            console.log(
+                String(error.stack ?? error)
+                    .split('\n')
+                    .slice(0, 30)
+                    .map((line) => `# ${line}`)
+                    .join('\n'),
+            );
             await onFailure?.(name);
         }
     }

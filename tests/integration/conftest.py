@@ -16,11 +16,22 @@ CONTRACT = Contract()
 NAMES = itertools.count(1)
 
 # The record of this run, which test_zz_coverage.py reads at the end.
-os.environ.setdefault("DROVER_RECORD", tempfile.mkstemp(prefix="drover-record-", suffix=".jsonl")[1])
+OWN_RECORD = None
+if "DROVER_RECORD" not in os.environ:
+    handle, OWN_RECORD = tempfile.mkstemp(prefix="drover-record-", suffix=".jsonl")
+    os.close(handle)
+    os.environ["DROVER_RECORD"] = OWN_RECORD
+
+
+def pytest_unconfigure(config):
+    if OWN_RECORD:
+        Path(OWN_RECORD).unlink(missing_ok=True)
 
 
 def pytest_collection_modifyitems(config, items):
     if not (BUILD / "droverd").exists():
+        if "DROVER_BUILD" in os.environ:
+            pytest.exit(f"{BUILD / 'droverd'} is not built", 2)
         for item in items:
             item.add_marker(pytest.mark.skip(reason=f"{BUILD / 'droverd'} is not built"))
 

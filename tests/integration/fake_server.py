@@ -15,7 +15,8 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 class Request:
     def __init__(self, handler, body):
-        self.method, self.path, self.headers, self.body = handler.command, handler.path, handler.headers, body
+        self.method, self.headers, self.body = handler.command, handler.headers, body
+        self.path = handler.requestline.split()[1] # handler.path is already tidied up
         self.handler = handler
 
     def json(self, value, status=200, kind="application/json"):

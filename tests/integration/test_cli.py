@@ -2,7 +2,7 @@
 
 import json
 import os
-import signal
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +120,8 @@ def test_host_ksm_stats_and_checks_are_shown(drover, vm):
     drover("vm", "start", vm)
     eventually(lambda: drover("stats", parse=True)["items"], what="a sample")
     assert b"pet" in drover("stats").stdout
-    assert drover("stats", vm, parse=True)["cpu"]["vcpus"] == 1
+    # the test driver knows no figures, so none may be shown
+    assert drover("stats", vm, parse=True)["cpu"] == {}
 
 
 def test_checks_fail_the_command_only_when_one_fails(daemon):
@@ -134,20 +135,25 @@ def test_checks_fail_the_command_only_when_one_fails(daemon):
 
 def test_events_are_followed_across_a_restart(drover, daemon, vm):
     command = [DROVER, "--socket", daemon.socket_path, "--json", "events", "--follow", "--since", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        seen = []
+    seen = []
 
-        def next_until(wanted):
-            while True:
-                seen.append(json.loads(process.stdout.readline()))
-                if seen[-1]["type"] == wanted and seen[-1]["subject"]["name"] in (vm, "after"):
-                    return
+    def next_until(process, wanted):
+        while not (seen and seen[-1]["type"] == wanted and seen[-1]["subject"]["name"] in (vm, "after")):
+            assert select.select([process.stdout], [], [], 30)[0], f"no {wanted} came; seen: {seen}"
+            seen.append(json.loads(process.stdout.readline()))
 
-        next_until("vm.created")
+    # Unbuffered, so that select() sees what readline() has not taken.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
+    try:
+        next_until(process, "vm.created")
+        seen[-1]["subject"]["name"] = "seen"
         daemon.restart()
         drover("vm", "create", "after", "--no-vsock")
-        next_until("vm.created")
-        process.send_signal(signal.SIGTERM)
+        next_until(process, "vm.created")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     drover("vm", "delete", "after")
     numbers = [event["seq"] for event in seen]
     assert numbers == sorted(set(numbers)), "an event came twice or out of order"

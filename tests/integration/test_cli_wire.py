@@ -181,6 +181,19 @@ def test_console_prints_what_comes_and_ends_with_the_server():
     assert server.requests[0].headers["Authorization"] == "Bearer drover_secret"
 
 
+def test_a_server_below_a_path_is_reached():
+    def answer(r):
+        if r.headers.get("Upgrade"):
+            r.upgrade(V1).close(1000)
+        else:
+            r.json({"items": [], "next_cursor": None})
+
+    with FakeServer(answer) as server:
+        drover(server, "--url", server.url + "/behind/proxy/", "vm", "list")
+        drover(server, "--url", server.url + "/behind/proxy/", "console", "x")
+    assert [r.path.split("?")[0] for r in server.requests] == ["/behind/proxy/v1/vms", "/behind/proxy/v1/vms/x/console"]
+
+
 def test_console_works_with_a_server_that_only_speaks_raw():
     def answer(r):
         ws = r.upgrade()

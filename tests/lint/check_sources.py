@@ -11,6 +11,7 @@ import sys
 from lintlib import C_FOLDERS, Report, c_files, read, tracked, without_comments, without_strings
 
 LINES_MAX = 600
+TEST_LINES_MAX = 1200 # a list of cases is read from the middle
 SOURCE_SUFFIXES = (".c", ".h", ".def", ".py", ".sh", ".js", ".mjs", ".sql", ".css", ".html", ".build")
 # The one module that starts programs.
 EXEC_OWNER = "service/base/exec.c"
@@ -27,8 +28,9 @@ def lines(text, pattern, flags=0):
 def check_length(root):
     for path in tracked(root, *SOURCE_SUFFIXES):
         count = read(root, path).count("\n")
-        if count > LINES_MAX and path.name not in GENERATED_OR_DATA:
-            yield f"{path}: {count} lines; split it at {LINES_MAX}"
+        limit = TEST_LINES_MAX if path.parts[0] == "tests" else LINES_MAX
+        if count > limit and path.name not in GENERATED_OR_DATA:
+            yield f"{path}: {count} lines; split it at {limit}"
 
 
 def in_program(path):
@@ -130,7 +132,7 @@ def check_guards(root, files):
 
 def check_guards_differ(root, files):
     seen = {}
-    for path in files:
+    for path in filter(in_program, files):
         if path.suffix != ".h":
             continue
         found = re.search(r"#ifndef (DROVER_\w+)", read(root, path))
@@ -165,7 +167,7 @@ def check_text(root):
 def check_width(root, files):
     for path in files:
         for number, line in enumerate(read(root, path).splitlines(), 1):
-            if len(line) > 120:
+            if len(line) > (120 if in_program(path) else 140):
                 yield f"{path}:{number}: {len(line)} columns"
 
 
@@ -184,7 +186,7 @@ def main(root):
     report.rule("guards differ", check_guards_differ(root, files))
     report.rule("files say what they are for", check_purpose(root, files))
     report.rule("text files are clean", check_text(root))
-    report.rule("no line is wider than 120 columns", check_width(root, files))
+    report.rule("no line is too wide", check_width(root, files))
     report.finish()
 
 

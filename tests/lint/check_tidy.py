@@ -48,12 +48,26 @@ def tidy_one(root, build, path):
     return findings
 
 
+def accepted(root):
+    """(path, check) pairs of tests/lint/tidy.accepted, each with its reason."""
+    pairs = {}
+    for line in (root / "tests/lint/tidy.accepted").read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            path, check, reason = line.split(None, 2)
+            pairs[path, check] = reason
+    return pairs
+
+
 def tidy(root, build, paths):
-    found = set()
+    found, known = set(), accepted(root)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for findings in pool.map(lambda path: tidy_one(root, build, path), paths):
             found.update(findings)
-    return sorted(found)
+    used = {(line.split(":")[0], check) for line in found for check in re.findall(r"\[([\w.,-]+)\]$", line)}
+    new = {line for line in found if not any((line.split(":")[0], c) in known for c in re.findall(r"\[([\w.,-]+)\]$", line))}
+    stale = (f"tests/lint/tidy.accepted: {path} {check}: not found any more" for path, check in known
+             if (path, check) not in used and root / path in paths)
+    return sorted(new) + sorted(stale)
 
 
 def cppcheck(root, build, entries):
@@ -65,6 +79,8 @@ def cppcheck(root, build, entries):
         done = subprocess.run(
             ["cppcheck", "--quiet", f"--project={project}", f"--cppcheck-build-dir={cache}", f"-j{os.cpu_count() or 1}",
              "--enable=warning,performance,portability", "--inline-suppr", "--error-exitcode=9",
+             "-DSTAILQ_HEAD(n,t)=struct n {struct t *f, **l;}", "-DTAILQ_HEAD(n,t)=struct n {struct t *f, **l;}",
+             "-DLIST_HEAD(n,t)=struct n {struct t *f;}",
              f"--suppressions-list={root}/tests/lint/cppcheck.suppressions", "--library=posix",
              "--template={file}:{line}: {severity}: {id}: {message}"],
             capture_output=True, text=True, check=False, cwd=scratch)

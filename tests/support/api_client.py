@@ -81,8 +81,10 @@ class Client:
         headers.update(extra or {})
         return {k: v for k, v in headers.items() if v is not None}
 
-    def request(self, method, path, value=None, *, body=None, headers=None, timeout=TIMEOUT, **query):
-        """value is sent as JSON, body as it is; query arguments that are None are left out."""
+    def request(self, method, path, value=None, *, body=None, headers=None, patience=TIMEOUT, **query):
+        """value is sent as JSON, body as it is; query arguments that are None are left out.
+
+        patience is how many seconds the client waits."""
         sent = self.all_headers(headers)
         if value is not None:
             body = json.dumps(value).encode()
@@ -90,7 +92,7 @@ class Client:
         query = [(k, v) for k, vs in query.items() if vs is not None for v in (vs if isinstance(vs, list) else [vs])]
         query = [(k, str(v).lower() if isinstance(v, bool) else v) for k, v in query]
         target = path + ("?" + urlencode(query) if query else "")
-        connection = self.connection(timeout)
+        connection = self.connection(patience)
         try:
             connection.request(method, target, body=body, headers=sent)
             answer = connection.getresponse()
@@ -127,10 +129,10 @@ class Client:
 
     # ---- streams ----
 
-    def sse(self, path="/v1/events", headers=None, timeout=TIMEOUT, **query):
+    def sse(self, path="/v1/events", headers=None, patience=TIMEOUT, **query):
         """Server-sent events as (id, value) pairs; close() the generator to leave."""
         target = path + ("?" + urlencode(query) if query else "")
-        connection = self.connection(timeout)
+        connection = self.connection(patience)
         connection.request("GET", target, headers=self.all_headers({"Accept": "text/event-stream", **(headers or {})}))
         answer = connection.getresponse()
         assert answer.status == 200, (answer.status, answer.read())

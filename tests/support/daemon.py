@@ -59,11 +59,16 @@ class Daemon:
             command.append(f"--{name.replace('_', '-')}={value}")
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, stdin=subprocess.DEVNULL)
-        self.address = eventually(lambda: self._alive() and listen.exists() and listen.read_text().strip(),
+        self.address = eventually(lambda: self._alive() and self.listening(),
                                   START_SECONDS, f"listening (log: {self.log()[-3000:]})")
         if self.ready:
             self.wait_ready()
         return self
+
+    def listening(self):
+        """The address, once it listens."""
+        file = self.state_dir / "listen.addr"
+        return file.exists() and file.read_text().strip()
 
     def wait_ready(self, seconds=START_SECONDS):
         client = self.client(token=None)

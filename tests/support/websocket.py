@@ -33,12 +33,13 @@ class WebSocket:
             lines.append(f"Sec-WebSocket-Protocol: {', '.join(subprotocols)}")
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         status, answered = self._head()
-        if observe:
-            observe(target, status, answered, self._body(answered) if status != 101 else b"")
         found = {k.lower(): v for k, v in answered}
+        body = self._take(int(found.get("content-length", 0))) if status != 101 else b""
         if status != 101:
-            body = self._body(answered)
             self.socket.close()
+        if observe:
+            observe(target, status, answered, body)
+        if status != 101:
             raise Refused(status, found, body)
         accept = base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
         assert found["sec-websocket-accept"] == accept
@@ -52,12 +53,6 @@ class WebSocket:
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
         first, *lines = head.decode().split("\r\n")
         return int(first.split(" ")[1]), [list(map(str.strip, line.split(":", 1))) for line in lines]
-
-    def _body(self, headers):
-        length = next((int(v) for k, v in headers if k.lower() == "content-length"), 0)
-        body = self._take(length)
-        self.buffer = body + self.buffer  # Refused may want it again
-        return body
 
     def _take(self, count):
         while len(self.buffer) < count:

@@ -19,8 +19,12 @@ const ROUTES = [
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
-const NAV = [['#/', 'Machines', 'vm:read'], ['#/memory', 'Memory', 'host:read'], ['#/host', 'Host', 'host:read'],
-    ['#/tokens', 'Access', 'token:write']];
+const NAV = [
+    ['#/', 'Machines', 'vm:read'],
+    ['#/memory', 'Memory', 'host:read'],
+    ['#/host', 'Host', 'host:read'],
+    ['#/tokens', 'Access', 'token:write'],
+];
 const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
@@ -28,21 +32,42 @@ let app = null; /* {session, live, herd, nav}: while signed in */
 let page = null; /* AbortController of the page shown */
 
 function shell(session, live) {
-    const links = NAV.filter(([, , scope]) => session.can(scope)).map(([href, text]) => h('a', { href }, text));
+    const links = NAV.filter(([, , scope]) => session.can(scope)).map(([href, text]) =>
+        h('a', { href }, text),
+    );
     const words = h('span', null, LIVE_WORDS[live.status]);
-    const light = h('span', { class: 'live', 'data-live': live.status, title: 'State of the event stream' }, words);
+    const light = h(
+        'span',
+        { class: 'live', 'data-live': live.status, title: 'State of the event stream' },
+        words,
+    );
     live.on('status', (status) => {
         light.dataset.live = status;
         setText(words, LIVE_WORDS[status]);
         announce(status === 'live' ? 'Live again' : 'Connection lost, reconnecting');
     });
-    const header = h('header', { class: 'top' },
+    const header = h(
+        'header',
+        { class: 'top' },
         h('a', { class: 'skip', href: '#main', onclick: skip }, 'Skip to content'),
         h('a', { class: 'brand', href: '#/' }, logo(), h('span', null, 'Drover')),
         h('nav', { 'aria-label': 'Sections' }, links),
-        h('div', { class: 'top-end' }, light,
-            h('span', { class: 'who', title: `Role: ${session.role}` }, session.name || session.role),
-            h('button', { type: 'button', class: 'button small quiet', onclick: leave }, 'Sign out')));
+        h(
+            'div',
+            { class: 'top-end' },
+            light,
+            h(
+                'span',
+                { class: 'who', title: `Role: ${session.role}` },
+                session.name || session.role,
+            ),
+            h(
+                'button',
+                { type: 'button', class: 'button small quiet', onclick: leave },
+                'Sign out',
+            ),
+        ),
+    );
     return { header, links };
 }
 
@@ -89,10 +114,18 @@ function enter(session) {
 
 function footer() {
     const version = h('span');
-    get('/v1').then((facts) => setText(version, `Drover ${facts.server_version}`), () => {});
-    return h('footer', { class: 'foot' }, version,
-        h('a', { href: '/docs' }, 'API documentation'), h('a', { href: '/openapi.yaml' }, 'openapi.yaml'),
-        h('a', { href: document.querySelector('link[rel=license]').href }, 'Licences'));
+    get('/v1').then(
+        (facts) => setText(version, `Drover ${facts.server_version}`),
+        () => {},
+    );
+    return h(
+        'footer',
+        { class: 'foot' },
+        version,
+        h('a', { href: '/docs' }, 'API documentation'),
+        h('a', { href: '/openapi.yaml' }, 'openapi.yaml'),
+        h('a', { href: document.querySelector('link[rel=license]').href }, 'Licences'),
+    );
 }
 
 async function show({ moveFocus = false } = {}) {
@@ -103,16 +136,26 @@ async function show({ moveFocus = false } = {}) {
     page = new AbortController();
     const { signal } = page;
     const address = location.hash.replace(/^#\/?/, '').split('?')[0];
-    const found = ROUTES.map(([pattern, make]) => [pattern.exec(address), make]).find(([match]) => match);
+    const found = ROUTES.map(([pattern, make]) => [pattern.exec(address), make]).find(
+        ([match]) => match,
+    );
     markCurrent(address);
     if (!found) {
         document.title = 'Not found · Drover';
-        replace(main, h('h1', null, 'There is nothing here'), h('p', null, h('a', { href: '#/' }, 'All machines')));
+        replace(
+            main,
+            h('h1', null, 'There is nothing here'),
+            h('p', null, h('a', { href: '#/' }, 'All machines')),
+        );
         return;
     }
     const [match, make] = found;
     try {
-        const made = await make({ ...app, signal, params: match.slice(1).map((p) => p && decodeURIComponent(p)) });
+        const made = await make({
+            ...app,
+            signal,
+            params: match.slice(1).map((p) => p && decodeURIComponent(p)),
+        });
         if (signal.aborted) {
             return;
         }
@@ -127,7 +170,11 @@ async function show({ moveFocus = false } = {}) {
         }
     } catch (problem) {
         if (!signal.aborted) {
-            replace(main, h('h1', null, 'This page cannot be shown'), h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(problem)));
+            replace(
+                main,
+                h('h1', null, 'This page cannot be shown'),
+                h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(problem)),
+            );
         }
     }
 }

@@ -104,8 +104,7 @@ int access_require(const struct principal *p, unsigned scope, struct error *err)
 int access_failure_gate(struct access *a, const char *address, struct error *err)
 {
     (void)address;
-    if (atomic_load(&failures) <
-        (unsigned)((struct core *)a)->settings->auth_failures_per_minute)
+    if (atomic_load(&failures) < (unsigned)((struct core *)a)->settings->auth_failures_per_minute)
         return 0;
     return error_set(err, ERROR_TOO_MANY_REQUESTS, "Too many failed sign-ins.");
 }

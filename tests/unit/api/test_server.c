@@ -1,6 +1,6 @@
 /*
  * A daemon with nothing behind it: the real transport over fake_core.c and a route for each thing
- * the transport can do. Driven by tests/integration/test_transport.py.
+ * the transport can do. Driven by tests/integration/test_transport_*.py.
  *
  *     test_server [--unix PATH] [--ping SECONDS] [NAME=VALUE setting]...
  *
@@ -46,7 +46,8 @@ static int get_vm(struct request *req, struct response *res, struct error *err)
 static int get_public(struct request *req, struct response *res, struct error *err)
 {
     (void)err;
-    response_json(res, 200, json_pack("{s:b,s:s}", "signed_in", req->has_principal, "peer", req->peer));
+    response_json(res, 200,
+                  json_pack("{s:b,s:s}", "signed_in", req->has_principal, "peer", req->peer));
     return 0;
 }
 
@@ -111,8 +112,9 @@ static int parked_over(struct request *req, struct response *res, struct error *
 
     if (how == WAIT_STOPPING)
         return error_set(err, ERROR_SHUTTING_DOWN, "The daemon is stopping.");
-    response_json(res, 200, json_pack("{s:s,s:s}", "result", how == WAIT_DONE ? "done" : "timeout",
-                                      "kept", (const char *)request_kept(req)));
+    response_json(res, 200,
+                  json_pack("{s:s,s:s}", "result", how == WAIT_DONE ? "done" : "timeout", "kept",
+                            (const char *)request_kept(req)));
     return 0;
 }
 
@@ -170,10 +172,10 @@ static int get_console(struct request *req, struct response *res, struct error *
     else if (*request_offered_subprotocols(req))
         return error_set(err, ERROR_SUBPROTOCOL_UNKNOWN, "Offer binary.");
     res->status = 101;
-    res->stream = strcmp(kind, "flood") == 0   ? test_source_flood()
-                  : strcmp(kind, "slow") == 0  ? test_source_slow()
-                  : strcmp(kind, "bye") == 0   ? test_source_bye()
-                                               : test_source_echo();
+    res->stream = strcmp(kind, "flood") == 0  ? test_source_flood()
+                  : strcmp(kind, "slow") == 0 ? test_source_slow()
+                  : strcmp(kind, "bye") == 0  ? test_source_bye()
+                                              : test_source_echo();
     return 0;
 }
 
@@ -279,18 +281,16 @@ static int get_state(struct request *req, struct response *res, struct error *er
             json_array_append_new(classes, json_integer((json_int_t)r.by_class[class]));
         json_object_set_new(counts, r.route ? r.route->operation_id : "none", classes);
     }
-    out = json_pack("{s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "rss_kib",
-                    (int)rss_kib(), "fds", open_fds(), "uploads_aborted",
-                    (int)atomic_load(&uploads_aborted), "uploads_finished",
-                    (int)atomic_load(&uploads_finished), "websockets",
-                    (json_int_t)m.websockets.connections, "auth_failures",
-                    (json_int_t)m.auth_failures, "malformed", (json_int_t)m.malformed_requests,
-                    "timed_out", (json_int_t)m.timed_out, "refused",
-                    (json_int_t)m.refused_connections, "connections", (json_int_t)m.connections,
-                    "in_flight", (json_int_t)m.requests_in_flight, "parked",
-                    (json_int_t)m.requests_parked, "streams", (json_int_t)m.event_streams, "sources",
-                    (json_int_t)test_sources_open(), "latency_count", (json_int_t)m.latency_count,
-                    "routes", counts);
+    out = json_pack(
+        "{s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "rss_kib",
+        (int)rss_kib(), "fds", open_fds(), "uploads_aborted", (int)atomic_load(&uploads_aborted),
+        "uploads_finished", (int)atomic_load(&uploads_finished), "websockets",
+        (json_int_t)m.websockets.connections, "auth_failures", (json_int_t)m.auth_failures,
+        "malformed", (json_int_t)m.malformed_requests, "timed_out", (json_int_t)m.timed_out,
+        "refused", (json_int_t)m.refused_connections, "connections", (json_int_t)m.connections,
+        "in_flight", (json_int_t)m.requests_in_flight, "parked", (json_int_t)m.requests_parked,
+        "streams", (json_int_t)m.event_streams, "sources", (json_int_t)test_sources_open(),
+        "latency_count", (json_int_t)m.latency_count, "routes", counts);
     response_json(res, 200, out);
     return 0;
 }
@@ -302,14 +302,16 @@ const struct route routes[] = {
     {"POST", "/v1/public", "postPublic", 0, ROUTE_PUBLIC | ROUTE_BODY, post_echo, NULL},
     {"GET", "/v1/query/{name}", "getQuery", 0, 0, get_query, NULL},
     {"POST", "/v1/echo", "postEcho", ACCESS_VM_WRITE, ROUTE_BODY, post_echo, NULL},
-    {"POST", "/v1/echo/large", "postLarge", ACCESS_VM_WRITE, ROUTE_BODY | ROUTE_LARGE_BODY, post_echo, NULL},
+    {"POST", "/v1/echo/large", "postLarge", ACCESS_VM_WRITE, ROUTE_BODY | ROUTE_LARGE_BODY,
+     post_echo, NULL},
     {"POST", "/v1/inline", "postInline", 0, ROUTE_BODY_OPTIONAL | ROUTE_INLINE, post_echo, NULL},
     {"DELETE", "/v1/echo", "deleteEcho", 0, 0, delete_match, NULL},
     {"POST", "/v1/fail", "postFail", 0, 0, post_fail, NULL},
     {"POST", "/v1/park", "postPark", 0, 0, post_park, NULL},
     {"POST", "/v1/finish", "postFinish", 0, ROUTE_INLINE, post_finish, NULL},
     {"GET", "/v1/events", "getEvents", 0, ROUTE_UPGRADE_OPTIONAL, get_events, NULL},
-    {"GET", "/v1/vms/{vm}/console", "getConsole", ACCESS_CONSOLE_VIEW, ROUTE_UPGRADE | ROUTE_TICKET, get_console, NULL},
+    {"GET", "/v1/vms/{vm}/console", "getConsole", ACCESS_CONSOLE_VIEW, ROUTE_UPGRADE | ROUTE_TICKET,
+     get_console, NULL},
     {"PUT", "/v1/upload", "putUpload", ACCESS_IMAGE_WRITE, ROUTE_UPLOAD, NULL, &upload_ops},
     {"GET", "/v1/state", "getState", 0, 0, get_state, NULL},
     {0},
@@ -375,6 +377,8 @@ int main(int argc, char **argv)
             ping = (unsigned)atoi(argv[++i]);
         } else if (strcmp(argv[i], "--debug") == 0) {
             log_set_level(LOG_LEVEL_DEBUG);
+        } else if (strcmp(argv[i], "--info") == 0) {
+            log_set_level(LOG_LEVEL_INFO);
         } else if (strcmp(argv[i], "--quiet") == 0) {
             log_set_level(LOG_LEVEL_ERROR);
         } else if (eq) {

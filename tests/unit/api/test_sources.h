@@ -14,6 +14,6 @@ struct source *test_source_slow(void);  /* takes 1000 bytes at a time, then says
 struct source *test_source_flood(void); /* always has bytes; 1013 once a reader lags by a second */
 struct source *test_source_bye(void);   /* "hello", then the end with 4001 "so long" */
 struct source *test_source_ticks(int64_t count, int64_t every_ms); /* messages, then the end */
-long test_sources_open(void);           /* made and not closed */
+long test_sources_open(void);                                      /* made and not closed */
 
 #endif

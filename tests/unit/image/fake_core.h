@@ -1,6 +1,6 @@
 /* A core with nothing but a real database, settings, a state directory and the images. */
-#ifndef DROVER_TESTS_FAKE_CORE_H
-#define DROVER_TESTS_FAKE_CORE_H
+#ifndef DROVER_TESTS_IMAGE_FAKE_CORE_H
+#define DROVER_TESTS_IMAGE_FAKE_CORE_H
 
 #include "service/conf/settings.h"
 #include "service/vm/image_internal.h"

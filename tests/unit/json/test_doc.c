@@ -52,7 +52,8 @@ TEST(many_values_are_refused_but_brackets_in_strings_do_not_count)
 
 TEST(what_is_not_json_is_malformed)
 {
-    static const char *const bad[] = {"", "{", "{\"a\":1,\"a\":2}", "{} x", "\"\xff\"", "nul", "\"a\\u0000b\"", "[1e999]"};
+    static const char *const bad[] = {"",         "{",   "{\"a\":1,\"a\":2}", "{} x",
+                                      "\"\xff\"", "nul", "\"a\\u0000b\"",    "[1e999]"};
     struct error err;
     json_t *j;
 
@@ -127,6 +128,43 @@ TEST(merge_patch_follows_rfc_7396)
     auto_json json_t *got = doc_merge_patch(target, patch);
 
     CHECK(json_equal(got, want));
+}
+
+TEST(written_strings_read_back_as_they_were)
+{
+    static const char *const texts[] = {"", "plain", "\"quoted\" \\ /", "\b\f\n\r\t \x01\x1f\x7f",
+                                        "\u00fc \u20ac \U0001f600", "<x>&'"};
+
+    for (size_t i = 0; i < DOC_COUNT(texts); i++) {
+        auto_strbuf struct strbuf b = {0};
+        auto_json json_t *value = json_string(texts[i]), *back = NULL;
+        auto_free char *same = doc_text(value);
+
+        doc_add_string(&b, texts[i]);
+        back = json_loads(b.data, JSON_DECODE_ANY, NULL);
+        CHECK_STR(json_string_value(back), texts[i]);
+        CHECK(strcasecmp(b.data, same) == 0);
+    }
+}
+
+TEST(written_bytes_that_are_not_utf8_are_replaced)
+{
+    auto_strbuf struct strbuf b = {0};
+
+    doc_add_string(&b, "a\xff\xc3 b");
+    CHECK_STR(b.data, "\"a\\ufffd\\ufffd b\"");
+}
+
+TEST(written_members_follow_each_other)
+{
+    auto_strbuf struct strbuf b = {0};
+
+    strbuf_adds(&b, "{\"a\":1");
+    doc_add_text(&b, "b", "x");
+    doc_add_text(&b, "c", NULL);
+    doc_add_int(&b, "d", -7);
+    doc_add_bool(&b, "e", true);
+    CHECK_STR(b.data, "{\"a\":1,\"b\":\"x\",\"c\":null,\"d\":-7,\"e\":true");
 }
 
 TEST_MAIN();

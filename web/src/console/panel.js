@@ -9,7 +9,9 @@ const HAS_CONSOLE = ['running', 'paused', 'stopping'];
 
 export function consolePanel({ vm, herd, session, signal }) {
     const mayControl = session.can('console:control');
-    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () => HAS_CONSOLE.includes((herd.vms.get(vm.id) ?? vm).state));
+    const stream = new ConsoleStream(vm.id, mayControl ? 'control' : 'view', () =>
+        HAS_CONSOLE.includes((herd.vms.get(vm.id) ?? vm).state),
+    );
     let replaying = true;
     let received = 0;
 
@@ -18,18 +20,49 @@ export function consolePanel({ vm, herd, session, signal }) {
     const screen = h('div', { class: 'console-screen' });
     const hint = uniqueId('console-hint');
     const mode = h('button', { type: 'button', class: 'button small', onclick: toggleMode });
-    const reader = h('button', { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleReader },
-        'Screen reader');
-    const fit = h('button', { type: 'button', class: 'button small', onclick: fitGuest,
-        title: 'Fills the space and types "stty rows … cols …" into the guest' }, 'Fit');
-    const leave = h('button', { type: 'button', class: 'button small', onclick: leaveTerminal }, 'Leave terminal');
-    const root = h('section', { class: 'panel console', 'aria-label': `Console of ${vm.name}` },
-        h('div', { class: 'console-bar' },
+    const reader = h(
+        'button',
+        { type: 'button', class: 'button small', 'aria-pressed': 'false', onclick: toggleReader },
+        'Screen reader',
+    );
+    const fit = h(
+        'button',
+        {
+            type: 'button',
+            class: 'button small',
+            onclick: fitGuest,
+            title: 'Fills the space and types "stty rows … cols …" into the guest',
+        },
+        'Fit',
+    );
+    const leave = h(
+        'button',
+        { type: 'button', class: 'button small', onclick: leaveTerminal },
+        'Leave terminal',
+    );
+    const root = h(
+        'section',
+        { class: 'panel console', 'aria-label': `Console of ${vm.name}` },
+        h(
+            'div',
+            { class: 'console-bar' },
             h('h2', null, 'Console'),
-            h('div', { class: 'button-row' }, mayControl && mode, fit, reader, leave)),
+            h('div', { class: 'button-row' }, mayControl && mode, fit, reader, leave),
+        ),
         screen,
-        h('p', { class: 'console-status' }, state, facts,
-            h('span', { id: hint, class: 'console-hint' }, 'Leave with ', h('kbd', null, 'Ctrl+Shift+L'))));
+        h(
+            'p',
+            { class: 'console-status' },
+            state,
+            facts,
+            h(
+                'span',
+                { id: hint, class: 'console-hint' },
+                'Leave with ',
+                h('kbd', null, 'Ctrl+Shift+L'),
+            ),
+        ),
+    );
 
     const terminal = new ConsoleTerminal({
         label: `Terminal of ${vm.name}. Ctrl+Shift+L leaves it.`,
@@ -47,24 +80,37 @@ export function consolePanel({ vm, herd, session, signal }) {
         terminal.write(data);
         showFacts();
     });
-    stream.on('live', () => terminal.term.write('', () => { replaying = false; }));
+    stream.on('live', () =>
+        terminal.term.write('', () => {
+            replaying = false;
+        }),
+    );
     stream.on('gap', (lost) => terminal.note(`${bytes(lost)} of output are no longer kept`));
     stream.on('viewers', showFacts);
     stream.on('status', (status, words) => {
         root.dataset.status = status;
-        const text = { live: 'Connected', connecting: 'Connecting …', ended: 'Ended', waiting: 'Waiting' }[status];
+        const text = {
+            live: 'Connected',
+            connecting: 'Connecting …',
+            ended: 'Ended',
+            waiting: 'Waiting',
+        }[status];
         setText(state, words && status !== 'connecting' ? `${text}: ${words}` : text);
         showMode();
         if (status === 'live' || status === 'ended') {
             announce(`Console ${text.toLowerCase()}`);
         }
     });
-    herd.on('vm', (id) => {
-        const now = herd.vms.get(vm.id);
-        if (id === vm.id && now?.state === 'running' && stream.status === 'waiting') {
-            stream.connect();
-        }
-    }, signal);
+    herd.on(
+        'vm',
+        (id) => {
+            const now = herd.vms.get(vm.id);
+            if (id === vm.id && now?.state === 'running' && stream.status === 'waiting') {
+                stream.connect();
+            }
+        },
+        signal,
+    );
     signal.addEventListener('abort', () => {
         stream.close();
         terminal.dispose();
@@ -72,7 +118,10 @@ export function consolePanel({ vm, herd, session, signal }) {
 
     function showFacts() {
         const role = stream.mode === 'view' ? 'watching' : 'typing';
-        setText(facts, `${role} · ${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`);
+        setText(
+            facts,
+            `${role} · ${plural(stream.viewers, 'viewer')} · ${bytes(received)} received`,
+        );
     }
 
     function showMode() {

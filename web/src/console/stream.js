@@ -7,7 +7,7 @@
  * "gap" (bytes lost), "viewers" (number), "live" (what follows is new, not a repeat).
  */
 import { Emitter } from '../lib/emitter.js';
-import { get } from '../lib/api.js';
+import { UNREACHABLE, get } from '../lib/api.js';
 import { backoff } from '../lib/sse.js';
 
 const PROTOCOL = 'drover.console.v1';
@@ -197,10 +197,12 @@ export class ConsoleStream extends Emitter {
     /* A browser does not show why an upgrade was refused; the same right and state guard the log. */
     async #whyRefused() {
         try {
-            await get(`/v1/vms/${encodeURIComponent(this.#vm)}/console/log?from=${this.offset ?? 0}`);
+            await get(
+                `/v1/vms/${encodeURIComponent(this.#vm)}/console/log?from=${this.offset ?? 0}`,
+            );
             return '';
         } catch (problem) {
-            return problem.detail || problem.title;
+            return (problem.code !== UNREACHABLE && problem.detail) || problem.title;
         }
     }
 

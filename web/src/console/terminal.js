@@ -11,20 +11,42 @@ const ROWS = 24;
 const BEHIND_BYTES = 1024 * 1024;
 
 const THEME = {
-    background: '#12181a', foreground: '#d9e2dc', cursor: '#e6b450', cursorAccent: '#12181a',
-    selectionBackground: '#2f5d50', selectionForeground: '#ffffff',
-    black: '#12181a', red: '#f0796b', green: '#7fc79a', yellow: '#e6b450',
-    blue: '#7fb2e6', magenta: '#cf9be0', cyan: '#74c7c2', white: '#d9e2dc',
-    brightBlack: '#8b9a94', brightRed: '#ff9b8f', brightGreen: '#9fe0b6', brightYellow: '#f5cc7a',
-    brightBlue: '#a5cbf2', brightMagenta: '#e2bdee', brightCyan: '#9be3de', brightWhite: '#ffffff',
+    background: '#12181a',
+    foreground: '#d9e2dc',
+    cursor: '#e6b450',
+    cursorAccent: '#12181a',
+    selectionBackground: '#2f5d50',
+    selectionForeground: '#ffffff',
+    black: '#12181a',
+    red: '#f0796b',
+    green: '#7fc79a',
+    yellow: '#e6b450',
+    blue: '#7fb2e6',
+    magenta: '#cf9be0',
+    cyan: '#74c7c2',
+    white: '#d9e2dc',
+    brightBlack: '#8b9a94',
+    brightRed: '#ff9b8f',
+    brightGreen: '#9fe0b6',
+    brightYellow: '#f5cc7a',
+    brightBlue: '#a5cbf2',
+    brightMagenta: '#e2bdee',
+    brightCyan: '#9be3de',
+    brightWhite: '#ffffff',
 };
 
 /* Requests for an answer: (intermediates, final byte). The answer is typed into the guest. */
 const QUERIES = [
-    { final: 'c' }, { prefix: '>', final: 'c' }, { prefix: '=', final: 'c' },
-    { final: 'n' }, { prefix: '?', final: 'n' },
-    { intermediates: '$', final: 'p' }, { prefix: '?', intermediates: '$', final: 'p' },
-    { final: 't' }, { prefix: '>', final: 'q' }, { prefix: '?', final: 'u' },
+    { final: 'c' },
+    { prefix: '>', final: 'c' },
+    { prefix: '=', final: 'c' },
+    { final: 'n' },
+    { prefix: '?', final: 'n' },
+    { intermediates: '$', final: 'p' },
+    { prefix: '?', intermediates: '$', final: 'p' },
+    { final: 't' },
+    { prefix: '>', final: 'q' },
+    { prefix: '?', final: 'u' },
 ];
 /* Titles, links, colours, and the clipboard (52): a guest does not get to set these. */
 const REFUSED_OSC = [0, 1, 2, 4, 8, 10, 11, 12, 52, 104, 110, 111, 112];
@@ -44,10 +66,18 @@ export class ConsoleTerminal {
         this.onBehind = onBehind;
         this.onCaughtUp = onCaughtUp;
         this.term = new Terminal({
-            cols: COLUMNS, rows: ROWS, scrollback: 5000, theme: THEME, fontSize: 14, lineHeight: 1.15,
-            fontFamily: 'ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace',
+            cols: COLUMNS,
+            rows: ROWS,
+            scrollback: 5000,
+            theme: THEME,
+            fontSize: 14,
+            lineHeight: 1.15,
+            fontFamily:
+                'ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace',
             cursorBlink: !matchMedia('(prefers-reduced-motion: reduce)').matches,
-            minimumContrastRatio: 4.5, allowProposedApi: false, linkHandler: { activate() {} },
+            minimumContrastRatio: 4.5,
+            allowProposedApi: false,
+            linkHandler: { activate() {} },
         });
         this.label = label;
         this.term.loadAddon(this.#fit);
@@ -59,7 +89,9 @@ export class ConsoleTerminal {
             this.term.parser.registerOscHandler(code, () => true);
         }
         this.term.onData((text) => onInput(this.#encoder.encode(text)));
-        this.term.onBinary((text) => onInput(Uint8Array.from(text, (char) => char.charCodeAt(0) & 0xff)));
+        this.term.onBinary((text) =>
+            onInput(Uint8Array.from(text, (char) => char.charCodeAt(0) & 0xff)),
+        );
         this.term.attachCustomKeyEventHandler((event) => {
             if (isLeaveKey(event)) {
                 event.preventDefault();

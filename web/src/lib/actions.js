@@ -12,30 +12,68 @@ export const ACTIONS = {
     reboot: { label: 'Reboot', states: ['running'], doing: 'Rebooting' },
     save: { label: 'Save to disk', states: ['running', 'paused'], doing: 'Saving' },
     reset: {
-        label: 'Reset', states: ['running', 'paused'], doing: 'Resetting', danger: true,
-        ask: (vm) => [`Reset ${vm.name}?`,
-            'Like pressing the reset button: programs end at once and whatever the guest has not written to its disks is lost.'],
+        label: 'Reset',
+        states: ['running', 'paused'],
+        doing: 'Resetting',
+        danger: true,
+        ask: (vm) => [
+            `Reset ${vm.name}?`,
+            'Like pressing the reset button: programs end at once and whatever the guest has not written to its disks is lost.',
+        ],
     },
     stop: {
-        label: 'Stop', states: ['running', 'paused', 'starting', 'stopping'], doing: 'Stopping', danger: true,
-        ask: (vm) => [`Stop ${vm.name} now?`,
-            'Like pulling the plug: the contents of its memory and whatever the guest has not written to its disks are lost. Its disks and definition stay. To let the guest finish its work, use “Shut down”.'],
+        label: 'Stop',
+        states: ['running', 'paused', 'starting', 'stopping'],
+        doing: 'Stopping',
+        danger: true,
+        ask: (vm) => [
+            `Stop ${vm.name} now?`,
+            'Like pulling the plug: the contents of its memory and whatever the guest has not written to its disks are lost. Its disks and definition stay. To let the guest finish its work, use “Shut down”.',
+        ],
     },
     delete: {
-        label: 'Delete', states: ['stopped', 'saved', 'crashed', 'failed', 'running', 'paused', 'starting', 'stopping'],
-        doing: 'Deleting', danger: true, ask: askDelete,
+        label: 'Delete',
+        states: [
+            'stopped',
+            'saved',
+            'crashed',
+            'failed',
+            'running',
+            'paused',
+            'starting',
+            'stopping',
+        ],
+        doing: 'Deleting',
+        danger: true,
+        ask: askDelete,
     },
 };
 
 function askDelete(vm) {
-    const lost = [h('p', null, 'These are lost and cannot be brought back:'),
-        h('ul', null,
+    const lost = [
+        h('p', null, 'These are lost and cannot be brought back:'),
+        h(
+            'ul',
+            null,
             h('li', null, 'its definition'),
-            h('li', null, vm.disks?.length || vm.image ? 'everything on its disks' : 'its disks, if it has any'),
+            h(
+                'li',
+                null,
+                vm.disks?.length || vm.image
+                    ? 'everything on its disks'
+                    : 'its disks, if it has any',
+            ),
             h('li', null, 'what its console printed'),
             vm.state === 'saved' && h('li', null, 'its saved memory'),
-            isOn(vm) && h('li', null, `what runs in it: it is ${vm.state} and is stopped first, like pulling the plug`)),
-        vm.image && h('p', null, `The image ${vm.image} stays.`)];
+            isOn(vm) &&
+                h(
+                    'li',
+                    null,
+                    `what runs in it: it is ${vm.state} and is stopped first, like pulling the plug`,
+                ),
+        ),
+        vm.image && h('p', null, `The image ${vm.image} stays.`),
+    ];
     return [`Delete ${vm.name}?`, lost];
 }
 
@@ -52,7 +90,7 @@ export async function act(herd, vm, verb) {
     const action = ACTIONS[verb];
     if (action.ask) {
         const [title, body] = action.ask(vm);
-        if (!await confirm({ title, body, action: action.label, danger: true })) {
+        if (!(await confirm({ title, body, action: action.label, danger: true }))) {
             return false;
         }
     }
@@ -60,9 +98,10 @@ export async function act(herd, vm, verb) {
     announce(`${action.doing} ${vm.name}`);
     try {
         const ref = encodeURIComponent(vm.id);
-        const operation = verb === 'delete'
-            ? await del(`/v1/vms/${ref}${isOn(vm) ? '?force=true' : ''}`)
-            : await post(`/v1/vms/${ref}/${verb}`);
+        const operation =
+            verb === 'delete'
+                ? await del(`/v1/vms/${ref}${isOn(vm) ? '?force=true' : ''}`)
+                : await post(`/v1/vms/${ref}/${verb}`);
         if (!operation?.id) {
             return true;
         }

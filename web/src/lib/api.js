@@ -43,7 +43,11 @@ async function exchange(method, path, { body, headers, signal }) {
     let response;
     try {
         response = await fetch(path, {
-            method, signal, headers: sent, cache: 'no-store', credentials: 'same-origin',
+            method,
+            signal,
+            headers: sent,
+            cache: 'no-store',
+            credentials: 'same-origin',
             body: body === undefined ? undefined : JSON.stringify(body),
         });
         const text = await response.text();
@@ -52,13 +56,16 @@ async function exchange(method, path, { body, headers, signal }) {
         if (error.name === 'AbortError') {
             throw error;
         }
-        throw new Problem({
-            code: UNREACHABLE,
-            title: 'The daemon cannot be reached',
-            detail: 'The request got no answer, so it is not known whether it took effect.',
-            remedy: 'Check that droverd runs and that the network is up, then try again.',
-            retry: true,
-        }, 0);
+        throw new Problem(
+            {
+                code: UNREACHABLE,
+                title: 'The daemon cannot be reached',
+                detail: 'The request got no answer, so it is not known whether it took effect.',
+                remedy: 'Check that droverd runs and that the network is up, then try again.',
+                retry: true,
+            },
+            0,
+        );
     }
 }
 
@@ -86,7 +93,11 @@ export const del = (path, options) => request('DELETE', path, options);
 
 /* Every POST carries a key, so that a repeated press or a lost answer acts once. */
 export function post(path, body, { key = randomKey(), ...options } = {}) {
-    return request('POST', path, { ...options, body, headers: { 'Idempotency-Key': key, ...options.headers } });
+    return request('POST', path, {
+        ...options,
+        body,
+        headers: { 'Idempotency-Key': key, ...options.headers },
+    });
 }
 
 export function randomKey() {

@@ -74,13 +74,19 @@ const ICONS = {
     back: 'M9.5 3.5 5 8l4.5 4.5',
 };
 export function icon(name) {
-    return s('svg', { viewBox: '0 0 16 16', class: `icon icon-${name}`, 'aria-hidden': 'true' },
-        s('path', { d: ICONS[name] }));
+    return s(
+        'svg',
+        { viewBox: '0 0 16 16', class: `icon icon-${name}`, 'aria-hidden': 'true' },
+        s('path', { d: ICONS[name] }),
+    );
 }
 
 export function logo() {
-    return s('svg', { viewBox: '0 0 32 32', class: 'logo', 'aria-hidden': 'true' },
+    return s(
+        'svg',
+        { viewBox: '0 0 32 32', class: 'logo', 'aria-hidden': 'true' },
         s('path', { class: 'logo-crook', d: 'M11 27V12a6.5 6.5 0 0 1 13 0c0 2.8-2 4.6-4.5 4.6' }),
         s('circle', { class: 'logo-head', cx: '17.4', cy: '24.6', r: '2.2' }),
-        s('circle', { class: 'logo-head', cx: '24.2', cy: '24.6', r: '2.2' }));
+        s('circle', { class: 'logo-head', cx: '24.2', cy: '24.6', r: '2.2' }),
+    );
 }

@@ -28,7 +28,9 @@ export class Figures extends Emitter {
     /* Reads until the page's signal fires. */
     claim(signal) {
         this.#claims += 1;
-        signal.addEventListener('abort', () => { this.#claims -= 1; });
+        signal.addEventListener('abort', () => {
+            this.#claims -= 1;
+        });
         this.#schedule(0);
     }
 
@@ -73,10 +75,14 @@ export class Figures extends Emitter {
             return;
         }
         const passed = new Date(sampledAt) - new Date(this.#sampledAt ?? sampledAt);
-        if (passed > 0) { /* reads that come too late would see several intervals as one */
-            this.#interval = Math.max(FASTEST_MS, Math.min(SLOWEST_MS, passed, this.#interval * 2));
+        const gap = passed > 6 * this.#interval; /* nobody looked for a while: the curve shows it */
+        if (passed > 0) {
+            /* twice as often as samples came: a read that finds nothing new is cheap */
+            this.#interval = Math.max(
+                FASTEST_MS,
+                Math.min(SLOWEST_MS, passed / 2, this.#interval * 2),
+            );
         }
-        const gap = passed > 4 * this.#interval; /* nobody looked for a while: the curve shows it */
         this.#sampledAt = sampledAt;
         const seen = new Set();
         for (const sample of items) {
@@ -88,8 +94,8 @@ export class Figures extends Emitter {
                 push(history.cpu, null);
                 push(history.memory, null);
             }
-            push(history.cpu, sample.stale ? null : sample.cpu?.usage_percent ?? null);
-            push(history.memory, sample.stale ? null : sample.memory?.resident_bytes ?? null);
+            push(history.cpu, sample.stale ? null : (sample.cpu?.usage_percent ?? null));
+            push(history.memory, sample.stale ? null : (sample.memory?.resident_bytes ?? null));
         }
         for (const id of [...this.#last.keys()]) {
             if (!seen.has(id)) {

@@ -37,12 +37,16 @@ export function seconds(value) {
 
 export function time(iso) {
     const at = new Date(iso);
-    return Number.isNaN(at.getTime()) ? ABSENT : at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+    return Number.isNaN(at.getTime())
+        ? ABSENT
+        : at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 }
 
 export function clock(iso) {
     const at = new Date(iso);
-    return Number.isNaN(at.getTime()) ? ABSENT : at.toLocaleTimeString(undefined, { hour12: false });
+    return Number.isNaN(at.getTime())
+        ? ABSENT
+        : at.toLocaleTimeString(undefined, { hour12: false });
 }
 
 export function plural(number, one, many = `${one}s`) {

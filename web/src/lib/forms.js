@@ -7,12 +7,24 @@ export function field({ label, help, control, pointer }) {
     const id = control.id || (control.id = uniqueId('field'));
     const error = h('span', { class: 'field-error', id: `${id}-error`, hidden: true });
     const hint = help && h('span', { class: 'help', id: `${id}-help` }, help);
-    control.setAttribute('aria-describedby', [help && `${id}-help`, `${id}-error`].filter(Boolean).join(' '));
+    control.setAttribute(
+        'aria-describedby',
+        [help && `${id}-help`, `${id}-error`].filter(Boolean).join(' '),
+    );
     const box = control.type === 'checkbox';
-    const root = h('div', { class: box ? 'field field-check' : 'field' },
-        box && control, h('label', { for: id }, label), !box && control, hint, error);
+    const root = h(
+        'div',
+        { class: box ? 'field field-check' : 'field' },
+        box && control,
+        h('label', { for: id }, label),
+        !box && control,
+        hint,
+        error,
+    );
     return {
-        root, control, pointer,
+        root,
+        control,
+        pointer,
         mark(text) {
             setText(error, text);
             setHidden(error, !text);
@@ -28,8 +40,12 @@ export function field({ label, help, control, pointer }) {
 /* Shows a problem in `trouble` and at the field its pointer names; what was typed stays. */
 export function showFormProblem(fields, trouble, problem) {
     replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
-    const at = fields.find((f) => f.pointer && problem.pointer
-        && (problem.pointer === f.pointer || problem.pointer.startsWith(`${f.pointer}/`)));
+    const at = fields.find(
+        (f) =>
+            f.pointer &&
+            problem.pointer &&
+            (problem.pointer === f.pointer || problem.pointer.startsWith(`${f.pointer}/`)),
+    );
     if (at) {
         at.mark(problem.detail || problem.title);
         at.control.closest('details')?.setAttribute('open', '');

@@ -88,7 +88,11 @@ export class Herd extends Emitter {
     #onVmEvent(id, event) {
         const vm = this.vms.get(id);
         if (vm && event.type === 'vm.state' && event.data?.state) {
-            this.vms.set(id, { ...vm, state: event.data.state, state_reason: event.data.reason ?? '' });
+            this.vms.set(id, {
+                ...vm,
+                state: event.data.state,
+                state_reason: event.data.reason ?? '',
+            });
             this.emit('vm', id);
         }
         this.refresh(id);
@@ -101,19 +105,24 @@ export class Herd extends Emitter {
             return;
         }
         this.#fetching.set(id, false);
-        get(`/v1/vms/${encodeURIComponent(id)}`, { signal: this.#stop.signal }).then((vm) => {
-            this.put(vm);
-        }, (error) => {
-            if (error.status === 404 && this.vms.delete(id)) {
-                this.emit('list');
-            }
-        }).finally(() => {
-            const again = this.#fetching.get(id);
-            this.#fetching.delete(id);
-            if (again) {
-                this.refresh(id);
-            }
-        });
+        get(`/v1/vms/${encodeURIComponent(id)}`, { signal: this.#stop.signal })
+            .then(
+                (vm) => {
+                    this.put(vm);
+                },
+                (error) => {
+                    if (error.status === 404 && this.vms.delete(id)) {
+                        this.emit('list');
+                    }
+                },
+            )
+            .finally(() => {
+                const again = this.#fetching.get(id);
+                this.#fetching.delete(id);
+                if (again) {
+                    this.refresh(id);
+                }
+            });
     }
 
     /* Resolves with the finished operation; rejects when it cannot be read. */

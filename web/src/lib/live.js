@@ -18,7 +18,9 @@ export class Live extends Emitter {
     start() {
         this.#run();
         addEventListener('online', () => this.#wake(), { signal: this.#stop.signal });
-        document.addEventListener('visibilitychange', () => this.#wake(), { signal: this.#stop.signal });
+        document.addEventListener('visibilitychange', () => this.#wake(), {
+            signal: this.#stop.signal,
+        });
     }
 
     stop() {
@@ -29,7 +31,9 @@ export class Live extends Emitter {
     async #run() {
         let attempt = 0;
         while (!this.#stop.signal.aborted) {
-            const outcome = await this.#follow(() => { attempt = 0; });
+            const outcome = await this.#follow(() => {
+                attempt = 0;
+            });
             if (this.#stop.signal.aborted || outcome === 'refused') {
                 return;
             }
@@ -49,7 +53,11 @@ export class Live extends Emitter {
             if (this.#seq !== null) {
                 headers['Last-Event-ID'] = String(this.#seq);
             }
-            const response = await fetch('/v1/events', { headers, signal: silence.signal, cache: 'no-store' });
+            const response = await fetch('/v1/events', {
+                headers,
+                signal: silence.signal,
+                cache: 'no-store',
+            });
             if (!response.ok) {
                 const body = await response.json().catch(() => undefined);
                 if (response.status === 401) {

@@ -25,8 +25,10 @@ export function problemBody(problem) {
     return [
         h('p', { class: 'problem-title' }, problem.title || 'Something went wrong'),
         problem.detail && h('p', { class: 'problem-detail' }, problem.detail),
-        problem.remedy && h('p', { class: 'problem-remedy' }, h('strong', null, 'What to do: '), problem.remedy),
-        problem.requestId && h('p', { class: 'problem-id' }, 'Request ', h('code', null, problem.requestId)),
+        problem.remedy &&
+            h('p', { class: 'problem-remedy' }, h('strong', null, 'What to do: '), problem.remedy),
+        problem.requestId &&
+            h('p', { class: 'problem-id' }, 'Request ', h('code', null, problem.requestId)),
     ];
 }
 
@@ -35,11 +37,18 @@ export function showProblem(what, problem) {
     if (problem?.name === 'AbortError') {
         return;
     }
-    const card = h('section', { class: 'notice notice-bad', role: 'alert' },
+    const card = h(
+        'section',
+        { class: 'notice notice-bad', role: 'alert' },
         h('p', { class: 'notice-what' }, what),
         problemBody(problem),
-        h('button', { type: 'button', class: 'button small', onclick: () => card.remove() }, 'Dismiss'));
-    if (!(problem?.title)) {
+        h(
+            'button',
+            { type: 'button', class: 'button small', onclick: () => card.remove() },
+            'Dismiss',
+        ),
+    );
+    if (!problem?.title) {
         replace(card.querySelector('.problem-title'), problem?.message ?? String(problem));
     }
     shelf.append(card);

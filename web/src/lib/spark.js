@@ -10,10 +10,17 @@ export class Spark {
         this.line = s('path', { class: 'spark-line' });
         this.area = s('path', { class: 'spark-area' });
         /* The figure stands beside it in words, so it is decoration to a screen reader. */
-        this.root = s('svg', {
-            class: `spark spark-${label}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
-            preserveAspectRatio: 'none', 'aria-hidden': 'true',
-        }, this.area, this.line);
+        this.root = s(
+            'svg',
+            {
+                class: `spark spark-${label}`,
+                viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+                preserveAspectRatio: 'none',
+                'aria-hidden': 'true',
+            },
+            this.area,
+            this.line,
+        );
     }
 
     draw(values, ceiling) {

@@ -19,7 +19,7 @@ export class Acceleration {
         this.root = h('span', { class: 'badge' });
     }
 
-    show(vm, withReason) {
+    show(vm) {
         const kind = vm.effective_acceleration;
         setHidden(this.root, !kind);
         if (!kind) {
@@ -27,8 +27,8 @@ export class Acceleration {
         }
         const reason = vm.acceleration_reason;
         this.root.dataset.kind = kind;
-        setText(this.root, withReason && reason ? `${kind}: ${reason}` : kind);
-        if (!withReason && reason) {
+        setText(this.root, kind);
+        if (reason) {
             this.root.title = reason;
         } else {
             this.root.removeAttribute('title');
@@ -36,7 +36,10 @@ export class Acceleration {
     }
 }
 
-const SPLIT = { first: ['start', 'resume', 'shutdown'], more: ['pause', 'reboot', 'save', 'reset', 'stop', 'delete'] };
+const SPLIT = {
+    first: ['start', 'resume', 'shutdown'],
+    more: ['pause', 'reboot', 'save', 'reset', 'stop', 'delete'],
+};
 
 /* Buttons for what the VM's state allows; the rarer and the harmful ones are in a menu. */
 export class Buttons {
@@ -45,23 +48,31 @@ export class Buttons {
     constructor(herd, session, current, after) {
         this.offered = session.can('vm:write');
         const make = (verb) => {
-            const button = h('button', {
-                type: 'button', class: `button small${ACTIONS[verb].danger ? ' danger' : ''}`,
-                onclick: async () => {
-                    this.menu.open = false;
-                    const vm = current();
-                    button.disabled = true;
-                    const done = await act(herd, vm, verb);
-                    button.disabled = false;
-                    after?.(verb, done);
+            const button = h(
+                'button',
+                {
+                    type: 'button',
+                    class: `button small${ACTIONS[verb].danger ? ' danger' : ''}`,
+                    onclick: async () => {
+                        this.menu.open = false;
+                        const vm = current();
+                        button.disabled = true;
+                        const done = await act(herd, vm, verb);
+                        button.disabled = false;
+                        after?.(verb, done);
+                    },
                 },
-            }, ACTIONS[verb].label);
+                ACTIONS[verb].label,
+            );
             this.#buttons.set(verb, button);
             return button;
         };
-        this.menu = h('details', { class: 'menu' },
-            this.summary = h('summary', { class: 'button small' }, icon('more')),
-            h('div', { class: 'menu-items' }, SPLIT.more.map(make)));
+        this.menu = h(
+            'details',
+            { class: 'menu' },
+            (this.summary = h('summary', { class: 'button small' }, icon('more'))),
+            h('div', { class: 'menu-items' }, SPLIT.more.map(make)),
+        );
         this.menu.addEventListener('keydown', (event) => {
             if (event.key === 'Escape' && this.menu.open) {
                 event.stopPropagation();

@@ -7,8 +7,30 @@ import { shellQuote } from '../lib/format.js';
 import { operationProblem } from '../lib/actions.js';
 import { announce, showProblem } from '../lib/notify.js';
 
-const MOODS = ['brisk', 'calm', 'dapper', 'fleet', 'mellow', 'nimble', 'plucky', 'quiet', 'sturdy', 'wry'];
-const BREEDS = ['cheviot', 'corriedale', 'dorset', 'hebridean', 'icelandic', 'jacob', 'merino', 'romney', 'suffolk', 'texel'];
+const MOODS = [
+    'brisk',
+    'calm',
+    'dapper',
+    'fleet',
+    'mellow',
+    'nimble',
+    'plucky',
+    'quiet',
+    'sturdy',
+    'wry',
+];
+const BREEDS = [
+    'cheviot',
+    'corriedale',
+    'dorset',
+    'hebridean',
+    'icelandic',
+    'jacob',
+    'merino',
+    'romney',
+    'suffolk',
+    'texel',
+];
 
 function suggestName(taken) {
     for (let tries = 0; tries < 50; tries += 1) {
@@ -22,46 +44,115 @@ function suggestName(taken) {
 }
 
 export async function createPage({ herd, signal }) {
-    const images = (await listAll('/v1/images', { signal })).filter((image) => image.state === 'ready' && image.kind !== 'iso');
+    const images = (await listAll('/v1/images', { signal })).filter(
+        (image) => image.state === 'ready' && image.kind !== 'iso',
+    );
     const usual = images.find((image) => image.name === 'demo') ?? images[0];
-    const number = (value, min, max) => h('input', { type: 'number', value: String(value), min, max, step: 1, required: true, inputmode: 'numeric' });
+    const number = (value, min, max) =>
+        h('input', {
+            type: 'number',
+            value: String(value),
+            min,
+            max,
+            step: 1,
+            required: true,
+            inputmode: 'numeric',
+        });
     const fields = {
         name: field({
-            label: 'Name', pointer: '/name', help: 'Lower-case letters, digits and hyphens.',
+            label: 'Name',
+            pointer: '/name',
+            help: 'Lower-case letters, digits and hyphens.',
             control: h('input', {
-                type: 'text', required: true, maxlength: 63, autocomplete: 'off', autocapitalize: 'none', spellcheck: 'false',
-                pattern: '[a-z0-9]([a-z0-9\\-]{0,61}[a-z0-9])?', value: suggestName((name) => herd.byName(name)),
+                type: 'text',
+                required: true,
+                maxlength: 63,
+                autocomplete: 'off',
+                autocapitalize: 'none',
+                spellcheck: 'false',
+                pattern: '[a-z0-9]([a-z0-9\\-]{0,61}[a-z0-9])?',
+                value: suggestName((name) => herd.byName(name)),
             }),
         }),
         image: field({
-            label: 'Image', pointer: '/image', help: images.length ? null : 'There is no image yet: upload one with the API or the command line.',
-            control: h('select', null, images.map((image) => h('option', { value: image.name, selected: image === usual },
-                image.description ? `${image.name}: ${image.description}` : image.name)), h('option', { value: '' }, 'none')),
+            label: 'Image',
+            pointer: '/image',
+            help: images.length
+                ? null
+                : 'There is no image yet: upload one with the API or the command line.',
+            control: h(
+                'select',
+                null,
+                images.map((image) =>
+                    h(
+                        'option',
+                        { value: image.name, selected: image === usual },
+                        image.description ? `${image.name}: ${image.description}` : image.name,
+                    ),
+                ),
+                h('option', { value: '' }, 'none'),
+            ),
         }),
         cpus: field({ label: 'CPUs', pointer: '/cpus', control: number(1, 1, 255) }),
-        memory: field({ label: 'Memory in MiB', pointer: '/memory_mib', control: number(512, 16, 4194304) }),
-        description: field({ label: 'Description', pointer: '/description', control: h('input', { type: 'text', autocomplete: 'off' }) }),
+        memory: field({
+            label: 'Memory in MiB',
+            pointer: '/memory_mib',
+            control: number(512, 16, 4194304),
+        }),
+        description: field({
+            label: 'Description',
+            pointer: '/description',
+            control: h('input', { type: 'text', autocomplete: 'off' }),
+        }),
         acceleration: field({
-            label: 'Acceleration', pointer: '/acceleration', help: 'auto uses KVM where it works and says so when it does not.',
-            control: h('select', null, ['auto', 'kvm', 'emulated'].map((v) => h('option', { value: v }, v))),
+            label: 'Acceleration',
+            pointer: '/acceleration',
+            help: 'auto uses KVM where it works and says so when it does not.',
+            control: h(
+                'select',
+                null,
+                ['auto', 'kvm', 'emulated'].map((v) => h('option', { value: v }, v)),
+            ),
         }),
         network: field({
-            label: 'Network', pointer: '/networks',
-            control: h('select', null, h('option', { value: 'user' }, 'outgoing only (user mode)'), h('option', { value: 'none' }, 'none')),
+            label: 'Network',
+            pointer: '/networks',
+            control: h(
+                'select',
+                null,
+                h('option', { value: 'user' }, 'outgoing only (user mode)'),
+                h('option', { value: 'none' }, 'none'),
+            ),
         }),
-        autostart: field({ label: 'Start together with the daemon', pointer: '/autostart', control: h('input', { type: 'checkbox' }) }),
-        start: field({ label: 'Start now', pointer: '/start', control: h('input', { type: 'checkbox', checked: true }) }),
+        autostart: field({
+            label: 'Start together with the daemon',
+            pointer: '/autostart',
+            control: h('input', { type: 'checkbox' }),
+        }),
+        start: field({
+            label: 'Start now',
+            pointer: '/start',
+            control: h('input', { type: 'checkbox', checked: true }),
+        }),
     };
     const all = Object.values(fields);
     const value = (name) => fields[name].control.value.trim();
     const trouble = h('div', { role: 'alert' });
     const curl = h('code');
-    const shown = h('pre', { class: 'code', tabindex: '0', 'aria-label': 'The same as a command' }, curl);
+    const shown = h(
+        'pre',
+        { class: 'code', tabindex: '0', 'aria-label': 'The same as a command' },
+        curl,
+    );
     const button = h('button', { type: 'submit', class: 'button primary' }, 'Create');
     let key = randomKey();
 
     function definition() {
-        const body = { name: value('name'), cpus: Number(value('cpus')), memory_mib: Number(value('memory')) };
+        const body = {
+            name: value('name'),
+            cpus: Number(value('cpus')),
+            memory_mib: Number(value('memory')),
+        };
         if (value('image')) {
             body.image = value('image');
         }
@@ -80,8 +171,15 @@ export async function createPage({ herd, signal }) {
     }
 
     function showCurl() {
-        setText(curl, [`curl -X POST ${location.origin}/v1/vms`, '-H "Authorization: Bearer $DROVER_TOKEN"',
-            "-H 'Content-Type: application/json'", `-d ${shellQuote(JSON.stringify(definition()))}`].join(' \\\n  '));
+        setText(
+            curl,
+            [
+                `curl -X POST ${location.origin}/v1/vms`,
+                '-H "Authorization: Bearer $DROVER_TOKEN"',
+                "-H 'Content-Type: application/json'",
+                `-d ${shellQuote(JSON.stringify(definition()))}`,
+            ].join(' \\\n  '),
+        );
     }
 
     async function create(event) {
@@ -103,29 +201,84 @@ export async function createPage({ herd, signal }) {
 
     function followStart(vm) {
         if (vm.operation) {
-            herd.operation(vm.operation).then((end) => {
-                if (end.state !== 'succeeded') {
-                    showProblem(`${vm.name} was created but did not start`, operationProblem(end));
-                }
-            }, () => {});
+            herd.operation(vm.operation).then(
+                (end) => {
+                    if (end.state !== 'succeeded') {
+                        showProblem(
+                            `${vm.name} was created but did not start`,
+                            operationProblem(end),
+                        );
+                    }
+                },
+                () => {},
+            );
         }
     }
 
-    const form = h('form', {
-        class: 'panel form', onsubmit: create,
-        /* The same key for the same request, a new one as soon as it says something else. */
-        oninput() { key = randomKey(); showCurl(); },
-    },
-    h('div', { class: 'form-grid' }, fields.name.root, fields.image.root, fields.cpus.root, fields.memory.root),
-    h('details', { class: 'fold' }, h('summary', null, 'More settings'),
-        h('div', { class: 'form-grid' }, fields.description.root, fields.acceleration.root, fields.network.root, fields.autostart.root)),
-    trouble,
-    h('div', { class: 'form-end' }, fields.start.root, h('a', { class: 'button', href: '#/' }, 'Cancel'), button));
+    const form = h(
+        'form',
+        {
+            class: 'panel form',
+            onsubmit: create,
+            /* The same key for the same request, a new one as soon as it says something else. */
+            oninput() {
+                key = randomKey();
+                showCurl();
+            },
+        },
+        h(
+            'div',
+            { class: 'form-grid' },
+            fields.name.root,
+            fields.image.root,
+            fields.cpus.root,
+            fields.memory.root,
+        ),
+        h(
+            'details',
+            { class: 'fold' },
+            h('summary', null, 'More settings'),
+            h(
+                'div',
+                { class: 'form-grid' },
+                fields.description.root,
+                fields.acceleration.root,
+                fields.network.root,
+                fields.autostart.root,
+            ),
+        ),
+        trouble,
+        h(
+            'div',
+            { class: 'form-end' },
+            fields.start.root,
+            h('a', { class: 'button', href: '#/' }, 'Cancel'),
+            button,
+        ),
+    );
     showCurl();
     return {
         title: 'New machine',
-        root: h('div', { class: 'narrow' }, h('div', { class: 'page-head' }, h('h1', null, 'New machine')), form,
-            h('section', { class: 'panel' }, h('div', { class: 'panel-head' }, h('h2', null, 'The same with curl'), copyButton(curl, 'the command')), shown)),
-        start() { fields.name.control.focus(); fields.name.control.select(); },
+        root: h(
+            'div',
+            { class: 'narrow' },
+            h('div', { class: 'page-head' }, h('h1', null, 'New machine')),
+            form,
+            h(
+                'section',
+                { class: 'panel' },
+                h(
+                    'div',
+                    { class: 'panel-head' },
+                    h('h2', null, 'The same with curl'),
+                    copyButton(curl, 'the command'),
+                ),
+                shown,
+            ),
+        ),
+        start() {
+            fields.name.control.focus();
+            fields.name.control.select();
+        },
     };
 }

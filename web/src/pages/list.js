@@ -16,16 +16,48 @@ export function listPage({ herd, session, signal }) {
     const sums = h('dl', { class: 'sums' });
     const trouble = h('div', { role: 'alert' });
     const filter = h('input', {
-        type: 'search', id: 'filter', placeholder: 'Name, state, image or label', autocomplete: 'off', spellcheck: 'false',
-        oninput: () => { limit = SHOWN_AT_FIRST; arrange(); },
+        type: 'search',
+        id: 'filter',
+        placeholder: 'Name, state, image or label',
+        autocomplete: 'off',
+        spellcheck: 'false',
+        oninput: () => {
+            limit = SHOWN_AT_FIRST;
+            arrange();
+        },
     });
-    const find = h('div', { class: 'find' }, h('label', { for: 'filter', class: 'visually-hidden' }, 'Filter machines'), filter);
-    const more = h('button', { type: 'button', class: 'button', onclick: () => { limit += SHOWN_AT_FIRST; arrange(); } });
+    const find = h(
+        'div',
+        { class: 'find' },
+        h('label', { for: 'filter', class: 'visually-hidden' }, 'Filter machines'),
+        filter,
+    );
+    const more = h('button', {
+        type: 'button',
+        class: 'button',
+        onclick: () => {
+            limit += SHOWN_AT_FIRST;
+            arrange();
+        },
+    });
     const blank = h('div', { class: 'blank' });
-    const root = h('div', null,
-        h('div', { class: 'page-head' }, h('h1', null, 'Machines'), find,
-            mayCreate && h('a', { class: 'button primary', href: '#/new' }, icon('plus'), 'New machine')),
-        sums, trouble, list, more, blank);
+    const root = h(
+        'div',
+        null,
+        h(
+            'div',
+            { class: 'page-head' },
+            h('h1', null, 'Machines'),
+            find,
+            mayCreate &&
+                h('a', { class: 'button primary', href: '#/new' }, icon('plus'), 'New machine'),
+        ),
+        sums,
+        trouble,
+        list,
+        more,
+        blank,
+    );
 
     function arrange() {
         const wanted = filter.value.trim().toLowerCase();
@@ -59,8 +91,13 @@ export function listPage({ herd, session, signal }) {
         if (!herd.loaded) {
             replace(blank, h('p', null, 'Loading …'));
         } else if (all.length === 0) {
-            replace(blank, h('h2', null, 'No machines yet'), mayCreate && h('p', null, 'Create the first one; the demo image boots in a few seconds.'),
-                mayCreate && h('a', { class: 'button primary', href: '#/new' }, 'New machine'));
+            replace(
+                blank,
+                h('h2', null, 'No machines yet'),
+                mayCreate &&
+                    h('p', null, 'Create the first one; the demo image boots in a few seconds.'),
+                mayCreate && h('a', { class: 'button primary', href: '#/new' }, 'New machine'),
+            );
         } else if (visible.length === 0) {
             replace(blank, h('p', null, 'No machine matches the filter.'));
         }
@@ -86,36 +123,71 @@ export function listPage({ herd, session, signal }) {
             facts.push(['Acceleration', host]);
         }
         if (sums.children.length !== facts.length) {
-            replace(sums, facts.map(([name]) => h('div', null, h('dt', null, name), h('dd'))));
+            replace(
+                sums,
+                facts.map(([name]) => h('div', null, h('dt', null, name), h('dd'))),
+            );
         }
         facts.forEach(([, value], index) => setText(sums.children[index].lastElementChild, value));
     }
 
-    session.can('host:read') && get('/v1/host', { signal }).then((facts) => {
-        host = facts.acceleration.mode;
-        showSums();
-    }, () => {});
+    session.can('host:read') &&
+        get('/v1/host', { signal }).then(
+            (facts) => {
+                host = facts.acceleration.mode;
+                showSums();
+            },
+            () => {},
+        );
     herd.on('list', arrange, signal);
     herd.on('loaded', () => replace(trouble), signal);
-    herd.on('failed', (problem) => replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem),
-        h('button', { type: 'button', class: 'button small', onclick: () => herd.reload() }, 'Try again'))), signal);
-    herd.on('vm', (id) => {
-        rows.get(id)?.show(herd.vms.get(id));
-        showSums();
-    }, signal);
-    herd.on('figures', () => {
-        for (const row of rows.values()) {
-            row.showFigures();
-        }
-        showSums();
-    }, signal);
-    herd.on('event', (event) => {
-        if (event.type === 'vm.state') {
-            announce(`${event.subject?.name ?? 'A machine'} is ${event.data?.state}`);
-        } else if (event.type === 'vm.deleted') {
-            announce(`${event.subject?.name ?? 'A machine'} was deleted`);
-        }
-    }, signal);
+    herd.on(
+        'failed',
+        (problem) =>
+            replace(
+                trouble,
+                h(
+                    'div',
+                    { class: 'notice notice-bad' },
+                    problemBody(problem),
+                    h(
+                        'button',
+                        { type: 'button', class: 'button small', onclick: () => herd.reload() },
+                        'Try again',
+                    ),
+                ),
+            ),
+        signal,
+    );
+    herd.on(
+        'vm',
+        (id) => {
+            rows.get(id)?.show(herd.vms.get(id));
+            showSums();
+        },
+        signal,
+    );
+    herd.on(
+        'figures',
+        () => {
+            for (const row of rows.values()) {
+                row.showFigures();
+            }
+            showSums();
+        },
+        signal,
+    );
+    herd.on(
+        'event',
+        (event) => {
+            if (event.type === 'vm.state') {
+                announce(`${event.subject?.name ?? 'A machine'} is ${event.data?.state}`);
+            } else if (event.type === 'vm.deleted') {
+                announce(`${event.subject?.name ?? 'A machine'} was deleted`);
+            }
+        },
+        signal,
+    );
     herd.figures.claim(signal);
     arrange();
     return { title: 'Machines', root };
@@ -123,7 +195,9 @@ export function listPage({ herd, session, signal }) {
 
 function text(vm) {
     const labels = Object.entries(vm.labels ?? {}).map(([key, value]) => `${key}=${value}`);
-    return [vm.name, vm.state, vm.image, vm.effective_acceleration, ...labels].join(' ').toLowerCase();
+    return [vm.name, vm.state, vm.image, vm.effective_acceleration, ...labels]
+        .join(' ')
+        .toLowerCase();
 }
 
 class Row {
@@ -142,14 +216,36 @@ class Row {
         this.shape = h('span', { class: 'vm-shape' });
         this.cpuText = h('span', { class: 'figure' });
         this.memoryText = h('span', { class: 'figure' });
-        this.root = h('li', { class: 'vm' },
-            h('div', { class: 'vm-what' },
+        this.root = h(
+            'li',
+            { class: 'vm' },
+            h(
+                'div',
+                { class: 'vm-what' },
                 h('div', { class: 'vm-title' }, this.link, this.tag.root, this.badge.root),
-                this.shape, this.reason),
-            this.figures = h('div', { class: 'vm-figures' },
-                h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'CPU'), this.cpu.root, this.cpuText),
-                h('div', { class: 'meter' }, h('span', { class: 'meter-name' }, 'Memory'), this.memory.root, this.memoryText)),
-            h('div', { class: 'vm-actions' }, this.console, this.buttons.root));
+                this.shape,
+                this.reason,
+            ),
+            (this.figures = h(
+                'div',
+                { class: 'vm-figures' },
+                h(
+                    'div',
+                    { class: 'meter' },
+                    h('span', { class: 'meter-name' }, 'CPU'),
+                    this.cpu.root,
+                    this.cpuText,
+                ),
+                h(
+                    'div',
+                    { class: 'meter' },
+                    h('span', { class: 'meter-name' }, 'Memory'),
+                    this.memory.root,
+                    this.memoryText,
+                ),
+            )),
+            h('div', { class: 'vm-actions' }, this.console, this.buttons.root),
+        );
     }
 
     show(vm) {
@@ -159,20 +255,29 @@ class Row {
         this.link.href = address;
         setText(this.link, vm.name);
         this.tag.show(vm);
-        this.badge.show(vm, false);
-        setText(this.shape, [plural(vm.cpus, 'CPU'), mib(vm.memory_mib), vm.image].filter(Boolean).join(' · '));
+        this.badge.show(vm);
+        setText(
+            this.shape,
+            [plural(vm.cpus, 'CPU'), mib(vm.memory_mib), vm.image].filter(Boolean).join(' · '),
+        );
         const telling = ['crashed', 'failed', 'saved', 'paused'].includes(vm.state);
         setText(this.reason, telling ? vm.state_reason : '');
         setHidden(this.reason, !(telling && vm.state_reason));
         this.console.href = `${address}/console`;
         this.console.setAttribute('aria-label', `Console of ${vm.name}`);
-        setHidden(this.console, !this.mayWatch || (vm.state !== 'running' && vm.state !== 'paused'));
+        setHidden(
+            this.console,
+            !this.mayWatch || (vm.state !== 'running' && vm.state !== 'paused'),
+        );
         this.buttons.show(vm);
         this.showFigures();
     }
 
     showFigures() {
-        const figures = this.vm.state === 'running' || this.vm.state === 'paused' ? this.herd.figures.of(this.id) : null;
+        const figures =
+            this.vm.state === 'running' || this.vm.state === 'paused'
+                ? this.herd.figures.of(this.id)
+                : null;
         const history = figures ? this.herd.figures.history(this.id) : { cpu: [], memory: [] };
         this.cpu.draw(history.cpu, 100 * this.vm.cpus);
         this.memory.draw(history.memory, this.vm.memory_mib * 1024 * 1024);

@@ -5,10 +5,17 @@ import { bytes, count, seconds } from '../lib/format.js';
 
 const REFRESH_MS = 2000;
 const WORDS = {
-    pages_shared: 'Shared pages kept', pages_sharing: 'Places that share them', pages_unshared: 'Unique pages',
-    pages_volatile: 'Pages that change too fast', pages_scanned: 'Pages scanned', pages_skipped: 'Pages skipped',
-    full_scans: 'Full scans', ksm_zero_pages: 'Empty pages merged', general_profit: 'Bytes gained after costs',
-    stable_node_chains: 'Pages at the sharing limit', stable_node_dups: 'Duplicates of such pages',
+    pages_shared: 'Shared pages kept',
+    pages_sharing: 'Places that share them',
+    pages_unshared: 'Unique pages',
+    pages_volatile: 'Pages that change too fast',
+    pages_scanned: 'Pages scanned',
+    pages_skipped: 'Pages skipped',
+    full_scans: 'Full scans',
+    ksm_zero_pages: 'Empty pages merged',
+    general_profit: 'Bytes gained after costs',
+    stable_node_chains: 'Pages at the sharing limit',
+    stable_node_dups: 'Duplicates of such pages',
 };
 const RUN_WORDS = { 0: 'stopped', 1: 'running', 2: 'stopped, all pages unmerged' };
 
@@ -20,37 +27,95 @@ export async function memoryPage({ herd, signal }) {
     const knobs = h('dl', { class: 'facts' });
     const body = h('tbody');
     const blank = h('p', { class: 'help' }, 'No machine is running.');
-    const table = h('table', null,
-        h('thead', null, h('tr', null, ['Machine', 'Merged', 'Gain after costs', 'Empty pages', 'Takes part'].map((t) => h('th', { scope: 'col' }, t)))), body);
+    const table = h(
+        'table',
+        null,
+        h(
+            'thead',
+            null,
+            h(
+                'tr',
+                null,
+                ['Machine', 'Merged', 'Gain after costs', 'Empty pages', 'Takes part'].map((t) =>
+                    h('th', { scope: 'col' }, t),
+                ),
+            ),
+        ),
+        body,
+    );
 
     function show(ksm) {
         setText(saved, ksm.available ? bytes(ksm.saved_bytes) : 'KSM is not available');
-        setText(line, ksm.available ? 'of memory saved: identical pages of different machines are kept once.'
-            : 'This kernel has no /sys/kernel/mm/ksm.');
+        setText(
+            line,
+            ksm.available
+                ? 'of memory saved: identical pages of different machines are kept once.'
+                : 'This kernel has no /sys/kernel/mm/ksm.',
+        );
         const knob = ksm.knobs ?? {};
-        const facts = [['ksmd', RUN_WORDS[knob.run] ?? 'unknown'], ['Its CPU time', seconds(ksm.ksmd_cpu_seconds)],
-            ['Page size', bytes(ksm.page_size_bytes)], ['Advisor', ksm.advisor_mode ?? 'none']];
+        const facts = [
+            ['ksmd', RUN_WORDS[knob.run] ?? 'unknown'],
+            ['Its CPU time', seconds(ksm.ksmd_cpu_seconds)],
+            ['Page size', bytes(ksm.page_size_bytes)],
+            ['Advisor', ksm.advisor_mode ?? 'none'],
+        ];
         rows(sums, facts);
-        rows(counters, Object.entries(ksm.counters ?? {}).map(([name, value]) =>
-            [WORDS[name] ?? name, name === 'general_profit' ? bytes(value) : count(value), name]));
-        rows(knobs, Object.entries(knob).map(([name, value]) => [name, count(value), name]));
+        rows(
+            counters,
+            Object.entries(ksm.counters ?? {}).map(([name, value]) => [
+                WORDS[name] ?? name,
+                name === 'general_profit' ? bytes(value) : count(value),
+                name,
+            ]),
+        );
+        rows(
+            knobs,
+            Object.entries(knob).map(([name, value]) => [name, count(value), name]),
+        );
     }
 
     function showVms() {
-        const on = [...herd.vms.values()].filter((vm) => herd.figures.of(vm.id)).sort((a, b) => (a.name < b.name ? -1 : 1));
-        replace(body, on.map((vm) => {
-            const ksm = herd.figures.of(vm.id).ksm ?? {};
-            const part = ksm.mergeable === undefined ? ksm.reason || 'unknown' : ksm.mergeable ? 'yes' : 'no';
-            return h('tr', null, h('th', { scope: 'row' }, h('a', { href: `#/vms/${encodeURIComponent(vm.name)}` }, vm.name)),
-                [bytes(ksm.merging_bytes), bytes(ksm.profit_bytes), count(ksm.zero_pages), part].map((t) => h('td', null, t)));
-        }));
+        const on = [...herd.vms.values()]
+            .filter((vm) => herd.figures.of(vm.id))
+            .sort((a, b) => (a.name < b.name ? -1 : 1));
+        replace(
+            body,
+            on.map((vm) => {
+                const ksm = herd.figures.of(vm.id).ksm ?? {};
+                const part =
+                    ksm.mergeable === undefined
+                        ? ksm.reason || 'unknown'
+                        : ksm.mergeable
+                          ? 'yes'
+                          : 'no';
+                return h(
+                    'tr',
+                    null,
+                    h(
+                        'th',
+                        { scope: 'row' },
+                        h('a', { href: `#/vms/${encodeURIComponent(vm.name)}` }, vm.name),
+                    ),
+                    [
+                        bytes(ksm.merging_bytes),
+                        bytes(ksm.profit_bytes),
+                        count(ksm.zero_pages),
+                        part,
+                    ].map((t) => h('td', null, t)),
+                );
+            }),
+        );
         setHidden(table, on.length === 0);
         setHidden(blank, on.length > 0);
     }
 
     show(await get('/v1/ksm', { signal }));
-    const timer = setInterval(() => document.visibilityState === 'visible'
-        && get('/v1/ksm', { signal }).then(show, () => {}), REFRESH_MS);
+    const timer = setInterval(
+        () =>
+            document.visibilityState === 'visible' &&
+            get('/v1/ksm', { signal }).then(show, () => {}),
+        REFRESH_MS,
+    );
     signal.addEventListener('abort', () => clearInterval(timer));
     herd.on('figures', showVms, signal);
     herd.on('list', showVms, signal);
@@ -58,20 +123,51 @@ export async function memoryPage({ herd, signal }) {
     showVms();
     return {
         title: 'Memory',
-        root: h('div', null, h('div', { class: 'page-head' }, h('h1', null, 'Memory')),
-            h('section', { class: 'panel hero' }, h('h2', null, 'Kernel samepage merging'), h('p', null, saved), line, sums),
-            h('section', { class: 'panel' }, h('h2', null, 'By machine'),
-                h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Merging by machine' }, table), blank),
-            h('div', { class: 'columns' },
+        root: h(
+            'div',
+            null,
+            h('div', { class: 'page-head' }, h('h1', null, 'Memory')),
+            h(
+                'section',
+                { class: 'panel hero' },
+                h('h2', null, 'Kernel samepage merging'),
+                h('p', null, saved),
+                line,
+                sums,
+            ),
+            h(
+                'section',
+                { class: 'panel' },
+                h('h2', null, 'By machine'),
+                h(
+                    'div',
+                    {
+                        class: 'scroll',
+                        tabindex: '0',
+                        role: 'region',
+                        'aria-label': 'Merging by machine',
+                    },
+                    table,
+                ),
+                blank,
+            ),
+            h(
+                'div',
+                { class: 'columns' },
                 h('section', { class: 'panel' }, h('h2', null, 'Counters'), counters),
-                h('section', { class: 'panel' }, h('h2', null, 'Settings of the kernel'), knobs))),
+                h('section', { class: 'panel' }, h('h2', null, 'Settings of the kernel'), knobs),
+            ),
+        ),
     };
 }
 
 /* [name, value, kernel's name]: texts are replaced in place. */
 function rows(list, facts) {
     if (list.children.length !== facts.length) {
-        replace(list, facts.map(() => h('div', null, h('dt'), h('dd'))));
+        replace(
+            list,
+            facts.map(() => h('div', null, h('dt'), h('dd'))),
+        );
     }
     facts.forEach(([name, value, kernel], index) => {
         const [term, text] = list.children[index].children;

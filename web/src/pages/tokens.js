@@ -8,29 +8,80 @@ import { time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
-const LIFETIMES = [['86400', 'one day'], ['2592000', '30 days'], ['31536000', 'one year'], ['', 'never expires']];
+const LIFETIMES = [
+    ['86400', 'one day'],
+    ['2592000', '30 days'],
+    ['31536000', 'one year'],
+    ['', 'never expires'],
+];
 
 export async function tokensPage({ signal }) {
     const body = h('tbody');
     const secret = h('div', { role: 'status' });
     const trouble = h('div', { role: 'alert' });
     const fields = [
-        field({ label: 'Name', pointer: '/name', control: h('input', { type: 'text', required: true, autocomplete: 'off' }) }),
-        field({ label: 'Role', pointer: '/role', control: h('select', null, ROLES.map((role) => h('option', { value: role }, role))) }),
-        field({ label: 'Expires', pointer: '/expires_in_seconds', control: h('select', null, LIFETIMES.map(([v, t]) => h('option', { value: v, selected: v === '2592000' }, t))) }),
+        field({
+            label: 'Name',
+            pointer: '/name',
+            control: h('input', { type: 'text', required: true, autocomplete: 'off' }),
+        }),
+        field({
+            label: 'Role',
+            pointer: '/role',
+            control: h(
+                'select',
+                null,
+                ROLES.map((role) => h('option', { value: role }, role)),
+            ),
+        }),
+        field({
+            label: 'Expires',
+            pointer: '/expires_in_seconds',
+            control: h(
+                'select',
+                null,
+                LIFETIMES.map(([v, t]) => h('option', { value: v, selected: v === '2592000' }, t)),
+            ),
+        }),
     ];
     const [name, role, life] = fields.map((f) => f.control);
 
     async function load() {
         const tokens = await listAll('/v1/tokens', { signal });
-        replace(body, tokens.map((token) => h('tr', null, h('th', { scope: 'row' }, token.name), h('td', null, token.role),
-            h('td', null, token.expires_at ? time(token.expires_at) : 'never'), h('td', null, token.last_used_at ? time(token.last_used_at) : 'not yet'),
-            h('td', null, h('button', { type: 'button', class: 'button small danger', 'aria-label': `Revoke ${token.name}`, onclick: () => revoke(token) }, 'Revoke')))));
+        replace(
+            body,
+            tokens.map((token) =>
+                h(
+                    'tr',
+                    null,
+                    h('th', { scope: 'row' }, token.name),
+                    h('td', null, token.role),
+                    h('td', null, token.expires_at ? time(token.expires_at) : 'never'),
+                    h('td', null, token.last_used_at ? time(token.last_used_at) : 'not yet'),
+                    h(
+                        'td',
+                        null,
+                        h(
+                            'button',
+                            {
+                                type: 'button',
+                                class: 'button small danger',
+                                'aria-label': `Revoke ${token.name}`,
+                                onclick: () => revoke(token),
+                            },
+                            'Revoke',
+                        ),
+                    ),
+                ),
+            ),
+        );
     }
 
     async function revoke(token) {
         const yes = await confirm({
-            title: `Revoke ${token.name}?`, action: 'Revoke', danger: true,
+            title: `Revoke ${token.name}?`,
+            action: 'Revoke',
+            danger: true,
             body: 'Whoever uses this token is shut out at once, and it cannot be brought back.',
         });
         if (!yes) {
@@ -55,8 +106,20 @@ export async function tokensPage({ signal }) {
             }
             const made = await post('/v1/tokens', wish);
             const code = h('code', { class: 'secret' }, made.token);
-            replace(secret, h('div', { class: 'notice notice-good' }, h('p', null, h('strong', null, `Token ${made.name}`)), h('p', null, code, ' ', copyButton(code, 'the token')),
-                h('p', { class: 'help' }, 'Copy it now: it is not kept and cannot be shown again.')));
+            replace(
+                secret,
+                h(
+                    'div',
+                    { class: 'notice notice-good' },
+                    h('p', null, h('strong', null, `Token ${made.name}`)),
+                    h('p', null, code, ' ', copyButton(code, 'the token')),
+                    h(
+                        'p',
+                        { class: 'help' },
+                        'Copy it now: it is not kept and cannot be shown again.',
+                    ),
+                ),
+            );
             name.value = '';
             await load();
         } catch (problem) {
@@ -67,12 +130,53 @@ export async function tokensPage({ signal }) {
     await load();
     return {
         title: 'Access',
-        root: h('div', null, h('div', { class: 'page-head' }, h('h1', null, 'Access')), secret,
-            h('section', { class: 'panel' }, h('h2', null, 'Tokens'),
-                h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tokens' }, h('table', null, h('thead', null, h('tr', null,
-                    ['Name', 'Role', 'Expires', 'Last used'].map((t) => h('th', { scope: 'col' }, t)), h('td'))), body))),
-            h('form', { class: 'panel form', onsubmit: create }, h('h2', null, 'New token'),
-                h('div', { class: 'form-grid' }, fields.map((f) => f.root)), trouble,
-                h('div', { class: 'form-end' }, h('button', { type: 'submit', class: 'button primary' }, 'Create token')))),
+        root: h(
+            'div',
+            null,
+            h('div', { class: 'page-head' }, h('h1', null, 'Access')),
+            secret,
+            h(
+                'section',
+                { class: 'panel' },
+                h('h2', null, 'Tokens'),
+                h(
+                    'div',
+                    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tokens' },
+                    h(
+                        'table',
+                        null,
+                        h(
+                            'thead',
+                            null,
+                            h(
+                                'tr',
+                                null,
+                                ['Name', 'Role', 'Expires', 'Last used'].map((t) =>
+                                    h('th', { scope: 'col' }, t),
+                                ),
+                                h('td'),
+                            ),
+                        ),
+                        body,
+                    ),
+                ),
+            ),
+            h(
+                'form',
+                { class: 'panel form', onsubmit: create },
+                h('h2', null, 'New token'),
+                h(
+                    'div',
+                    { class: 'form-grid' },
+                    fields.map((f) => f.root),
+                ),
+                trouble,
+                h(
+                    'div',
+                    { class: 'form-end' },
+                    h('button', { type: 'submit', class: 'button primary' }, 'Create token'),
+                ),
+            ),
+        ),
     };
 }

@@ -11,37 +11,81 @@ const ANSWER_ONLY = ['operation', 'etag'];
 const EVENTS_SHOWN = 12;
 
 export async function vmPage({ herd, session, signal, params: [ref, view] }) {
-    let vm = herd.byName(ref) ?? await get(`/v1/vms/${encodeURIComponent(ref)}`, { signal });
+    let vm = herd.byName(ref) ?? (await get(`/v1/vms/${encodeURIComponent(ref)}`, { signal }));
     herd.put(vm);
     const { id } = vm;
     const tag = new StateTag();
     const badge = new Acceleration();
-    const buttons = new Buttons(herd, session, () => vm, (verb, done) => {
-        if (verb === 'delete' && done && !signal.aborted) {
-            location.hash = '#/';
-        }
-    });
+    const buttons = new Buttons(
+        herd,
+        session,
+        () => vm,
+        (verb, done) => {
+            if (verb === 'delete' && done && !signal.aborted) {
+                location.hash = '#/';
+            }
+        },
+    );
     const reason = h('p', { class: 'vm-reason' });
-    const pending = h('p', { class: 'notice' }, 'The definition has changed since this machine started. Shut it down and start it to apply the change.');
-    const consoleButton = h('button', { type: 'button', class: 'button primary', onclick: openConsole }, icon('console'), 'Open console');
+    const why = h('p', { class: 'vm-reason vm-why' });
+    const pending = h(
+        'p',
+        { class: 'notice' },
+        'The definition has changed since this machine started. Shut it down and start it to apply the change.',
+    );
+    const consoleButton = h(
+        'button',
+        { type: 'button', class: 'button primary', onclick: openConsole },
+        icon('console'),
+        'Open console',
+    );
     const consolePlace = h('div');
     const figures = figuresPanel(herd, () => vm);
     const events = eventsPanel(herd, id, signal);
     const definition = h('code');
     const facts = h('dl', { class: 'facts' });
-    const root = h('div', null,
+    const root = h(
+        'div',
+        null,
         h('p', { class: 'crumb' }, h('a', { href: '#/' }, icon('back'), 'Machines')),
-        h('div', { class: 'page-head' },
-            h('h1', null, vm.name), tag.root, badge.root,
-            h('div', { class: 'page-actions' }, consoleButton, buttons.root)),
-        reason, pending, consolePlace,
-        h('div', { class: 'columns' },
+        h(
+            'div',
+            { class: 'page-head' },
+            h('h1', null, vm.name),
+            tag.root,
+            badge.root,
+            h('div', { class: 'page-actions' }, consoleButton, buttons.root),
+        ),
+        reason,
+        why,
+        pending,
+        consolePlace,
+        h(
+            'div',
+            { class: 'columns' },
             h('div', null, figures.root, events),
-            h('div', null,
+            h(
+                'div',
+                null,
                 h('section', { class: 'panel' }, h('h2', null, 'About'), facts),
-                h('section', { class: 'panel' },
-                    h('div', { class: 'panel-head' }, h('h2', null, 'Definition'), copyButton(definition, 'the definition')),
-                    h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Definition as JSON' }, definition)))));
+                h(
+                    'section',
+                    { class: 'panel' },
+                    h(
+                        'div',
+                        { class: 'panel-head' },
+                        h('h2', null, 'Definition'),
+                        copyButton(definition, 'the definition'),
+                    ),
+                    h(
+                        'pre',
+                        { class: 'code', tabindex: '0', 'aria-label': 'Definition as JSON' },
+                        definition,
+                    ),
+                ),
+            ),
+        ),
+    );
 
     let opened = !session.can('console:view');
     setHidden(consoleButton, opened);
@@ -65,39 +109,68 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
 
     function show() {
         tag.show(vm);
-        badge.show(vm, true);
+        badge.show(vm);
         buttons.show(vm);
-        setText(reason, vm.state_reason ? `${vm.state}: ${vm.state_reason}` : '');
-        setHidden(reason, !vm.state_reason);
+        const telling = vm.state_reason && vm.state !== 'running';
+        setText(reason, telling ? `${vm.state}: ${vm.state_reason}` : '');
+        setHidden(reason, !telling);
+        setText(
+            why,
+            vm.acceleration_reason ? `${vm.effective_acceleration}: ${vm.acceleration_reason}` : '',
+        );
+        setHidden(why, !vm.acceleration_reason);
         setHidden(pending, !vm.pending_changes);
-        const plain = Object.fromEntries(Object.entries(vm).filter(([key]) => !ANSWER_ONLY.includes(key)));
+        const plain = Object.fromEntries(
+            Object.entries(vm).filter(([key]) => !ANSWER_ONLY.includes(key)),
+        );
         setText(definition, JSON.stringify(plain, null, 2));
-        replace(facts, [
-            ['CPUs', count(vm.cpus)], ['Memory', mib(vm.memory_mib)], ['Image', vm.image ?? 'none'],
-            ['Network', (vm.networks ?? []).map((n) => [n.mode, n.source, n.mac].filter(Boolean).join(' ')).join(', ') || 'none'],
-            ['Started', vm.started_at ? time(vm.started_at) : ABSENT], ['Created', time(vm.created_at)],
-            ['Description', vm.description || ABSENT],
-            ...Object.entries(vm.labels ?? {}),
-        ].map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+        replace(
+            facts,
+            [
+                ['CPUs', count(vm.cpus)],
+                ['Memory', mib(vm.memory_mib)],
+                ['Image', vm.image ?? 'none'],
+                [
+                    'Network',
+                    (vm.networks ?? [])
+                        .map((n) => [n.mode, n.source, n.mac].filter(Boolean).join(' '))
+                        .join(', ') || 'none',
+                ],
+                ['Started', vm.started_at ? time(vm.started_at) : ABSENT],
+                ['Created', time(vm.created_at)],
+                ['Description', vm.description || ABSENT],
+                ...Object.entries(vm.labels ?? {}),
+            ].map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+        );
         figures.show();
     }
 
-    herd.on('vm', (changed) => {
-        if (changed === id) {
-            const before = vm.state;
-            vm = herd.vms.get(id);
-            show();
-            if (vm.state !== before) {
-                announce(`${vm.name} is ${vm.state}${vm.state_reason ? `: ${vm.state_reason}` : ''}`);
+    herd.on(
+        'vm',
+        (changed) => {
+            if (changed === id) {
+                const before = vm.state;
+                vm = herd.vms.get(id);
+                show();
+                if (vm.state !== before) {
+                    announce(
+                        `${vm.name} is ${vm.state}${vm.state_reason ? `: ${vm.state_reason}` : ''}`,
+                    );
+                }
             }
-        }
-    }, signal);
-    herd.on('list', () => {
-        if (herd.loaded && !herd.vms.has(id)) {
-            announce(`${vm.name} was deleted`);
-            location.hash = '#/';
-        }
-    }, signal);
+        },
+        signal,
+    );
+    herd.on(
+        'list',
+        () => {
+            if (herd.loaded && !herd.vms.has(id)) {
+                announce(`${vm.name} was deleted`);
+                location.hash = '#/';
+            }
+        },
+        signal,
+    );
     herd.on('figures', () => figures.show(), signal);
     herd.figures.claim(signal);
     show();
@@ -111,9 +184,25 @@ function figuresPanel(herd, current) {
     const memoryText = h('span', { class: 'figure' });
     const rows = h('dl', { class: 'facts' });
     const off = h('p', { class: 'help' }, 'There are no figures while the machine is off.');
-    const body = h('div', null,
-        h('div', { class: 'meter meter-wide' }, h('span', { class: 'meter-name' }, 'CPU'), cpu.root, cpuText),
-        h('div', { class: 'meter meter-wide' }, h('span', { class: 'meter-name' }, 'Memory'), memory.root, memoryText), rows);
+    const body = h(
+        'div',
+        null,
+        h(
+            'div',
+            { class: 'meter meter-wide' },
+            h('span', { class: 'meter-name' }, 'CPU'),
+            cpu.root,
+            cpuText,
+        ),
+        h(
+            'div',
+            { class: 'meter meter-wide' },
+            h('span', { class: 'meter-name' }, 'Memory'),
+            memory.root,
+            memoryText,
+        ),
+        rows,
+    );
     const root = h('section', { class: 'panel' }, h('h2', null, 'Figures'), off, body);
 
     function show() {
@@ -122,7 +211,12 @@ function figuresPanel(herd, current) {
         setHidden(body, !now);
         setHidden(off, Boolean(now));
         if (!now) {
-            setText(off, vm.state === 'running' ? 'The first sample is on its way.' : 'There are no figures while the machine is off.');
+            setText(
+                off,
+                vm.state === 'running'
+                    ? 'The first sample is on its way.'
+                    : 'There are no figures while the machine is off.',
+            );
             return;
         }
         const history = herd.figures.history(vm.id);
@@ -133,16 +227,27 @@ function figuresPanel(herd, current) {
         const list = [
             ['CPU time', seconds(now.cpu?.usage_seconds)],
             ['Memory ceiling', bytes(now.memory?.maximum_bytes)],
-            ...(now.disks ?? []).flatMap((d) => [[`Disk ${d.name} read`, bytes(d.read_bytes)], [`Disk ${d.name} written`, bytes(d.write_bytes)]]),
-            ...(now.interfaces ?? []).flatMap((n) => [[`Network ${n.name} received`, bytes(n.receive_bytes)],
-                [`Network ${n.name} sent`, bytes(n.transmit_bytes)]]),
+            ...(now.disks ?? []).flatMap((d) => [
+                [`Disk ${d.name} read`, bytes(d.read_bytes)],
+                [`Disk ${d.name} written`, bytes(d.write_bytes)],
+            ]),
+            ...(now.interfaces ?? []).flatMap((n) => [
+                [`Network ${n.name} received`, bytes(n.receive_bytes)],
+                [`Network ${n.name} sent`, bytes(n.transmit_bytes)],
+            ]),
             ['Merged by KSM', bytes(now.ksm?.merging_bytes)],
             ['KSM profit', bytes(now.ksm?.profit_bytes)],
             ...(now.ksm?.reason ? [['KSM figures', now.ksm.reason]] : []),
-            ['Sampled', `${clock(now.sampled_at)}${now.stale ? ' (old: libvirt gave nothing newer)' : ''}`],
+            [
+                'Sampled',
+                `${clock(now.sampled_at)}${now.stale ? ' (old: libvirt gave nothing newer)' : ''}`,
+            ],
         ];
         if (rows.children.length !== list.length) {
-            replace(rows, list.map(() => h('div', null, h('dt'), h('dd'))));
+            replace(
+                rows,
+                list.map(() => h('div', null, h('dt'), h('dd'))),
+            );
         }
         list.forEach(([name, value], index) => {
             setText(rows.children[index].firstElementChild, name);
@@ -162,27 +267,60 @@ function eventsPanel(herd, id, signal) {
         }
     };
     const show = () => {
-        const newest = [...seen.values()].sort((a, b) => (a.at < b.at ? 1 : -1)).slice(0, EVENTS_SHOWN);
-        replace(list, newest.map((event) => h('li', null, h('time', { datetime: event.at }, clock(event.at)),
-            h('code', null, event.type), h('span', null, sentence(event)))));
+        const newest = [...seen.values()]
+            .sort((a, b) => (a.at < b.at ? 1 : -1))
+            .slice(0, EVENTS_SHOWN);
+        replace(
+            list,
+            newest.map((event) =>
+                h(
+                    'li',
+                    null,
+                    h('time', { datetime: event.at }, clock(event.at)),
+                    h('code', null, event.type),
+                    h('span', null, sentence(event)),
+                ),
+            ),
+        );
         setHidden(blank, newest.length > 0);
     };
     herd.events.forEach(take);
-    herd.on('event', (event) => { take(event); show(); }, signal);
-    pastOperations(id, signal).then((items) => {
-        items.filter((event) => !seen.has(event.data.operation_id)).forEach(take);
-        show();
-    }, () => {});
+    herd.on(
+        'event',
+        (event) => {
+            take(event);
+            show();
+        },
+        signal,
+    );
+    pastOperations(id, signal).then(
+        (items) => {
+            items.filter((event) => !seen.has(event.data.operation_id)).forEach(take);
+            show();
+        },
+        () => {},
+    );
     show();
     return h('section', { class: 'panel' }, h('h2', null, 'What happened'), list, blank);
 }
 
 /* The event log is read forwards; what was done to this VM before the page opened is in its operations. */
 async function pastOperations(id, signal) {
-    const page = await get(`/v1/operations?vm=${encodeURIComponent(id)}&limit=${EVENTS_SHOWN}`, { signal });
+    const page = await get(`/v1/operations?vm=${encodeURIComponent(id)}&limit=${EVENTS_SHOWN}`, {
+        signal,
+    });
     return page.items.map((op) => ({
-        seq: 0, at: op.finished_at ?? op.created_at, type: op.finished_at ? 'operation.finished' : 'operation.started', actor: op.actor,
-        data: { vm_id: id, operation_id: op.id, kind: op.kind, state: op.state, error_code: op.error?.code },
+        seq: 0,
+        at: op.finished_at ?? op.created_at,
+        type: op.finished_at ? 'operation.finished' : 'operation.started',
+        actor: op.actor,
+        data: {
+            vm_id: id,
+            operation_id: op.id,
+            kind: op.kind,
+            state: op.state,
+            error_code: op.error?.code,
+        },
     }));
 }
 

@@ -1,0 +1,62 @@
+"""Console addresses as far as the test driver goes: it has no consoles. See tests/qemu for bytes."""
+import json
+
+import pytest
+from websocket import Refused
+
+
+def refused(daemon, path, **kw):
+    with pytest.raises(Refused) as error:
+        daemon.websocket(path, **kw)
+    return error.value.status, json.loads(error.value.body)["code"]
+
+
+def test_without_an_upgrade_it_says_so(api, make_vm):
+    vm = make_vm(channels=["org.example.0"])
+    for stream in ("console", "channels/org.example.0"):
+        response = api.get(f"/v1/vms/{vm['id']}/{stream}")
+        assert response.status == 426 and response.code == "upgrade-required"
+        assert response.header("Upgrade") == "websocket"
+
+
+def test_a_vm_that_does_not_run_has_no_stream(daemon, make_vm):
+    vm = make_vm(channels=["org.example.0"])
+    assert refused(daemon, f"/v1/vms/{vm['id']}/console") == (409, "stream-unavailable")
+    assert refused(daemon, f"/v1/vms/{vm['id']}/channels/org.example.0") == (409, "stream-unavailable")
+
+
+def test_what_does_not_exist(daemon, make_vm):
+    vm = make_vm()
+    assert refused(daemon, "/v1/vms/nobody/console") == (404, "vm-not-found")
+    assert refused(daemon, f"/v1/vms/{vm['id']}/channels/none") == (404, "vm-not-found")
+
+
+def test_parameters(daemon, make_vm):
+    path = f"/v1/vms/{make_vm()['id']}/console"
+    assert refused(daemon, f"{path}?mode=watch") == (400, "invalid-argument")
+    assert refused(daemon, f"{path}?from=-1") == (400, "invalid-argument")
+    assert refused(daemon, path, subprotocols=["chat"]) == (400, "subprotocol-unknown")
+    for known in ("binary", "drover.console.v1"):
+        assert refused(daemon, path, subprotocols=["chat", known]) == (409, "stream-unavailable")
+
+
+def test_rights(daemon, token, make_vm):
+    path, viewer = f"/v1/vms/{make_vm()['id']}/console", token("viewer")
+    assert refused(daemon, path, token=None) == (401, "unauthenticated")
+    assert refused(daemon, path, token=viewer) == (403, "forbidden")
+    assert refused(daemon, f"{path}?mode=view", token=viewer) == (409, "stream-unavailable")
+
+
+def test_a_foreign_page_is_refused_before_the_upgrade(daemon, make_vm):
+    path = f"/v1/vms/{make_vm()['id']}/console"
+    status, code = refused(daemon, path, headers={"Origin": "http://evil.example"})
+    assert (status, code) == (403, "origin-refused")
+
+
+def test_the_log_of_a_silent_vm(api, make_vm):
+    vm = make_vm()
+    for response in (api.get(f"/v1/vms/{vm['id']}/console/log"), api.delete(f"/v1/vms/{vm['id']}/console/log")):
+        assert response.status in (200, 204) or response.code == "stream-unavailable"
+    assert api.get(f"/v1/vms/{vm['id']}/console/log", format="pdf").json["pointer"] == "format"
+    assert api.get(f"/v1/vms/{vm['id']}/console/log", **{"from": "x"}).json["pointer"] == "from"
+    assert api.get("/v1/vms/nobody/console/log").code == "vm-not-found"

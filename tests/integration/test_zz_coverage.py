@@ -1,0 +1,29 @@
+"""Last of all: every operation of the contract was exercised, and succeeded where it can here."""
+import os
+from pathlib import Path
+
+import pytest
+from validate import Coverage, read_record
+
+# libvirt's test driver has no consoles; tests/qemu opens them.
+NEVER_HERE = {"openConsole", "openChannel", "getConsoleLog", "clearConsoleLog", "putImageKernel", "putImageInitrd",
+              "cancelOperation", "patchKsm"}
+
+
+@pytest.fixture(scope="module")
+def coverage(contract, request):
+    files = {Path(item.fspath).name for item in request.session.items}
+    if len(files) < len(list(Path(__file__).parent.glob("test_*.py"))):
+        pytest.skip("only with the whole suite")
+    found = Coverage(contract)
+    for exchange in read_record(os.environ["DROVER_RECORD"]):
+        found.add(exchange)
+    return found
+
+
+def test_every_operation_was_exercised(coverage):
+    assert coverage.missing() == []
+
+
+def test_every_operation_succeeded(coverage):
+    assert set(coverage.never_succeeded()) <= NEVER_HERE
