@@ -113,8 +113,7 @@ static void obey(struct http *h)
 
 static void turn(struct http *h, int max_ms)
 {
-    int64_t now = clock_monotonic_ms();
-    int64_t wait = h->next_deadline_ms - now;
+    int64_t wait = h->next_deadline_ms - h->now_ms;
 
     if (wait > max_ms)
         wait = max_ms;
@@ -122,15 +121,16 @@ static void turn(struct http *h, int max_ms)
         wait = 50;
     h->progress = false;
     MHD_run_wait(h->mhd, wait < 0 ? 0 : (int)wait);
-    now = clock_monotonic_ms();
+    h->now_ms = clock_monotonic_ms();
     /* What woke the loop is not told; under load, asking every time would cost a call per turn. */
-    if (!h->progress || now - h->last_tick >= ACCEPT_EVERY_MS) {
+    if (!h->progress || h->now_ms - h->last_tick >= ACCEPT_EVERY_MS) {
         obey(h);
         http_accept(h);
         conn_hangups(h);
-        atomic_store_explicit(&h->last_tick, now, memory_order_relaxed);
+        atomic_store_explicit(&h->last_tick, h->now_ms, memory_order_relaxed);
     }
     conn_reap(h);
+    request_log_flush(h);
 }
 
 /* Answers that were ready get a moment to leave. */
@@ -161,6 +161,7 @@ static void *loop(void *arg)
     }
     flush(h);
     MHD_stop_daemon(h->mhd);
+    request_log_flush(h);
     h->mhd = NULL;
     return NULL;
 }
@@ -232,7 +233,8 @@ static struct http *http_new(const struct http_options *o)
     h->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
     secret_random_text(random);
     snprintf(h->id_prefix, sizeof(h->id_prefix), "%.10s", random);
-    h->last_tick = clock_monotonic_ms();
+    h->now_ms = clock_monotonic_ms();
+    h->last_tick = h->now_ms;
     read_limits(h);
     return h;
 }

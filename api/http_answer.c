@@ -103,32 +103,19 @@ static size_t latency_bucket(double seconds)
     return i;
 }
 
-/*
- * Reads that went well are said at debug only: they change nothing, the counters have them, and
- * formatting and writing the line costs as much as a tenth of such a request.
- */
-static enum log_level request_level(const char *method, int status)
-{
-    bool reads = method && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0);
-
-    return reads && status >= 200 && status < 400 ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO;
-}
-
 void answer_count(struct exchange *x, int status)
 {
     struct counters *c = &x->http->count;
     const struct route *route = x->req.route;
-    int64_t ns = clock_monotonic_ns() - x->started_ns;
+    int64_t now = clock_monotonic_ns();
+    int64_t ns = now - x->started_ns;
     size_t row = route ? (size_t)(route - routes) : c->route_count;
 
+    x->http->now_ms = now / 1000000;
     count_add(&c->routes[row][status / 100 < 6 ? status / 100 : 0], 1);
     count_add(&c->latency[latency_bucket((double)ns / 1e9)], 1);
     count_add(&c->latency_ns, (unsigned long long)ns);
-    /* The template, not the path, and never the query: those may hold names and secrets. */
-    log_at(request_level(x->req.method, status), "%s %s %d %.1f ms principal=%s peer=%s request=%s",
-           x->req.method ? x->req.method : "-", route ? route->path : "(no route)", status,
-           (double)ns / 1e6, x->req.has_principal ? x->req.principal.id : "-", x->conn->peer,
-           x->req.id);
+    request_log(x, status, ns);
 }
 
 static void log_outcome(struct exchange *x)

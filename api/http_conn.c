@@ -208,6 +208,7 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     struct conn *c = xcalloc(1, sizeof(*c));
     unsigned char key[16];
 
+    h->now_ms = clock_monotonic_ms();
     c->magic = CONN_MAGIC;
     c->mhd = mhd;
     c->fd = fd->connect_fd;
@@ -260,7 +261,7 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms)
 {
     c->wait = wait;
-    c->deadline_ms = wait == CONN_SERVED ? 0 : clock_monotonic_ms() + ms;
+    c->deadline_ms = wait == CONN_SERVED ? 0 : h->now_ms + ms;
     if (c->deadline_ms && c->deadline_ms < h->next_deadline_ms)
         h->next_deadline_ms = c->deadline_ms;
 }
@@ -298,7 +299,7 @@ static bool upload_is_slow(struct http *h, struct conn *c)
 
 void conn_reap(struct http *h)
 {
-    int64_t now = clock_monotonic_ms();
+    int64_t now = h->now_ms;
 
     if (now < h->next_deadline_ms)
         return;

@@ -92,10 +92,6 @@ struct exchange {
     char *raw_query;
     struct query *query; /* NULL: none */
     struct gate gate;
-    struct response res;
-    struct error err;
-    char allow[64];
-    char cookie[256];
 
     char *body; /* grows to body_limit, no further */
     size_t body_len, body_cap, body_limit, swallowed;
@@ -122,6 +118,12 @@ struct exchange {
     void *kept;
     void (*kept_free)(void *);
     struct http_stream *stream;
+
+    /* Large, and written before they are read: not cleared from one request to the next. */
+    struct error err;
+    struct response res;
+    char allow[64];
+    char cookie[256];
 };
 
 /* ---- the daemon ---- */
@@ -162,6 +164,7 @@ struct http {
     struct conn *conns;
     size_t conn_count;
     struct conn *hung;
+    int64_t now_ms;           /* when the loop last looked; deadlines count from it */
     int64_t next_deadline_ms; /* no deadline is earlier */
     struct addr_count *addrs[256];
     int64_t accept_paused_until_ms;
@@ -170,6 +173,8 @@ struct http {
     /* http_pipeline.c */
     struct exchange *spare; /* a few finished exchanges to use again */
     unsigned spare_count;
+    size_t log_len;
+    char log[16384];
     char id_prefix[24];
     unsigned long long id_next;
     _Atomic long long auth_failed_at_ms;
@@ -268,6 +273,10 @@ enum MHD_Result answer_send(struct exchange *x);
 /* Straight to a socket libmicrohttpd has not answered on; best effort. */
 void answer_raw(int fd, const struct error *err, const char *request_id);
 void answer_count(struct exchange *x, int status); /* the log line and the counters */
+
+/* http_log.c: request lines, gathered during a turn of the loop */
+void request_log(struct exchange *x, int status, int64_t ns);
+void request_log_flush(struct http *h);
 
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);

@@ -71,7 +71,16 @@ static void exchange_recycle(struct exchange *x)
         free(x);
         return;
     }
-    memset(x, 0, sizeof(*x));
+    /* The next request must not see this one's. */
+    memset(x, 0, offsetof(struct exchange, req.params));
+    memset(&x->req.param_count, 0,
+           offsetof(struct exchange, err) - offsetof(struct exchange, req.param_count));
+    x->res.status = 0;
+    x->res.content_type = NULL;
+    x->res.body = NULL;
+    x->res.header_count = 0;
+    x->res.stream = NULL;
+    x->res.subprotocol[0] = '\0';
     x->next = h->spare;
     h->spare = x;
     h->spare_count++;
@@ -122,6 +131,7 @@ void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     x->conn = conn_of(mhd);
     x->conn->exchange = x;
     x->started_ns = clock_monotonic_ns();
+    h->now_ms = x->started_ns / 1000000;
     x->uri_len = uri ? strlen(uri) : 0;
     if (query && query[1])
         x->raw_query = xstrdup(query + 1);

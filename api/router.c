@@ -11,22 +11,28 @@
 #include "service/base/str.h"
 
 #define SEGMENTS_MAX 8
+#define SEGMENT_SIZE sizeof(((struct request *)0)->params[0].value)
+#define TEXT_MAX     640
 
 struct path {
     size_t count;
-    char segment[SEGMENTS_MAX + 1][256]; /* the last one takes what is too many */
+    const char *segment[SEGMENTS_MAX]; /* into text, each ended by a NUL */
+    char text[TEXT_MAX];
 };
 
-/* RFC 3986 pchar, without the '%' that starts an escape. A table: every byte of a path passes. */
+/* RFC 3986 pchar, without the '%' that starts an escape. */
 static const bool path_char[256] = {
-    ['!'] = true,         ['$'] = true,         ['&' ... '.'] = true, ['0' ... ';'] = true,
-    ['='] = true,         ['@' ... 'Z'] = true, ['_'] = true,         ['a' ... 'z'] = true,
-    ['~'] = true,
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['.'] = true,
+    ['_'] = true,         ['~'] = true,         ['!'] = true,         ['$'] = true, ['&'] = true,
+    ['\''] = true,        ['('] = true,         [')'] = true,         ['*'] = true, ['+'] = true,
+    [','] = true,         [';'] = true,         ['='] = true,         [':'] = true, ['@'] = true,
 };
 
-/* One segment up to '/' or the end; NULL when it is not acceptable. */
-static const char *decode_segment(const char *p, char *out, size_t size)
+/* One segment up to '/' or the end; NULL when it is not acceptable. Moves *at past it. */
+static const char *decode_segment(const char *p, char **at, const char *end)
 {
+    char *out = *at;
+    size_t size = (size_t)(end - out) < SEGMENT_SIZE ? (size_t)(end - out) : SEGMENT_SIZE;
     size_t n = 0;
 
     while (*p && *p != '/') {
@@ -42,12 +48,15 @@ static const char *decode_segment(const char *p, char *out, size_t size)
         } else {
             return NULL;
         }
-        if (n + 1 == size)
+        if (n + 1 >= size)
             return NULL;
         out[n++] = (char)c;
     }
+    if (!n)
+        return NULL;
     out[n] = '\0';
-    if (!n || strcmp(out, ".") == 0 || strcmp(out, "..") == 0 || !str_is_utf8(out, n))
+    *at = out + n + 1;
+    if (strcmp(out, ".") == 0 || strcmp(out, "..") == 0 || !str_is_utf8(out, n))
         return NULL;
     return p;
 }
@@ -55,15 +64,17 @@ static const char *decode_segment(const char *p, char *out, size_t size)
 /* False: not acceptable. Too many segments is acceptable, and matches nothing. */
 static bool split(const char *raw, struct path *ret)
 {
+    char *at = ret->text;
+
     ret->count = 0;
     if (*raw != '/')
         return false;
     if (raw[1] == '\0')
         return true;
     while (*raw == '/') {
-        size_t i = ret->count < SEGMENTS_MAX ? ret->count : SEGMENTS_MAX;
-
-        raw = decode_segment(raw + 1, ret->segment[i], sizeof(ret->segment[i]));
+        if (ret->count < SEGMENTS_MAX)
+            ret->segment[ret->count] = at;
+        raw = decode_segment(raw + 1, &at, ret->text + TEXT_MAX);
         if (!raw)
             return false;
         ret->count++;
@@ -73,37 +84,34 @@ static bool split(const char *raw, struct path *ret)
 
 /*
  * How well a template fits: -1 not at all, else a number whose high bits are the leftmost
- * segments, set where the template is literal. Runs over the whole table for every request, so it
- * gives up at the first byte that differs and measures nothing beforehand.
+ * segments, set where the template is literal.
  */
 static int fit(const char *t, const struct path *path)
 {
     int score = 0;
+    size_t i = 0;
 
     if (path->count > SEGMENTS_MAX)
         return -1;
     if (t[1] == '\0')
         return path->count == 0 ? 0 : -1;
-    for (size_t i = 0; i < path->count; i++) {
-        const char *s = path->segment[i];
+    for (; *t == '/'; i++) {
+        const char *have;
 
-        if (*t++ != '/')
+        if (i == path->count)
             return -1;
-        if (*t == '{') {
-            while (*t && *t != '/')
-                t++;
+        have = path->segment[i];
+        if (*++t == '{') {
+            t = strchr(t, '}') + 1;
             continue;
         }
-        while (*s && *s == *t) {
-            s++;
+        for (; *have && *have == *t; have++)
             t++;
-        }
-        /* A decoded segment has no slash, so this is the end of both or a difference. */
-        if (*s || (*t && *t != '/'))
+        if (*have || (*t && *t != '/'))
             return -1;
         score |= 1 << (SEGMENTS_MAX - i);
     }
-    return *t ? -1 : score;
+    return i == path->count ? score : -1;
 }
 
 static void fill_params(const struct route *route, const struct path *path, struct request *req)
@@ -146,8 +154,6 @@ enum route_match router_match(const struct route *table, const char *method, con
     for (const struct route *r = table; r->method; r++) {
         int n = fit(r->path, &p);
 
-        if (n < 0)
-            continue;
         if (n > best_any)
             best_any = n;
         if (n > best_fit && strcmp(r->method, wanted) == 0) {
