@@ -58,6 +58,8 @@ static int page_answer(struct request *req, struct response *res, const struct p
     if (event_page(req->core, req->principal.project_id, since, (size_t)page->limit, &events,
                    &count, err))
         return -1;
+    if (count && events[count - 1]->seq > last)
+        last = events[count - 1]->seq;
     if (count == (size_t)page->limit)
         next = page_next(req, res, events[count - 1]->seq, cursor);
     response_blob(res, 200, codec_event_list(events, count, next, last));

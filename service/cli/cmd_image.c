@@ -166,7 +166,8 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
 {
     static const struct {
         const char *option, *part;
-    } files[] = {{"file", "content"}, {"kernel", "content/kernel"}, {"initrd", "content/initrd"}};
+    } files[] = {{"file", "content"}, {"initrd", "content/initrd"}, {"kernel", "content/kernel"}};
+    /* The kernel last: with it the image is ready, initrd or not. */
     const char *kind = args_text(args, "kind", args_flag(args, "kernel") ? "kernel" : "disk");
     const char *format = args_text(args, "format", str_eq(kind, "disk") ? "qcow2" : NULL);
     auto_value json_t *body =

@@ -84,7 +84,7 @@ static void check_vsock(struct host *h, const char *state_dir, struct host_check
         found(c, "/dev/vhost-vsock can be opened");
         return;
     }
-    found(c, "VMs with vsock cannot start; everything else works");
+    found(c, "VMs start without their vsock device; everything else works");
     warn(c, cause,
          str_starts(cause, "no-permission")
              ? "sudo usermod -aG kvm the daemon's user, then start the daemon again"

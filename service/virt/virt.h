@@ -177,7 +177,7 @@ struct virt_info {
 
 int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err);
 /*
- * Every domain, ours and foreign; caller frees the array. wants_owner is asked about each with all
+ * Every domain, ours and foreign, in order of uuid; caller frees the array. wants_owner is asked about each with all
  * but ours and generation filled in, and says whether to read those: it costs a call to libvirt a
  * domain. NULL: all are read.
  */

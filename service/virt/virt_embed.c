@@ -179,6 +179,29 @@ static char *root_of(const char *uri)
     return root ? xstrndup(root + 5, strcspn(root + 5, "&")) : NULL;
 }
 
+/*
+ * libvirt notes down that a guest is starting before there is a process. A note without a pid, left
+ * by a daemon that was killed just then, would make it wait half a minute for a QEMU that was never
+ * run (it is only released once its pid is noted).
+ */
+static void drop_stillborn(const struct virt *v)
+{
+    auto_closedir DIR *dir = opendir(v->run_dir);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        auto_close int fd = -1;
+        char text[1024];
+        ssize_t n;
+
+        fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        n = fd >= 0 ? read(fd, text, sizeof(text)) : -1;
+        if (n > 0 &&
+            contains(text, (size_t)n, "<domstatus state='paused' reason='starting up' pid='0'>"))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0); /* at worst, libvirt waits */
+    }
+}
+
 int virt_embed_prepare(struct virt *v, struct error *err)
 {
     auto_free char *root = root_of(v->uri);
@@ -200,6 +223,7 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
     v->log_dir = xasprintf("%s/log/qemu", real);
+    drop_stillborn(v);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 
+#define SYNC_TRIES 8
 #define RETRY_MS 1000 /* while the disk does not take what was seen */
 
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_STOP };
@@ -123,6 +124,8 @@ struct sync {
     struct virt_info info;
     bool gone;
     const char *reason;
+    const struct vm *seen; /* the VM when libvirt was asked; NULL: apply the answer in any case */
+    bool stale;            /* the VM has changed since: nothing was applied */
 };
 
 static enum vm_state map_state(const struct vm *vm, const struct sync *s)
@@ -154,7 +157,8 @@ static enum vm_state map_state(const struct vm *vm, const struct sync *s)
 static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                        struct error *err)
 {
-    const struct sync *s = arg;
+    struct sync *s = arg;
+    auto_vm struct vm *current = registry_get(core->registry, next->id);
     enum vm_state state = map_state(next, s);
     bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
     int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
@@ -162,6 +166,10 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     const char *reason = *s->reason ? s->reason : s->info.reason;
 
     (void)err;
+    /* An operation went on between question and answer: what libvirt said then is no news. */
+    s->stale = s->seen && s->seen != current;
+    if (s->stale)
+        return 1;
     /* A guest we asked to shut down still runs until it is off. */
     if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
         state = VM_STATE_STOPPING;
@@ -195,6 +203,8 @@ static int apply(struct core *core, const char *vm_id, struct sync *s, struct er
     json_decref(change.event_data);
     if (rc)
         return -1;
+    if (s->stale)
+        return 0;
     switch (vm->state) {
     case VM_STATE_RUNNING:
     case VM_STATE_PAUSED:
@@ -213,17 +223,32 @@ static int apply(struct core *core, const char *vm_id, struct sync *s, struct er
     return 0;
 }
 
-int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
+/* Asks libvirt and applies the answer, unless it came too late. */
+static int ask(struct core *core, const char *vm_id, struct sync *s, struct error *err)
 {
-    struct sync s = {.reason = reason};
-
-    if (virt_info(core->virt, vm_id, &s.info, err)) {
+    s->info = (struct virt_info){0};
+    s->gone = false;
+    if (virt_info(core->virt, vm_id, &s->info, err)) {
         if (err->code != ERROR_VM_NOT_FOUND)
             return -1;
-        s.gone = true;
-        str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
+        s->gone = true;
+        str_copy_utf8(s->info.reason, sizeof(s->info.reason), "libvirt does not know it any more");
     }
-    return apply(core, vm_id, &s, err);
+    return apply(core, vm_id, s, err);
+}
+
+int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
+{
+    struct sync s = {.reason = reason, .stale = true};
+
+    for (int i = 0; i < SYNC_TRIES && s.stale; i++) {
+        auto_vm struct vm *seen = registry_get(core->registry, vm_id);
+
+        s.seen = i + 1 < SYNC_TRIES ? seen : NULL;
+        if (ask(core, vm_id, &s, err))
+            return -1;
+    }
+    return 0;
 }
 
 /* The VM shows an old state until the disk takes the new one: everything is compared again then. */
@@ -289,12 +314,15 @@ static int reconcile(struct core *core, struct error *err)
     auto_free struct vm **vms = NULL;
     size_t count = 0, vm_n = 0;
 
-    if (virt_list(core->virt, wants_owner, core, &list, &count, err))
-        return -1;
     registry_all(core->registry, &vms, &vm_n);
+    if (virt_list(core->virt, wants_owner, core, &list, &count, err)) {
+        for (size_t i = 0; i < vm_n; i++)
+            vm_unref(vms[i]);
+        return -1;
+    }
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
-        struct sync s = {.reason = ""};
+        struct sync s = {.reason = "", .seen = vms[i]};
         const struct virt_info *found;
         struct error ignored;
 
@@ -307,7 +335,8 @@ static int reconcile(struct core *core, struct error *err)
             str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
         }
         /* A VM that may have been deleted in between is no failure. */
-        if (apply(core, vms[i]->id, &s, &ignored) && ignored.code != ERROR_VM_NOT_FOUND) {
+        if ((apply(core, vms[i]->id, &s, &ignored) ||
+             (s.stale && vm_sync(core, vms[i]->id, "", &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
             note_miss(core);
         }

@@ -59,6 +59,20 @@ TEST(every_template_is_reachable_by_itself)
     }
 }
 
+TEST(a_template_is_neither_a_prefix_nor_a_suffix_of_what_it_matches)
+{
+    static const char *const strangers[] = {"/v", "/v1x", "/v1/vm", "/v1/vmss", "/v1/vms/a/consol",
+                                            "/v1/vms/a/consoles", "/v1/vms/a/console/logs",
+                                            "/v1/vms/a/channels", "/v1/v/a", "/{vm}", "/v1/{vm}"};
+
+    for (size_t i = 0; i < sizeof(strangers) / sizeof(*strangers); i++)
+        CHECK(match("GET", strangers[i]) != ROUTE_FOUND);
+    CHECK_INT(match("GET", "/v1/vms/specia"), ROUTE_FOUND);
+    CHECK_STR(param("vm"), "specia");
+    CHECK_INT(match("GET", "/v1/vms/specials"), ROUTE_FOUND);
+    CHECK_STR(param("vm"), "specials");
+}
+
 TEST(parameters_are_decoded_once)
 {
     CHECK_INT(match("GET", "/v1/vms/a%2541/channels/org.x%20y%C3%A4"), ROUTE_FOUND);

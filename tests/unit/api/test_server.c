@@ -377,6 +377,8 @@ int main(int argc, char **argv)
             ping = (unsigned)atoi(argv[++i]);
         } else if (strcmp(argv[i], "--debug") == 0) {
             log_set_level(LOG_LEVEL_DEBUG);
+        } else if (strcmp(argv[i], "--info") == 0) {
+            log_set_level(LOG_LEVEL_INFO);
         } else if (strcmp(argv[i], "--quiet") == 0) {
             log_set_level(LOG_LEVEL_ERROR);
         } else if (eq) {

@@ -96,6 +96,23 @@ TEST(a_token_is_recognised_and_a_damaged_one_is_not)
     CHECK(!secret_token_parse("", parsed) && !secret_token_parse("drover_x", parsed));
 }
 
+TEST(a_token_made_by_the_first_version_is_still_one)
+{
+    char id[SECRET_TOKEN_ID];
+    char token[] = "drover_0123456789AB_0123456789ABCDEFGHIJKLMNOPQRSTUV3By1ak";
+
+    CHECK(secret_token_parse(token, id));
+    CHECK_STR(id, "0123456789AB");
+    /* Every byte outside the alphabet is refused, wherever the CRC would not be asked. */
+    for (int c = 1; c < 256; c++) {
+        bool good = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+
+        token[40] = (char)c;
+        CHECK(good || !secret_token_parse(token, id));
+        CHECK(c == 'K' || !secret_token_parse(token, id));
+    }
+}
+
 TEST(streamed_and_whole_hashes_agree)
 {
     char a[SECRET_SHA256_TEXT], b[SECRET_SHA256_TEXT];

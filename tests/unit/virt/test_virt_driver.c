@@ -186,6 +186,32 @@ TEST(the_listing_has_ours_and_foreign)
     CHECK_INT(ours, 1);
 }
 
+static bool wants_running(void *opaque, const struct virt_info *info)
+{
+    unsigned *asked = opaque;
+
+    ++*asked;
+    CHECK(*info->uuid && *info->name && !info->owner_read);
+    return info->state == VIRT_STATE_RUNNING;
+}
+
+TEST(owners_are_read_where_somebody_wants_to_know)
+{
+    auto_free struct virt_info *list = NULL;
+    struct error err = ERROR_INIT;
+    unsigned asked = 0;
+    size_t count = 0;
+
+    CHECK_OK(virt_list(v, wants_running, &asked, &list, &count, &err));
+    CHECK_INT(count, 2);
+    CHECK_INT(asked, 2);
+    for (size_t i = 0; i < count; i++) {
+        CHECK_INT(list[i].owner_read, list[i].state == VIRT_STATE_RUNNING);
+        CHECK(!list[i].ours && !list[i].generation);
+    }
+    CHECK(strcmp(list[0].uuid, list[1].uuid) < 0);
+}
+
 TEST(a_foreign_domain_is_never_touched)
 {
     static int (*const verbs[])(struct virt *, const char *, struct error *) = {

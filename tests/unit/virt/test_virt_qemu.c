@@ -140,6 +140,24 @@ TEST(the_host_can_run_guests)
     CHECK(q35);
 }
 
+/* libvirt has probed QEMU by now, with -daemonize, which leaves processes to whoever is below. */
+static bool has_zombie(void)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
+}
+
+TEST(probing_qemu_leaves_no_zombies)
+{
+    struct virt_domain d = definition();
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(virt_define(v, &d, &err));
+    EVENTUALLY(!has_zombie(), 5000);
+    CHECK_OK(virt_undefine(v, A, &err));
+}
+
 TEST(the_console_is_read_from_power_on_and_echoes)
 {
     struct virt_domain d = definition();
