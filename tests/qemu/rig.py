@@ -137,7 +137,7 @@ class Rig(Daemon):
         definition = {"name": f"{image or 'vm'}-{next(NAMES)}", "image": image, "memory_mib": 16,
                       "acceleration": "emulated", "networks": [], "start": True, **definition}
         path = f"/v1/vms?wait={wait}&timeout={SLOW}" if wait else "/v1/vms"
-        answer = self.api.post(path, definition, timeout=SLOW + 30)
+        answer = self.api.post(path, definition, patience=SLOW + 30)
         assert answer.status == status, answer
         self.made.append(answer.json["id"])
         return answer.json
