@@ -75,17 +75,22 @@ meson_suite() {
     return "$rc"
 }
 
-# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build; quickstart against a release.
+# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build, but where the embedded driver
+# starts guests against the release build: libvirt forks inside our process, and gcc 12's ASan leaves
+# its allocator locked in the child when another thread was just in it (the child then spins for ever).
 pytest_suite() {
     local name=$1 limit=$2 rc=0
     shift 2
-    if [[ $name == quickstart ]]; then
+    export DROVER_BUILD=$work/asan
+    case $name in
+    quickstart | qemu | fault)
         build_release || return 1
-    else
-        build_asan || return 1
-    fi
+        DROVER_BUILD=$work/release
+        ;;
+    *) build_asan || return 1 ;;
+    esac
     sanitizer_options
-    export DROVER_BUILD=$work/asan DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
+    export DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
     run_logged "$limit" "$name" "$results/$name.log" /usr/bin/python3 -m pytest -ra --tb=short \
         -p no:cacheprovider --junitxml="$results/$name.xml" "$@" || rc=$?
     ((rc != 5)) || rc=0 # no test collected: counted as nothing, not as broken
