@@ -96,8 +96,9 @@ def test_a_guest_that_died_meanwhile_is_found_at_start(rig, end):
     getattr(rig, end)()
     kill_qemu(vm)
     rig.start()
-    # libvirt looks at its guests one by one after it said that it is there.
-    found = rig.wait_state(vm, "crashed", "stopped", seconds=20)
+    # libvirt looks at its guests after it said that it is there, and for as long as PID 1 has not
+    # collected the dead process (up to half a minute where it is slow) takes it for one that is busy.
+    found = rig.wait_state(vm, "crashed", "stopped", seconds=60)
     assert found["state_reason"], found
     assert rig.vm(other)["state"] == "running"
     assert rig.events(vm, "vm.state")[-1]["data"]["state"] == found["state"]
