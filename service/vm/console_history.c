@@ -179,7 +179,7 @@ int console_log_clear(struct console_hub *hub, const char *vm_id, const char *st
     struct console_state state;
     struct viewer *v;
 
-    if (hub_require(hub, vm_id, stream, &s, err))
+    if (hub_open(hub, vm_id, stream, HUB_OPEN_KNOWN, &s, err))
         return -1;
     LOCK_SCOPE(&s->file_lock);
     lock_scope_enter(&s->lock);

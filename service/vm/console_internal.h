@@ -28,6 +28,7 @@
 #define CONSOLE_BUCKETS     512
 #define CONSOLE_DRAIN_MS    250 /* after console_end, for the guest's last words to arrive */
 #define CONSOLE_PATIENCE_MS 50  /* see console_pace.c */
+#define CONSOLE_RESERVE     (UINT64_C(16) << 20) /* offsets, see console_log.c; at least */
 
 struct stream;
 
@@ -203,10 +204,21 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 
 struct console_hub *hub_ref(struct console_hub *hub);
 void hub_unref(struct console_hub *hub);
-/* A reference; made from its log when it is not there; or STREAM_UNAVAILABLE. */
-int hub_require(struct console_hub *hub, const char *vm_id, const char *name, struct stream **ret,
-                struct error *err);
+/* A reference. HUB_OPEN_KNOWN: one that is there or has a log, or STREAM_UNAVAILABLE. Reads the disk. */
+enum hub_open { HUB_OPEN_NEW, HUB_OPEN_KNOWN };
+int hub_open(struct console_hub *hub, const char *vm_id, const char *name, enum hub_open how,
+             struct stream **ret, struct error *err);
+/* Takes the reference: viewers end, the guest's end is closed, the log is written to its end. */
+void hub_forget_stream(struct stream *s, int code, const char *reason);
 struct stream *hub_find(struct console_hub *hub, const char *vm_id, const char *name);
+size_t hub_bucket(const char *vm_id); /* all streams of a VM are in one */
+enum hub_pick { PICK_ONLY, PICK_AND_REMOVE };
+/* References to one VM's streams, or to all of them (vm_id NULL); the caller frees the array. */
+struct stream **hub_pick(struct console_hub *hub, const char *vm_id, enum hub_pick pick,
+                         size_t *ret_count);
+
+/* ---- console_attach.c ---- */
+
 void hub_seen_locked(struct console_hub *hub, const char *vm_id); /* hub->lock */
 
 /* ---- console_stream.c; "locked" means the caller holds s->lock ---- */
@@ -273,6 +285,10 @@ struct pipe *pipe_next_dead_locked(struct console_hub *hub); /* hub->inbox_lock 
 
 void *console_loop(void *hub);
 void loop_wake(struct console_hub *hub);
+void upstream_ready(struct watch *w, uint32_t events);
+
+/* ---- console_upstream.c ---- */
+
 /* Starts to read fd for s, which must have no upstream. Takes fd, also on failure. */
 int upstream_attach_locked(struct stream *s, int fd, struct error *err);
 /* s has no upstream any more; the thread will close the descriptor. */
@@ -297,14 +313,15 @@ void pace_caught_up_locked(struct viewer *v);
 /* The wait was in vain: whoever is behind is not waited for again soon. */
 void pace_give_up_locked(struct stream *s, int64_t now_ms);
 
-/* ---- console_history.c is public functions only ---- */
+/* ---- console_restore.c ---- */
+
+/* Fills a new stream with what the file remembers; false: there is no file. Reads the disk. */
+bool log_restore(struct stream *s);
 
 /* ---- console_log.c: what outlives the daemon ---- */
 
 int log_start(struct console_hub *hub, struct error *err);
 void log_stop(struct console_hub *hub);
-/* Fills a new stream with what the file remembers; false: there is no file. Reads the disk. */
-bool log_restore(struct stream *s);
 /* Before a feed: after this no offset that is given out can repeat. Writes to the disk. */
 void log_reserve(struct stream *s);
 void log_note_locked(struct stream *s); /* there is something to write */

@@ -8,13 +8,11 @@
  * So the file always holds an offset below which all were given out ("reserved"), ahead of the
  * newest byte; the next daemon goes on from there.
  */
-#include <errno.h>
 #include <string.h>
 
 #include "service/base/cleanup.h"
 #include "service/base/clock.h"
 #include "service/base/fd.h"
-#include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 #include "service/vm/console_internal.h"
@@ -22,75 +20,15 @@
 #define TICK_MS     200
 #define RETRY_MS    5000
 #define RATE        (UINT64_C(8) << 20) /* bytes a second; at once, as much as the file holds */
-#define RESERVE_MIN (UINT64_C(16) << 20)
 #define RESERVE_MAX (UINT64_C(16) << 30)
 #define RESERVE_MS  2000 /* used up faster than this: reserve twice as much next time */
 
-/* ---- what a new stream remembers ---- */
-
-struct restore {
-    struct stream *s;
-    struct console_state state;
-};
-
-static void restore_state(void *opaque, const struct console_state *state)
-{
-    ((struct restore *)opaque)->state = *state;
-}
-
-static void restore_data(void *opaque, uint64_t offset, const char *data, size_t len)
-{
-    struct ring *ring = &((struct restore *)opaque)->s->ring;
-
-    if (offset > ring->next)
-        ring_skip(ring, offset);
-    if (offset + len <= ring->next)
-        return;
-    data += ring->next - offset;
-    len -= (size_t)(ring->next - offset);
-    ring_append(ring, data, len);
-}
+/* ---- what is written ---- */
 
 static uint64_t max_of(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
-
-bool log_restore(struct stream *s)
-{
-    const struct console_options *options = &s->hub->options;
-    struct restore r = {.s = s};
-    const struct console_visitor visitor = {restore_state, restore_data, &r};
-    auto_free char *dir = NULL;
-    struct error err;
-    char path[4096];
-    int rc;
-
-    if (!s->hub->log_dir || !uuid_is_valid(s->vm_id))
-        return false;
-    dir = xasprintf("%s/%s", s->hub->log_dir, s->vm_id);
-    if (!console_file_path(dir, s->name, path, sizeof(path)))
-        return false;
-    console_file_open(&s->file, path, options->log_bytes);
-    s->reserve_step = RESERVE_MIN;
-    rc = console_file_scan(&s->file, &visitor, &err);
-    if (rc < 0)
-        count(&s->hub->log_errors, 1);
-    if (rc <= 0)
-        return false;
-    if (r.state.next <= INT64_MAX && r.state.reserved <= INT64_MAX)
-        ring_skip(&s->ring, max_of(s->ring.next, max_of(r.state.next, r.state.reserved)));
-    s->boot_offset = r.state.boot < s->ring.next ? r.state.boot : s->ring.next;
-    s->has_output = r.state.has_output;
-    s->rows = r.state.rows <= CONSOLE_V1_SIZE_MAX ? r.state.rows : 0;
-    s->cols = r.state.cols <= CONSOLE_V1_SIZE_MAX ? r.state.cols : 0;
-    s->ended = true; /* until it is fed */
-    s->restored = !r.state.ended;
-    s->logged = s->reserved = s->ring.next;
-    return true;
-}
-
-/* ---- what is written ---- */
 
 struct piece {
     struct console_state state;
