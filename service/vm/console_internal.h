@@ -27,7 +27,7 @@
 #define CONSOLE_CHUNK       65536 /* one read from the guest, one input buffer */
 #define CONSOLE_BUCKETS     512
 #define CONSOLE_DRAIN_MS    250 /* after console_end, for the guest's last words to arrive */
-#define CONSOLE_PATIENCE_MS 50  /* see console_pace.c */
+#define CONSOLE_PATIENCE_MS 150 /* see console_pace.c */
 #define CONSOLE_RESERVE     (UINT64_C(16) << 20) /* offsets, see console_log.c; at least */
 
 struct stream;
