@@ -214,3 +214,33 @@ def test_libvirtd_dies_and_guests_live(make_daemon):
         finally:
             for pid in processes(str(libvirtd.dir)):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_a_guest_that_hangs(embedded):
+    """Its QEMU is stopped by a signal: the others are managed as ever, and it, too, when it goes on."""
+    daemon = embedded.start()
+    ensure_image(daemon)
+    ensure_image(daemon, "idle")
+    api = daemon.client()
+    assert api.post("/v1/vms", guest("hangs", image="idle"), wait="running", timeout=120).status == 201
+    pid = processes(api.get("/v1/vms/hangs").json["id"])[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i in range(2):
+            answer = api.post("/v1/vms", guest(f"well-{i}"), wait="console", timeout=120)
+            assert answer.status == 201, answer
+            with daemon.websocket(f"/v1/vms/well-{i}/console?from=0") as ws:
+                ws.expect(HELLO)
+                ws.send("echo")
+                ws.expect(b"echo")
+            answer = api.post(f"/v1/vms/well-{i}/stop", wait=60)
+            assert answer.status == 200 and answer.json["state"] == "succeeded", answer
+        assert api.get("/readyz").status == 200
+        paused = api.post("/v1/vms/hangs/pause")
+        assert paused.status == 202, paused
+        assert api.post("/v1/vms/well-0/start", wait=60).status == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    answer = api.get(f"/v1/operations/{paused.json['id']}", wait=60)
+    assert answer.json["state"] == "succeeded", answer
+    eventually(lambda: api.get("/v1/vms/hangs").json["state"] == "paused", 10, "its being paused")
