@@ -75,13 +75,22 @@ meson_suite() {
     return "$rc"
 }
 
-# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build.
+# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build, but where the embedded driver
+# starts guests against the release build: libvirt forks inside our process, and gcc 12's ASan leaves
+# its allocator locked in the child when another thread was just in it (the child then spins for ever).
 pytest_suite() {
     local name=$1 limit=$2 rc=0
     shift 2
-    build_asan || return 1
+    export DROVER_BUILD=$work/asan
+    case $name in
+    quickstart | qemu | fault)
+        build_release || return 1
+        DROVER_BUILD=$work/release
+        ;;
+    *) build_asan || return 1 ;;
+    esac
     sanitizer_options
-    export DROVER_BUILD=$work/asan DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
+    export DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
     run_logged "$limit" "$name" "$results/$name.log" /usr/bin/python3 -m pytest -ra --tb=short \
         -p no:cacheprovider --junitxml="$results/$name.xml" "$@" || rc=$?
     ((rc != 5)) || rc=0 # no test collected: counted as nothing, not as broken
@@ -132,6 +141,8 @@ suite_fuzz() {
     ((${#targets[@]})) || return 0
     run_logged 1200 "building fuzz" "$log" ninja -C "$dir" "${targets[@]}" || { tail -n 60 "$log"; return 1; }
     sanitizer_options
+    # clang's strndup() under strict_string_checks wants a NUL beyond the length, which input has not.
+    ASAN_OPTIONS+=:strict_string_checks=0
     {
         printf '1..%d\n' "${#targets[@]}"
         for target in "${targets[@]}"; do

@@ -46,8 +46,8 @@ static bool is_base62(unsigned char c)
 
 /*
  * CRC-32 as in IEEE 802.3, written as six base62 digits, most significant first. Half a byte at a
- * time: every request with a token comes through here, and a table of 16 words is one cache line,
- * so that the secret's bytes do not show in what is loaded when.
+ * time: a table of 16 words is one cache line, so that the secret's bytes do not show in what is
+ * loaded when.
  */
 static void crc_text(const char *data, size_t len, char ret[6])
 {
@@ -82,21 +82,29 @@ void secret_token_new(char ret_token[SECRET_TOKEN_TEXT], char ret_id[SECRET_TOKE
     p[58] = '\0';
 }
 
-bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID])
+bool secret_token_id(const char *token, char ret_id[SECRET_TOKEN_ID])
 {
-    char crc[6];
-
     if (strlen(token) != SECRET_TOKEN_TEXT - 1 || !str_starts(token, "drover_") || token[19] != '_')
         return false;
     for (size_t i = 7; i < SECRET_TOKEN_TEXT - 1; i++) {
         if (i != 19 && !is_base62((unsigned char)token[i]))
             return false;
     }
+    memcpy(ret_id, token + 7, 12);
+    ret_id[12] = '\0';
+    return true;
+}
+
+bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID])
+{
+    char id[SECRET_TOKEN_ID], crc[6];
+
+    if (!secret_token_id(token, id))
+        return false;
     crc_text(token, 52, crc);
     if (memcmp(crc, token + 52, 6) != 0)
         return false;
-    memcpy(ret_id, token + 7, 12);
-    ret_id[12] = '\0';
+    memcpy(ret_id, id, sizeof(id));
     return true;
 }
 

@@ -24,7 +24,12 @@ void secret_init(void); /* once, before threads; aborts when the system has no e
 void secret_random(void *buf, size_t len);
 void secret_random_text(char ret[SECRET_RANDOM_TEXT]);
 void secret_token_new(char ret_token[SECRET_TOKEN_TEXT], char ret_id[SECRET_TOKEN_ID]);
-/* Form and CRC only; says nothing about whether it is known. Fills the id. */
+/*
+ * Form only; says nothing about whether it is known. Fills the id. The CRC is for those who find a
+ * token and ask what it is; who compares the hash of the whole need not look at it.
+ */
+bool secret_token_id(const char *token, char ret_id[SECRET_TOKEN_ID]);
+/* The same, and the CRC. */
 bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID]);
 
 void secret_sha256(const void *data, size_t len, uint8_t ret[SECRET_SHA256_SIZE]);

@@ -13,7 +13,12 @@
 #include "service/base/log.h"
 
 #define WAKE_MS  20
-#define CLOSE_MS 2000 /* for the link thread to let go of libvirt */
+/*
+ * For the link thread to let go of libvirt. A driver inside our own process always answers in the
+ * end: at worst it is in the middle of asking QEMU what it can do.
+ */
+#define CLOSE_MS          2000
+#define CLOSE_EMBEDDED_MS 20000
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool library_ready;
@@ -189,7 +194,7 @@ undo_watch:
 /* false: it is stuck in a call that libvirt has no way to end. */
 static bool wait_for_link(struct virt *v)
 {
-    const int64_t until = clock_monotonic_ms() + CLOSE_MS;
+    const int64_t until = clock_monotonic_ms() + (v->embedded ? CLOSE_EMBEDDED_MS : CLOSE_MS);
 
     LOCK_SCOPE(&v->lock);
     v->stopping = true;

@@ -100,7 +100,7 @@ int access_by_token(struct access *a, const char *token, struct principal *ret, 
     char hash[SECRET_SHA256_TEXT];
     bool touch = false, good;
 
-    if (!secret_token_parse(token, id))
+    if (!secret_token_id(token, id))
         return error_set(err, ERROR_UNAUTHENTICATED, "the token is not valid");
     secret_sha256_text(token, SECRET_TOKEN_TEXT - 1, hash);
     {

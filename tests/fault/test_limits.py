@@ -84,7 +84,7 @@ def test_churn_with_few_descriptors(make_daemon):
                     with connect(daemon, 5) as sock:
                         sock.sendall(b"GET /v1/vms HTTP/1.1\r\nHo")
                 else:
-                    statuses.add(daemon.client().get("/v1/vms" if number % 2 else "/v1/operations", timeout=5).status)
+                    statuses.add(daemon.client().get("/v1/vms" if number % 2 else "/v1/operations", patience=5).status)
             except Refused as e:
                 statuses.add(e.status)
             except (OSError, AssertionError, ConnectionError):

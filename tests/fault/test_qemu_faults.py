@@ -120,7 +120,7 @@ def test_a_console_survives_the_daemon(embedded):
     daemon = embedded.start()
     ensure_image(daemon)
     api = daemon.client()
-    assert api.post("/v1/vms", guest("talks"), wait="console", timeout=120).status == 201
+    assert api.post("/v1/vms", guest("talks"), wait="console", timeout=120, patience=130).status == 201
     with daemon.websocket("/v1/vms/talks/console?from=0") as ws:
         ws.expect(HELLO)
     pid = processes(api.get("/v1/vms/talks").json["id"])
@@ -145,7 +145,7 @@ def test_a_full_disk_and_consoles(make_daemon, tmp_path):
         daemon.start()
         ensure_image(daemon)
         api = daemon.client()
-        assert api.post("/v1/vms", guest("talks"), wait="console", timeout=120).status == 201
+        assert api.post("/v1/vms", guest("talks"), wait="console", timeout=120, patience=130).status == 201
         _, refused = fill_by_writing(api, disk, "full")
         with daemon.websocket("/v1/vms/talks/console?from=0") as ws:
             ws.expect(HELLO)
@@ -180,7 +180,7 @@ def test_libvirtd_dies_and_guests_live(make_daemon):
             api = daemon.client()
             for name in ("lives", "dies", "defined"):
                 answer = api.post("/v1/vms", guest(name, image=None, start=name != "defined"),
-                                  wait="running" if name != "defined" else None, timeout=120)
+                                  wait="running" if name != "defined" else None, timeout=120, patience=130)
                 assert answer.status == 201, answer
             quiet(api)
             ids = {vm["name"]: vm["id"] for vm in vms(api)}
