@@ -12,11 +12,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "contract"), str(TESTS / "guests")]
-# libvirt's driver in our own process allocates memory between fork and exec. glibc allows that, the
-# allocator of gcc 12's ASan can deadlock in it: here the release build runs, if there is one.
-if (Path(os.environ.get("DROVER_RELEASE_BUILD", "/nonexistent")) / "droverd").exists():
-    os.environ["DROVER_BUILD"] = os.environ["DROVER_RELEASE_BUILD"]
-# And ASan takes the end of a thread whose signal stack libvirt's libraries replaced for an error.
+# Where this runs on a sanitizer build all the same: ASan takes the end of a thread whose signal stack
+# libvirt's libraries replaced for an error.
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":use_sigaltstack=0"
 
 import guests  # noqa: E402
