@@ -21,8 +21,9 @@
 #include "service/base/thread.h"
 #include "service/vm/core.h"
 
-#define TICK_MS         1000 /* the loop turns at least so often */
-#define ACCEPT_EVERY_MS 1    /* while requests keep the loop busy */
+#define TICK_MS         1000  /* the loop turns at least so often */
+#define ACCEPT_EVERY_MS 2     /* while requests keep the loop busy */
+#define MEMORY_LIMIT    20480 /* of a connection: headers, read buffer; cleared after each request */
 #define QUIESCE_MS      2000
 #define STOP_MS         10000
 #define FLUSH_MS        1000
@@ -178,7 +179,7 @@ static int start_library(struct http *h, struct error *err)
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, pipeline_uri,
         h, MHD_OPTION_NOTIFY_COMPLETED, pipeline_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
         conn_notify, h, MHD_OPTION_CONNECTION_LIMIT, 131072U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)32768, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        (size_t)MEMORY_LIMIT, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (!h->mhd)
         return error_errno(err, errno, "libmicrohttpd did not start");
     info = MHD_get_daemon_info(h->mhd, MHD_DAEMON_INFO_EPOLL_FD);

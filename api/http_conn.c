@@ -139,11 +139,15 @@ static void watch_hangup(struct http *h, struct conn *c)
         log_warning("cannot watch a connection for its end: %s", strerror(errno));
 }
 
+/*
+ * Closing is not enough: while a program is being started, the child has the socket, too, and
+ * hangups would be told of a connection that is gone. Forgetting twice does no harm.
+ */
 void conn_forget_hangup(struct http *h, struct conn *c)
 {
     struct epoll_event ev = {0};
 
-    if (epoll_ctl(h->hangup_fd, EPOLL_CTL_DEL, c->fd, &ev) < 0)
+    if (epoll_ctl(h->hangup_fd, EPOLL_CTL_DEL, c->fd, &ev) < 0 && errno != ENOENT)
         log_warning("cannot stop watching a connection: %s", strerror(errno));
 }
 
@@ -236,6 +240,7 @@ static void conn_close(struct http *h, struct conn *c)
     if (c->next)
         c->next->prev = c->prev;
     h->conn_count--;
+    conn_forget_hangup(h, c);
     unlink_hung(h, c);
     count_add(&h->count.connections, -1ULL);
     addr_drop(h, c->addr);

@@ -107,6 +107,11 @@ void gate_add(struct gate *g, const char *name, size_t name_len, const char *val
     }
 }
 
+static const bool host_char[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
+    ['.'] = true,         ['-'] = true,         ['_'] = true,
+};
+
 /* reg-name, IPv4 or [IPv6] with an optional port; the empty host is refused, too. */
 static bool host_valid(const char *host)
 {
@@ -121,10 +126,14 @@ static bool host_valid(const char *host)
             return false;
         host += n + 2;
     } else {
-        host += strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_");
+        while (host_char[(unsigned char)*host])
+            host++;
     }
-    if (*host == ':')
-        host += 1 + strspn(host + 1, "0123456789");
+    if (*host == ':') {
+        do
+            host++;
+        while (*host >= '0' && *host <= '9');
+    }
     return *host == '\0';
 }
 

@@ -75,11 +75,15 @@ meson_suite() {
     return "$rc"
 }
 
-# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build.
+# pytest_suite NAME SECONDS DIRECTORY...: against the sanitizer build; quickstart against a release.
 pytest_suite() {
     local name=$1 limit=$2 rc=0
     shift 2
-    build_asan || return 1
+    if [[ $name == quickstart ]]; then
+        build_release || return 1
+    else
+        build_asan || return 1
+    fi
     sanitizer_options
     export DROVER_BUILD=$work/asan DROVER_RELEASE_BUILD=$work/release DROVER_DEMO_IMAGE=$work/demo-image
     run_logged "$limit" "$name" "$results/$name.log" /usr/bin/python3 -m pytest -ra --tb=short \
@@ -131,6 +135,8 @@ suite_fuzz() {
     ((${#targets[@]})) || return 0
     run_logged 1200 "building fuzz" "$log" ninja -C "$dir" "${targets[@]}" || { tail -n 60 "$log"; return 1; }
     sanitizer_options
+    # clang's strndup() under strict_string_checks wants a NUL beyond the length, which input has not.
+    ASAN_OPTIONS+=:strict_string_checks=0
     {
         printf '1..%d\n' "${#targets[@]}"
         for target in "${targets[@]}"; do

@@ -16,7 +16,16 @@ CONTRACT = Contract()
 NAMES = itertools.count(1)
 
 # The record of this run, which test_zz_coverage.py reads at the end.
-os.environ.setdefault("DROVER_RECORD", tempfile.mkstemp(prefix="drover-record-", suffix=".jsonl")[1])
+OWN_RECORD = None
+if "DROVER_RECORD" not in os.environ:
+    handle, OWN_RECORD = tempfile.mkstemp(prefix="drover-record-", suffix=".jsonl")
+    os.close(handle)
+    os.environ["DROVER_RECORD"] = OWN_RECORD
+
+
+def pytest_unconfigure(config):
+    if OWN_RECORD:
+        Path(OWN_RECORD).unlink(missing_ok=True)
 
 
 def pytest_collection_modifyitems(config, items):
