@@ -122,7 +122,6 @@ suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
 suite_integration() { pytest_suite integration 900 "$root/tests/integration"; }
 suite_qemu() {
     local more=()
-    build_release || return 1 # see tests/qemu/rig.py
     [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")
     pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
 }
