@@ -201,7 +201,7 @@ const struct option_row vm_create_options[] = {
     {"display", 0, NULL, "a graphical display"},
     {"no-vsock", 0, NULL, "no vsock device"},
     {"no-merge", 0, NULL, "keep the memory out of KSM"},
-    {"autostart", 0, NULL, "start whenever the daemon starts"},
+    {"autostart", 0, NULL, "start after each boot of the host"},
     {"start", 0, NULL, "start it at once"},
     {"wait", 'w', "WHAT", "start it and wait until it is running, or prints on its console"},
     {"timeout", 0, "SECONDS", "how long --wait waits (default 120, at most 600), exit status 7"},

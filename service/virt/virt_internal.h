@@ -47,7 +47,7 @@ struct virt {
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct pump *pumps;            /* every pump, from opening to burial */
-    int64_t stats_since_ms;        /* a call for statistics began then; 0: none is under way */
+    int64_t ping_since_ms;         /* the link thread's question whether libvirt answers; 0: none */
     struct virt_host *host;        /* as libvirt last told; NULL before it first did */
     int64_t host_at_ms;            /* when that was, monotonic */
     bool host_wanted;              /* the link thread shall ask */

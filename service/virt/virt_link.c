@@ -14,7 +14,8 @@
 #define BACKOFF_MAX_MS       5000
 #define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
 #define KEEPALIVE_SECONDS    5
-#define SILENT_MS            5000 /* a call that takes longer: libvirt hangs */
+#define PING_MS              2000
+#define SILENT_MS            5000 /* an answer that takes longer: libvirt hangs */
 #define KEEPALIVE_COUNT      3
 
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
@@ -37,7 +38,7 @@ bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
     int64_t now = clock_monotonic_ms(), silent;
 
     LOCK_SCOPE(&v->lock);
-    silent = v->stats_since_ms ? now - v->stats_since_ms : 0;
+    silent = v->ping_since_ms ? now - v->ping_since_ms : 0;
     if (ret_reason && silent > SILENT_MS)
         snprintf(ret_reason, size, "libvirt has not answered for %lld seconds",
                  (long long)silent / 1000);
@@ -164,6 +165,29 @@ static int reconnect(struct virt *v, struct error *err)
     return 0;
 }
 
+static void note_ping(struct virt *v, int64_t since_ms)
+{
+    LOCK_SCOPE(&v->lock);
+    v->ping_since_ms = since_ms;
+}
+
+/*
+ * A question that no guest and no other call can hold up. How long the answer takes is what
+ * virt_is_up() looks at; a driver in our own process needs no asking.
+ */
+static void ping(struct virt *v)
+{
+    auto_connect virConnectPtr conn = NULL;
+    struct error ignored;
+    unsigned long version;
+
+    if (v->embedded || virt_acquire(v, VIRT_USE_CONTROL, &conn, &ignored))
+        return;
+    note_ping(v, clock_monotonic_ms());
+    (void)virConnectGetLibVersion(conn, &version);
+    note_ping(v, 0);
+}
+
 static void describe(const struct error *err, char *ret, size_t size)
 {
     char text[600];
@@ -215,6 +239,8 @@ void *virt_link_thread(void *arg)
             next_try_ms = 0;
             pause_ms = BACKOFF_MIN_MS;
         }
+        if (have)
+            ping(v);
         if (ask)
             virt_host_refresh(v);
         if (!have && clock_monotonic_ms() >= next_try_ms) {
@@ -230,7 +256,7 @@ void *virt_link_thread(void *arg)
                 pause_ms = BACKOFF_MIN_MS;
             }
         }
-        wait_for_news(v, have ? 0 : next_try_ms);
+        wait_for_news(v, !have ? next_try_ms : v->embedded ? 0 : clock_monotonic_ms() + PING_MS);
     }
     disconnect(v);
     {

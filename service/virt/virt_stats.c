@@ -6,8 +6,6 @@
 
 #include <string.h>
 
-#include "service/base/clock.h"
-
 #define GROUPS                                                                                     \
     (VIR_DOMAIN_STATS_STATE | VIR_DOMAIN_STATS_CPU_TOTAL | VIR_DOMAIN_STATS_BALLOON |              \
      VIR_DOMAIN_STATS_VCPU | VIR_DOMAIN_STATS_INTERFACE | VIR_DOMAIN_STATS_BLOCK)
@@ -201,13 +199,6 @@ static void read_record(const virDomainStatsRecord *r, struct virt_stats *s)
     s->state = virt_state_map(state, reason, &word);
 }
 
-/* How long the call takes tells whether libvirt answers at all: virt_is_up(). */
-static void note_call(struct virt *v, int64_t since_ms)
-{
-    LOCK_SCOPE(&v->lock);
-    v->stats_since_ms = since_ms;
-}
-
 int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, struct error *err)
 {
     auto_connect virConnectPtr conn = NULL;
@@ -218,7 +209,6 @@ int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, s
 
     if (virt_acquire(v, VIRT_USE_STATS, &conn, err))
         return -1;
-    note_call(v, clock_monotonic_ms());
     n = virConnectGetAllDomainStats(conn, GROUPS, &records,
                                     VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE |
                                         VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
@@ -226,7 +216,6 @@ int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, s
     if (n < 0 && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         n = virConnectGetAllDomainStats(conn, GROUPS, &records,
                                         VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE);
-    note_call(v, 0);
     if (n < 0)
         return virt_fail(conn, err, "read the statistics");
     stats = xcalloc((size_t)n + 1, sizeof(*stats));

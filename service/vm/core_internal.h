@@ -159,6 +159,11 @@ void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
 int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err);
+/* Looks at the VM again soon, and for as long as it is on and its streams cannot be opened. Any thread. */
+void tracker_look_again(struct tracker *t, const char *vm_id);
+
+/* ---- track_streams.c ---- */
+
 /* Opens what the VM's definition promises: the console and every channel. fresh: it just started. */
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "service/base/clock.h"
-#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -13,6 +12,9 @@
 
 #define SYNC_TRIES 8
 #define RETRY_MS 1000 /* while the disk does not take what was seen */
+#define LOOK_FIRST_MS 250
+#define LOOK_MAX_MS   8000
+#define LOOK_WARN     6 /* tries, some eight seconds */
 
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_AUDIT, NOTE_STOP };
 
@@ -24,9 +26,19 @@ struct note {
     char reason[200], vm_id[UUID_TEXT];
 };
 
+/* A VM that is said to be on, but whose streams cannot be opened: it is ending, or nobody will tell. */
+struct look {
+    struct look *next;
+    char vm_id[UUID_TEXT];
+    int64_t due; /* monotonic ms */
+    unsigned tries;
+    bool again;
+};
+
 struct tracker {
     struct core *core;
     pthread_mutex_t lock; /* leaf */
+    struct look *looks;
     pthread_cond_t news;
     struct note *head, **tail;
     _Atomic bool reconciled;
@@ -85,51 +97,27 @@ void tracker_on_console_notice(void *opaque, const struct console_notice *notice
     post(core->tracker, n);
 }
 
+void tracker_look_again(struct tracker *t, const char *vm_id)
+{
+    struct look *l;
+
+    LOCK_SCOPE(&t->lock);
+    for (l = t->looks; l && strcmp(l->vm_id, vm_id) != 0; l = l->next)
+        ;
+    if (!l) {
+        l = xcalloc(1, sizeof(*l));
+        str_copy_utf8(l->vm_id, sizeof(l->vm_id), vm_id);
+        l->due = clock_monotonic_ms() + LOOK_FIRST_MS;
+        l->next = t->looks;
+        t->looks = l;
+        pthread_cond_signal(&t->news);
+    }
+    l->again = true;
+}
+
 bool tracker_is_reconciled(struct tracker *t)
 {
     return atomic_load(&t->reconciled);
-}
-
-int core_stream_ensure(struct core *core, const char *vm_id, const char *stream, struct error *err)
-{
-    bool channel = str_starts(stream, "channels/");
-    int fd = -1;
-
-    if (console_is_fed(core->consoles, vm_id, stream))
-        return 0;
-    if (channel ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), &fd, err)
-                : virt_console_open(core->virt, vm_id, NULL, &fd, err)) {
-        /* Just gone off, and we shall hear of it: what it printed can be read all the same. */
-        return err->code == ERROR_VM_STATE_CONFLICT ? 0 : -1;
-    }
-    return console_feed(core->consoles, vm_id, stream, fd, false, err);
-}
-
-static void open_stream(struct core *core, const struct vm *vm, const char *stream, bool fresh)
-{
-    struct error err;
-    int fd = -1, rc;
-
-    if (!fresh && console_is_fed(core->consoles, vm->id, stream))
-        return;
-    rc = str_starts(stream, "channels/")
-             ? virt_channel_open(core->virt, vm->id, stream + strlen("channels/"), &fd, &err)
-             : virt_console_open(core->virt, vm->id, NULL, &fd, &err);
-    if (rc == 0)
-        rc = console_feed(core->consoles, vm->id, stream, fd, fresh, &err);
-    /* The test driver has no consoles; a stopped guest's are gone already. */
-    if (rc && err.code != ERROR_NOT_SUPPORTED_BY_HOST && err.code != ERROR_VM_STATE_CONFLICT)
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot open %s of VM %s", stream, vm->id);
-}
-
-void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
-{
-    open_stream(core, vm, "console", fresh);
-    for (size_t i = 0; i < vm->spec->channel_count; i++) {
-        auto_free char *stream = xasprintf("channels/%s", vm->spec->channels[i]);
-
-        open_stream(core, vm, stream, fresh);
-    }
 }
 
 struct sync {
@@ -281,8 +269,7 @@ static void sync_logged(struct core *core, const char *vm_id, const char *reason
     if (vm_sync(core, vm_id, reason, &err) == 0)
         return;
     note_miss(core);
-    if (err.code != ERROR_VM_NOT_FOUND &&
-        err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    if (err.code != ERROR_VM_NOT_FOUND && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
 }
 
@@ -474,37 +461,103 @@ static void handle(struct tracker *t, const struct note *n)
     }
 }
 
+/* The next VM to look at again; entries stay until a look finds nothing to wait for. */
+static bool due_look(struct tracker *t, char ret_vm_id[UUID_TEXT], unsigned *ret_tries)
+{
+    int64_t now = clock_monotonic_ms();
+
+    LOCK_SCOPE(&t->lock);
+    for (struct look *l = t->looks; l; l = l->next) {
+        if (l->due > now)
+            continue;
+        *ret_tries = ++l->tries;
+        l->due = now + (l->tries < LOOK_WARN ? LOOK_FIRST_MS << l->tries : LOOK_MAX_MS);
+        l->again = false;
+        memcpy(ret_vm_id, l->vm_id, UUID_TEXT);
+        return true;
+    }
+    return false;
+}
+
+/* True when the look did not ask for another one. */
+static bool look_is_over(struct tracker *t, const char *vm_id)
+{
+    LOCK_SCOPE(&t->lock);
+    for (struct look **at = &t->looks; *at; at = &(*at)->next) {
+        struct look *l = *at;
+
+        if (strcmp(l->vm_id, vm_id) != 0)
+            continue;
+        if (l->again)
+            return false;
+        *at = l->next;
+        free(l);
+        return true;
+    }
+    return true;
+}
+
+static void look(struct tracker *t)
+{
+    char vm_id[UUID_TEXT];
+    unsigned tries;
+
+    while (due_look(t, vm_id, &tries)) {
+        sync_logged(t->core, vm_id, "");
+        if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
+            log_warning("VM %s is said to be on, but a console or channel of it cannot be opened", vm_id);
+    }
+}
+
+/* When to wake up without news; caller holds the lock. */
+static int64_t next_turn_locked(const struct tracker *t)
+{
+    int64_t next = t->missed ? clock_monotonic_ms() + RETRY_MS : INT64_MAX;
+
+    for (const struct look *l = t->looks; l; l = l->next) {
+        if (l->due < next)
+            next = l->due;
+    }
+    return next;
+}
+
+/* The next note, or NULL when it is time for something else. */
+static struct note *next_note(struct tracker *t)
+{
+    struct note *n;
+
+    LOCK_SCOPE(&t->lock);
+    while (!t->head) {
+        int64_t until = next_turn_locked(t);
+
+        if (until == INT64_MAX)
+            pthread_cond_wait(&t->news, &t->lock);
+        else if (!cond_wait_until(&t->news, &t->lock, until))
+            return NULL;
+    }
+    n = t->head;
+    t->head = n->next;
+    if (!t->head)
+        t->tail = &t->head;
+    return n;
+}
+
 static void *tracker_thread(void *arg)
 {
     struct tracker *t = arg;
     bool stop = false;
 
     while (!stop) {
-        struct note *n;
-
-        {
-            int64_t until = clock_monotonic_ms() + RETRY_MS;
-
-            LOCK_SCOPE(&t->lock);
-            while (!t->head) {
-                if (!t->missed)
-                    pthread_cond_wait(&t->news, &t->lock);
-                else if (!cond_wait_until(&t->news, &t->lock, until))
-                    break;
-            }
-            n = t->head;
-            if (n)
-                t->head = n->next;
-            if (!t->head)
-                t->tail = &t->head;
-        }
-        if (!n) {
+        struct note *n = next_note(t);
+        if (n) {
+            handle(t, n);
+            stop = n->kind == NOTE_STOP;
+            free(n);
+        } else if (t->missed) {
             retry(t);
-            continue;
         }
-        handle(t, n);
-        stop = n->kind == NOTE_STOP;
-        free(n);
+        if (!stop)
+            look(t);
     }
     return NULL;
 }
@@ -543,13 +596,18 @@ void tracker_stop(struct tracker *t)
 
 void tracker_free(struct tracker *t)
 {
-    struct note *n, *next;
+    struct note *n;
+    struct look *l;
 
     if (!t)
         return;
-    for (n = t->head; n; n = next) {
-        next = n->next;
+    while ((n = t->head)) {
+        t->head = n->next;
         free(n);
+    }
+    while ((l = t->looks)) {
+        t->looks = l->next;
+        free(l);
     }
     pthread_cond_destroy(&t->news);
     pthread_mutex_destroy(&t->lock);

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import BUILD, Api, Daemon, Report, fill, median, percentile
+from bench import BUILD, Api, Daemon, Report, cpu_seconds, fill, median, percentile
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import libvirtd as private  # noqa: E402
@@ -76,6 +76,7 @@ def lists(daemon, report, label):
         first = first or times[0]
     page = json.loads(data)
     assert len(page["items"]) == 1000 and page["next_cursor"]
+    before = cpu_seconds(daemon.pid)
     cold = []  # each page once: nobody has asked for these VMs since the start
     while page["next_cursor"]:
         began = time.monotonic()
@@ -83,18 +84,20 @@ def lists(daemon, report, label):
         cold.append(1000 * (time.monotonic() - began))
         page = json.loads(data)
     report.note(f"{label}: {len(data) // 1000} kB an answer; first after the start {first:.1f} ms; "
-                f"pages nobody has read before: median {median(cold):.1f} ms, worst {max(cold):.1f} ms")
+                f"pages nobody has read before: median {median(cold):.1f} ms, worst {max(cold):.1f} ms, CPU "
+                f"{1000 * (cpu_seconds(daemon.pid) - before) / len(cold):.1f} ms each")
     report.target(f"{label}: 1000 of {COUNT} VMs, median", median(times), 10, "ms")
     report.target(f"{label}: 1000 of {COUNT} VMs, p99", percentile(times, 0.99), 10, "ms")
 
 
 def measure(report, label, uri, state_dir):
     daemon = Daemon(libvirt=uri, state_dir=state_dir)
-    ready, listening = [], []
+    ready, listening, cpu = [], [], []
     for i in range(STARTS):
         r, n = start_ms(daemon)
         ready.append(r)
         listening.append(n)
+        cpu.append(1000 * cpu_seconds(daemon.pid))
         if i == STARTS - 1:
             lists(daemon, report, label)
         began = time.monotonic()
@@ -102,7 +105,7 @@ def measure(report, label, uri, state_dir):
         assert daemon.process.wait(30) == 0
         stopped = 1000 * (time.monotonic() - began)
     report.note(f"{label}: starts, ms: {', '.join(f'{r:.0f}' for r in ready)}; listening after "
-                f"{median(listening):.0f} ms; stop took {stopped:.0f} ms")
+                f"{median(listening):.0f} ms; CPU until ready {median(cpu):.0f} ms; stop took {stopped:.0f} ms")
     report.target(f"{label}: start to ready with {COUNT} VMs, median", median(ready), 300, "ms")
 
 

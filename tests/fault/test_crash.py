@@ -4,8 +4,9 @@ import threading
 import time
 import uuid
 
+import pytest
 from invariants import events_are_gapless, everything_agrees, install_id, operations, quiet, vms
-from load import Call, Clients, History, definition
+from load import OFFLINE, Call, Clients, History, definition
 
 ROUNDS = 10
 ACTIONS = 200
@@ -148,33 +149,41 @@ def test_the_last_answer_before_the_kill(libvirtd, make_daemon, rng, long):
     check_events(daemon, history)
 
 
-def test_the_same_key_from_everywhere(libvirtd, make_daemon, rng):
-    """Eight clients send one create with one key at once, across a kill: one VM."""
+@pytest.mark.parametrize("kill", [False, True], ids=["alive", "killed"])
+def test_the_same_key_from_everywhere(libvirtd, make_daemon, rng, kill):
+    """Eight clients send one create with one key at once, several times over: one VM each time."""
     daemon = make_daemon(libvirt=libvirtd.uri).start()
-    calls = [Call("create", "one", {"name": "one", "memory_mib": 16}) for _ in range(8)]
-    for call in calls:
-        call.key = "the-one-key"
+    for number in range(3 if kill else 20):
+        name, answers = f"one-{number}", []
+        calls = [Call("create", name, {"name": name, "memory_mib": 16}) for _ in range(8)]
 
-    def send(call, api):
-        try:
-            call.send(api)
-        except OSError:
-            pass
+        def send(call, api, answers=answers):
+            try:
+                answers.append(call.send(api))
+            except OFFLINE:
+                pass
 
-    threads = [threading.Thread(target=send, args=(c, daemon.client())) for c in calls]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + rng.random() * 0.01
-    while time.monotonic() < end:
-        pass
-    daemon.kill9()
-    for thread in threads:
-        thread.join(30)
-    daemon.start()
-    api = daemon.client()
-    for call in calls:
-        assert call.send(api).status == 201
-    assert len({call.id for call in calls}) == 1
-    quiet(api)
-    everything_agrees(daemon, libvirtd)
-    assert [vm["name"] for vm in vms(api)] == ["one"]
+        threads = []
+        for call in calls:
+            call.key = f"key-{number}"
+            threads.append(threading.Thread(target=send, args=(call, daemon.client())))
+        for thread in threads:
+            thread.start()
+        if kill:
+            end = time.monotonic() + rng.random() * 0.02
+            while time.monotonic() < end:
+                pass
+            daemon.kill9()
+        for thread in threads:
+            thread.join(30)
+        assert kill or len(answers) == 8
+        assert all(a.status == 201 for a in answers), answers
+        if kill:
+            daemon.start()
+        api = daemon.client()
+        for call in calls:
+            assert call.send(api).status == 201
+        assert len({call.id for call in calls}) == 1
+        quiet(api)
+        everything_agrees(daemon, libvirtd)
+        assert [vm["name"] for vm in vms(api)] == [f"one-{i}" for i in range(number + 1)]

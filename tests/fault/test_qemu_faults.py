@@ -52,17 +52,25 @@ def embedded(make_daemon):
     assert not left, f"QEMU processes are left: {left}"
 
 
+# cli, hlt, jmp to itself: dozens of these cost no processor.
+IDLE = b"\xfa\xf4\xeb\xfd".ljust(510, b"\0") + b"\x55\xaa"
+
+
 def ensure_image(daemon, name="hello"):
     api = daemon.client()
-    path = guests.write(daemon.state_dir / "guests", [name], mib=1)[name]
+    content = IDLE if name == "idle" else guests.GUESTS[name]()
     assert api.post("/v1/images", {"name": name, "kind": "disk", "format": "raw"}).status == 201
-    answer = api.put(f"/v1/images/{name}/content", path.read_bytes())
+    answer = api.put(f"/v1/images/{name}/content", content.ljust(1 << 20, b"\0"))
     assert answer.status == 200 and answer.json["state"] == "ready", answer
 
 
 def guest(name, rng=None, **more):
     return {"name": name, "image": "hello", "memory_mib": 16, "acceleration": "emulated", "networks": [],
             "vsock": False, "start": rng.random() < 0.6 if rng else True, **more}
+
+
+def idle_guest(name, rng):
+    return guest(name, rng, image="idle")
 
 
 def agree(daemon):
@@ -85,9 +93,9 @@ def agree(daemon):
 def test_kills_with_guests(embedded, rng, long):
     """kill -9 while guests are created, started and deleted: those that run go on running."""
     daemon, history = embedded.start(), History()
-    ensure_image(daemon)
+    ensure_image(daemon, "idle")
     for number in range(4 * long):
-        clients = Clients(daemon, history, rng, 14, threads=4, prefix=f"q{number}", define=guest).start()
+        clients = Clients(daemon, history, rng, 14, threads=4, prefix=f"q{number}", define=idle_guest).start()
         clients.wait_for(rng.randrange(1, 14))
         end = time.monotonic() + rng.random() * 0.5
         while time.monotonic() < end:
@@ -206,3 +214,33 @@ def test_libvirtd_dies_and_guests_live(make_daemon):
         finally:
             for pid in processes(str(libvirtd.dir)):
                 os.kill(pid, signal.SIGKILL)
+
+
+def test_a_guest_that_hangs(embedded):
+    """Its QEMU is stopped by a signal: the others are managed as ever, and it, too, when it goes on."""
+    daemon = embedded.start()
+    ensure_image(daemon)
+    ensure_image(daemon, "idle")
+    api = daemon.client()
+    assert api.post("/v1/vms", guest("hangs", image="idle"), wait="running", timeout=120).status == 201
+    pid = processes(api.get("/v1/vms/hangs").json["id"])[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i in range(2):
+            answer = api.post("/v1/vms", guest(f"well-{i}"), wait="console", timeout=120)
+            assert answer.status == 201, answer
+            with daemon.websocket(f"/v1/vms/well-{i}/console?from=0") as ws:
+                ws.expect(HELLO)
+                ws.send("echo")
+                ws.expect(b"echo")
+            answer = api.post(f"/v1/vms/well-{i}/stop", wait=60)
+            assert answer.status == 200 and answer.json["state"] == "succeeded", answer
+        assert api.get("/readyz").status == 200
+        paused = api.post("/v1/vms/hangs/pause")
+        assert paused.status == 202, paused
+        assert api.post("/v1/vms/well-0/start", wait=60).status == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    answer = api.get(f"/v1/operations/{paused.json['id']}", wait=60)
+    assert answer.json["state"] == "succeeded", answer
+    eventually(lambda: api.get("/v1/vms/hangs").json["state"] == "paused", 10, "its being paused")

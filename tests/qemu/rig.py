@@ -12,11 +12,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "support"), str(TESTS / "contract"), str(TESTS / "guests")]
-# libvirt's driver in our own process allocates memory between fork and exec. glibc allows that, the
-# allocator of gcc 12's ASan can deadlock in it: here the release build runs, if there is one.
-if (Path(os.environ.get("DROVER_RELEASE_BUILD", "/nonexistent")) / "droverd").exists():
-    os.environ["DROVER_BUILD"] = os.environ["DROVER_RELEASE_BUILD"]
-# And ASan takes the end of a thread whose signal stack libvirt's libraries replaced for an error.
+# Where this runs on a sanitizer build all the same: ASan takes the end of a thread whose signal stack
+# libvirt's libraries replaced for an error.
 os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":use_sigaltstack=0"
 
 import guests  # noqa: E402
@@ -95,7 +92,7 @@ class Rig(Daemon):
         try:
             if self.process:
                 for vm in self.api.get("/v1/vms", limit=1000).json["items"]:
-                    self.api.delete(f"/v1/vms/{vm['id']}", force=True, wait=60)
+                    self.api.delete(f"/v1/vms/{vm['id']}", force=True, wait=60, patience=90)
                 cache = self.state_dir / "libvirt/cache/qemu/capabilities"
                 if self.keep and not self.keep.exists() and cache.is_dir():
                     shutil.copytree(cache, self.keep)
@@ -140,8 +137,7 @@ class Rig(Daemon):
             self.ensure_image(image)
         definition = {"name": f"{image or 'vm'}-{next(NAMES)}", "image": image, "memory_mib": 16,
                       "acceleration": "emulated", "networks": [], "start": True, **definition}
-        path = f"/v1/vms?wait={wait}&timeout={SLOW}" if wait else "/v1/vms"
-        answer = self.api.post(path, definition, patience=SLOW + 30)
+        answer = self.api.post("/v1/vms", definition, wait=wait, timeout=SLOW if wait else None, patience=SLOW + 30)
         assert answer.status == status, answer
         self.made.append(answer.json["id"])
         return answer.json
@@ -150,7 +146,7 @@ class Rig(Daemon):
         """Boot sectors wait for a key by looking for one all the time: none runs longer than it must."""
         for vm in [vm for vm in self.made if vm not in known]:
             self.made.remove(vm)
-            self.api.delete(f"/v1/vms/{vm}", force=True, wait=60)
+            self.api.delete(f"/v1/vms/{vm}", force=True, wait=60, patience=90)
 
     def vm(self, ref):
         answer = self.api.get(f"/v1/vms/{ref}")
@@ -159,13 +155,13 @@ class Rig(Daemon):
 
     def act(self, vm, verb, state="succeeded", seconds=90):
         """The finished operation."""
-        answer = self.api.post(f"/v1/vms/{vm}/{verb}", wait=seconds)
+        answer = self.api.post(f"/v1/vms/{vm}/{verb}", wait=seconds, patience=seconds + 30)
         assert answer.status == 200, answer
         assert answer.json["state"] == state, answer
         return answer.json
 
     def delete(self, vm):
-        answer = self.api.delete(f"/v1/vms/{vm}", force=True, wait=90)
+        answer = self.api.delete(f"/v1/vms/{vm}", force=True, wait=90, patience=120)
         assert answer.status == 200 and answer.json["state"] == "succeeded", answer
 
     def wait_state(self, vm, *states, seconds=60):

@@ -24,8 +24,8 @@ def test_wait_console(rig):
 
 def test_wait_console_of_a_guest_that_says_nothing(rig):
     """Nothing to boot from: it runs, and says nothing; the answer says so, and the VM stays."""
-    answer = rig.api.post("/v1/vms?wait=console&timeout=4", {"name": "silent", "memory_mib": 16, "networks": [],
-                                                             "acceleration": "emulated", "start": True})
+    answer = rig.api.post("/v1/vms", {"name": "silent", "memory_mib": 16, "acceleration": "emulated",
+                                      "networks": [], "start": True}, wait="console", timeout=4)
     assert answer.status == 504 and answer.code == "timeout", answer
     assert rig.wait_state("silent", "running")
     rig.delete("silent")

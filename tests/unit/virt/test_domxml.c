@@ -224,10 +224,9 @@ TEST(the_mark_is_read_back)
     struct domxml_mark mark;
     auto_free char *xml = build(&plain);
     auto_free char *element = NULL;
-    char *start = strstr(xml, "<drover:vm");
 
-    CHECK(start);
-    element = xstrndup(start, strcspn(start, ">") + 1);
+    CHECK(strstr(xml, "<drover:vm"));
+    element = xstrndup(strstr(xml, "<drover:vm"), strcspn(strstr(xml, "<drover:vm"), ">") + 1);
     CHECK(domxml_read_mark(element, &mark));
     CHECK_STR(mark.install, INSTALL);
     CHECK_STR(mark.id, UUID);
