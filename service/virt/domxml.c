@@ -79,11 +79,13 @@ static const struct {
     {"/domain/devices/interface/source", " bridge network "},
     {"/domain/devices/interface/model", " type "},
     {"/domain/devices/serial", " type "},
+    {"/domain/devices/serial/source", " mode path "},
     {"/domain/devices/serial/target", " type port "},
     {"/domain/devices/console", " type "},
+    {"/domain/devices/console/source", " mode path "},
     {"/domain/devices/console/target", " type port "},
     {"/domain/devices/channel", " type "},
-    {"/domain/devices/channel/source", " mode "},
+    {"/domain/devices/channel/source", " mode path "},
     {"/domain/devices/channel/target", " type name "},
     {"/domain/devices/input", " type bus "},
     {"/domain/devices/graphics", " type "},
@@ -274,11 +276,34 @@ static void add_nic(xmlNodePtr devices, const struct virt_nic *n)
     el(nic, "model", "type", "virtio", NULL);
 }
 
-static void add_channel(xmlNodePtr devices, const char *name)
+/* path NULL: libvirt chooses one of its own. */
+static void add_listener(xmlNodePtr chardev, const char *path)
+{
+    xmlNodePtr source = el(chardev, "source", "mode", "bind", NULL);
+
+    if (path)
+        need(xmlNewProp(source, X("path"), X(path)));
+}
+
+static void add_console(xmlNodePtr devices, const char *socket)
+{
+    const char *type = socket ? "unix" : "pty";
+    xmlNodePtr node = el(devices, "serial", "type", type, NULL);
+
+    if (socket)
+        add_listener(node, socket);
+    el(node, "target", "type", "isa-serial", "port", "0", NULL);
+    node = el(devices, "console", "type", type, NULL);
+    if (socket)
+        add_listener(node, socket);
+    el(node, "target", "type", "serial", "port", "0", NULL);
+}
+
+static void add_channel(xmlNodePtr devices, const char *name, const char *socket)
 {
     xmlNodePtr channel = el(devices, "channel", "type", "unix", NULL);
 
-    el(channel, "source", "mode", "bind", NULL); /* libvirt chooses a path of its own */
+    add_listener(channel, socket);
     el(channel, "target", "type", "virtio", "name", name, NULL);
 }
 
@@ -306,14 +331,11 @@ static void add_devices(xmlNodePtr root, const struct virt_domain *d)
         add_disk(devices, &d->disks[i], d->disks[i].cdrom ? cdroms++ : disks++);
     for (size_t i = 0; i < d->nic_count; i++)
         add_nic(devices, &d->nics[i]);
-    node = el(devices, "serial", "type", "pty", NULL);
-    el(node, "target", "type", "isa-serial", "port", "0", NULL);
-    node = el(devices, "console", "type", "pty", NULL);
-    el(node, "target", "type", "serial", "port", "0", NULL);
+    add_console(devices, d->console_socket);
     for (size_t i = 0; i < d->channel_count; i++)
-        add_channel(devices, d->channels[i]);
+        add_channel(devices, d->channels[i], d->channel_sockets ? d->channel_sockets[i] : NULL);
     if (d->guest_agent)
-        add_channel(devices, "org.qemu.guest_agent.0");
+        add_channel(devices, "org.qemu.guest_agent.0", NULL); /* libvirt talks to it itself */
     add_display(devices, d);
     if (d->vsock_cid) {
         char cid[16];

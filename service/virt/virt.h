@@ -131,6 +131,14 @@ struct virt_domain {
     size_t nic_count;
     const char *const *channels; /* virtio-serial port names */
     size_t channel_count;
+    /*
+     * Where QEMU listens for the serial console, and for each channel, instead of where libvirt
+     * chooses (a terminal, a socket of its own): absolute, at most VIRT_SOCKET_MAX bytes, in a
+     * directory that only the caller can enter. NULL, also single ones: libvirt chooses. virt_define
+     * heeds them with the embedded driver only, whose QEMU is this host's and this user's.
+     */
+    const char *console_socket;
+    const char *const *channel_sockets;
     bool guest_agent; /* org.qemu.guest_agent.0 */
     uint32_t vsock_cid; /* 0: none */
     const char *vnc_socket; /* absolute path; NULL: no display */
@@ -138,6 +146,8 @@ struct virt_domain {
     const char *const *smbios_oem; /* SMBIOS type 11 strings */
     size_t smbios_oem_count;
 };
+
+#define VIRT_SOCKET_MAX 107
 
 /* The domain XML as text (caller frees); pure, no connection. Tested against libvirt's schema. */
 int virt_domain_xml(const struct virt_domain *domain, const char *install_id, char **ret,

@@ -68,8 +68,13 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
     auto_domain virDomainPtr defined = NULL;
     auto_free char *xml = NULL;
     unsigned char uuid[VIR_UUID_BUFLEN];
+    struct virt_domain own = *domain;
 
-    if (virt_domain_xml(domain, v->install_id, &xml, err) ||
+    if (!v->embedded) { /* a libvirtd's QEMU may be another user, confined, or on another host */
+        own.console_socket = NULL;
+        own.channel_sockets = NULL;
+    }
+    if (virt_domain_xml(&own, v->install_id, &xml, err) ||
         virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(conn, domain, err) ||
         prepare_existing(v, conn, domain, err))
         return -1;

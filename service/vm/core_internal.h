@@ -135,6 +135,8 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
 /* ---- domain.c: from a definition to what libvirt is told ---- */
 
 char *vm_dir(struct core *core, const char *vm_id); /* STATE_DIR/vms/ID */
+/* Where its QEMU listens for "console" or "channels/NAME"; NULL: the path is too long for a socket. */
+char *vm_stream_socket(struct core *core, const char *vm_id, const char *stream);
 /* Creates missing disks. Idempotent. */
 int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err);
 int vm_disks_remove(struct core *core, const char *vm_id, struct error *err);

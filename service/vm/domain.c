@@ -17,6 +17,19 @@ char *vm_dir(struct core *core, const char *vm_id)
     return xasprintf("%s/vms/%s", core->state_dir, vm_id);
 }
 
+char *vm_stream_socket(struct core *core, const char *vm_id, const char *stream)
+{
+    auto_free char *dir = vm_dir(core, vm_id);
+    auto_free char *path = NULL;
+    char hash[SECRET_SHA256_TEXT];
+
+    /* A channel's name is longer than what is left of a socket's path. */
+    secret_sha256_text(stream, strlen(stream), hash);
+    path = str_eq(stream, "console") ? xasprintf("%s/console.sock", dir)
+                                     : xasprintf("%s/%.16s.sock", dir, hash);
+    return strlen(path) <= VIRT_SOCKET_MAX ? TAKE_PTR(path) : NULL;
+}
+
 static char *root_disk_path(struct core *core, const struct vm *vm)
 {
     return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm->id);
@@ -127,7 +140,8 @@ struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 2];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    char *paths[VM_DISKS_MAX + 8];
+    const char *channel_sockets[VM_CHANNELS_MAX];
+    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + 8];
     size_t path_count;
 };
 
@@ -197,6 +211,13 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     d->nics = p->nics;
     d->channels = (const char *const *)spec->channels;
     d->channel_count = spec->channel_count;
+    d->console_socket = keep(p, vm_stream_socket(core, vm->id, "console"));
+    d->channel_sockets = p->channel_sockets;
+    for (size_t i = 0; i < spec->channel_count; i++) {
+        auto_free char *stream = xasprintf("channels/%s", spec->channels[i]);
+
+        p->channel_sockets[i] = keep(p, vm_stream_socket(core, vm->id, stream));
+    }
     /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
     if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
         d->vsock_cid = vm->vsock_cid;

@@ -3,21 +3,61 @@
  * came back, and opened once more when somebody took one. What cannot be opened now is the tracker's
  * to look at again.
  */
+#include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 
+/*
+ * The embedded driver's QEMU listens below our state directory: no pump in between, and no terminal
+ * whose line discipline a crash of ours resets. 1: connected, 0: nobody listens there, -1.
+ */
+static int connect_directly(struct core *core, const char *vm_id, const char *stream, int *ret_fd,
+                            struct error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    auto_free char *path = vm_stream_socket(core, vm_id, stream);
+    auto_close int fd = -1;
+
+    if (!path || !file_exists(path))
+        return 0;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address))) {
+        if (errno == ECONNREFUSED || errno == ENOENT) /* off, or of an earlier start */
+            return 0;
+        return error_errno(err, errno, "cannot connect to %s of VM %s", stream, vm_id);
+    }
+    *ret_fd = TAKE_FD(fd);
+    return 1;
+}
+
+static int open_upstream(struct core *core, const char *vm_id, const char *stream, int *ret_fd,
+                         struct error *err)
+{
+    int rc = connect_directly(core, vm_id, stream, ret_fd, err);
+
+    if (rc)
+        return rc < 0 ? -1 : 0;
+    return str_starts(stream, "channels/")
+               ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), ret_fd, err)
+               : virt_console_open(core->virt, vm_id, NULL, ret_fd, err);
+}
+
 int core_stream_ensure(struct core *core, const char *vm_id, const char *stream, struct error *err)
 {
-    bool channel = str_starts(stream, "channels/");
     int fd = -1;
 
     if (console_is_fed(core->consoles, vm_id, stream))
         return 0;
-    if (channel ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), &fd, err)
-                : virt_console_open(core->virt, vm_id, NULL, &fd, err)) {
+    if (open_upstream(core, vm_id, stream, &fd, err)) {
         /* Just gone off, and we shall hear of it: what it printed can be read all the same. */
         return err->code == ERROR_VM_STATE_CONFLICT ? 0 : -1;
     }
@@ -32,9 +72,7 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
 
     if (!fresh && console_is_fed(core->consoles, vm->id, stream))
         return true;
-    rc = str_starts(stream, "channels/")
-             ? virt_channel_open(core->virt, vm->id, stream + strlen("channels/"), &fd, &err)
-             : virt_console_open(core->virt, vm->id, NULL, &fd, &err);
+    rc = open_upstream(core, vm->id, stream, &fd, &err);
     if (rc == 0)
         rc = console_feed(core->consoles, vm->id, stream, fd, fresh, &err);
     if (rc == 0 || err.code == ERROR_NOT_SUPPORTED_BY_HOST) /* the test driver has none */

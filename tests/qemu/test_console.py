@@ -93,6 +93,7 @@ def test_all_viewers_see_the_same(rig, hello):
 def test_viewers_are_counted(rig, hello):
     with rig.console(hello, subprotocols=["drover.console.v1"]) as first:
         before = first.control("hello")["viewers"]
+        assert first.control("viewers")["count"] == before  # who is there already
         second = rig.console(hello)
         assert first.control("viewers")["count"] == before + 1
         second.close()
@@ -181,7 +182,7 @@ def test_the_log_is_forgotten_on_request_and_stays_after_power_off(rig):
         c.send(b"after")
         c.expect(rb"after")  # the viewer was not disturbed
     with rig.console(vm, subprotocols=["drover.console.v1"], from_=0) as c:
-        assert c.control("gap") == {"type": "gap", "from": 0, "to": end}
+        assert c.control("gap") == {"type": "gap", "from": 0, "to": end, "reason": "evicted"}
         c.expect(rb"after")
         assert c.received == b"after"
     with rig.console(vm) as watching:
@@ -214,3 +215,31 @@ def test_no_console_before_the_first_start(rig):
         rig.console(vm)
     assert refused.value.status == 409 and b"stream-unavailable" in refused.value.body
     assert rig.api.get(f"/v1/vms/{vm}/console/log").code == "stream-unavailable"
+
+
+def test_one_keyboard_is_handed_over(rig, hello):
+    start = end_of(rig, hello)
+    v1 = {"subprotocols": ["drover.console.v1"], "from_": start}
+    with rig.console(hello, **v1) as a, rig.console(hello, **v1) as b:
+        me, other = a.control("hello"), b.control("hello")
+        if me["holder"] != me["id"]:
+            a.send('{"type":"take-control"}')
+            assert a.control("control")["holder"] == me["id"]
+        b.send(b"REFUSED")
+        assert b.control("error")["code"] == "not-holder"
+        b.send('{"type":"request-control"}')
+        asked = a.control("control")
+        while not asked["requests"]:
+            asked = a.control("control")
+        assert asked["requests"] == [other["id"]]
+        a.send('{"type":"grant-control","to":"%s"}' % other["id"])
+        handed = b.control("control")
+        while handed["holder"] != other["id"]:
+            handed = b.control("control")
+        b.send(b"mine now")
+        a.expect(rb"mine now")
+        assert b"REFUSED" not in a.received
+    eventually(lambda: rig.events(hello, "console.control")[-1]["data"]["how"] == "granted")
+    assert rig.events(hello, "console.attached")[-1]["data"] == {
+        "stream": "console", "viewer": rig.events(hello, "console.control")[-1]["data"]["viewer"],
+        "name": "admin", "mode": "control"}

@@ -41,7 +41,8 @@ def test_guests_outlive_the_daemon_and_are_adopted(rig, hello):
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])
 def test_an_offset_of_before_the_restart(rig, hello, end):
-    """What was printed before is gone with the daemon: a resuming viewer is told, and loses nothing new."""
+    """What was printed before is still there; a resuming viewer is told that something may be missing, and
+    loses nothing new; no offset comes again."""
     with rig.console(hello) as c:
         c.send(b"before the restart" * 10)
         c.expect(rb"(before the restart){10}")
@@ -57,7 +58,10 @@ def test_an_offset_of_before_the_restart(rig, hello, end):
         c.expect(rb"(after the restart;){40}")
         hello_frame = c.control("hello")
         gap = c.control("gap")
-        assert hello_frame["offset"] == gap["from"] == old and gap["to"] == hello_frame["oldest"] > old
+        assert hello_frame["offset"] == gap["from"] == old and gap["to"] > old and gap["reason"] == "restart"
+        assert c.received.startswith(b"after the restart;")
+    body = rig.log_raw(hello).body
+    assert body.index(b"before the restart") < body.index(b"after the restart;")
 
 
 def test_a_counting_guest_goes_on_counting(rig):

@@ -197,6 +197,32 @@ TEST(values_come_out_as_they_went_in)
     CHECK_XPATH(xml, "string(//vsock/cid/@address)", "1000");
     CHECK_XPATH(xml, "string(//graphics/listen/@socket)", "/run/x/vnc.sock");
     CHECK_XPATH(xml, "string(//serial/@type)", "pty");
+    CHECK_XPATH(xml, "count(//channel/source/@path)", "0");
+}
+
+TEST(sockets_are_where_the_caller_wants_them)
+{
+    static const char *const sockets[] = {"/vms/x/1.sock", NULL};
+    static char long_path[200];
+    struct virt_domain d = everything();
+    auto_free char *xml = NULL;
+
+    d.console_socket = "/vms/x/<console>.sock";
+    d.channel_sockets = sockets;
+    xml = build(&d);
+    CHECK_XPATH(xml, "string(//serial/@type)", "unix");
+    CHECK_XPATH(xml, "string(//serial/source/@path)", "/vms/x/<console>.sock");
+    CHECK_XPATH(xml, "string(//serial/source/@mode)", "bind");
+    CHECK_XPATH(xml, "string(//console/source/@path)", "/vms/x/<console>.sock");
+    CHECK_XPATH(xml, "string(//channel[1]/source/@path)", "/vms/x/1.sock");
+    CHECK_XPATH(xml, "count(//channel[2]/source/@path)", "0");
+    CHECK_XPATH(xml, "count(//channel[3]/source/@path)", "0");
+    memset(long_path, 'a', sizeof(long_path) - 1);
+    long_path[0] = '/';
+    d.console_socket = long_path;
+    check_refused(&d, "/channels");
+    d.console_socket = "relative.sock";
+    check_refused(&d, "/channels");
 }
 
 TEST(a_backing_chain_is_explicit_to_its_end)
