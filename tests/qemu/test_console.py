@@ -239,7 +239,7 @@ def test_one_keyboard_is_handed_over(rig, hello):
         b.send(b"mine now")
         a.expect(rb"mine now")
         assert b"REFUSED" not in a.received
-    eventually(lambda: rig.events(hello, "console.control")[-1]["data"]["how"] == "granted")
+    handed = eventually(lambda: rig.events(hello, "console.control"))[-1]
+    assert handed["data"]["how"] == "granted" and handed["actor"] == handed["data"]["viewer"]
     assert rig.events(hello, "console.attached")[-1]["data"] == {
-        "stream": "console", "viewer": rig.events(hello, "console.control")[-1]["data"]["viewer"],
-        "name": "admin", "mode": "control"}
+        "stream": "console", "viewer": handed["actor"], "name": handed["data"]["name"], "mode": "control"}
