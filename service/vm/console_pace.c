@@ -4,10 +4,10 @@
  * A guest can print faster than the scheduler hands the CPU to a viewer's thread, and a ring of
  * 256 KiB is then overwritten in less than a time slice: even the fastest viewer would lose bytes.
  * So reading pauses, at most CONSOLE_PATIENCE_MS at a time, while the next bytes would overwrite
- * what a viewer that keeps up has not read (long enough for a busy host's scheduler). Who does not catch up in that time loses that trust for
- * a while and is overtaken from then on. Waits in vain are rationed for each stream, so viewers
- * that stall on purpose cost the guest less than a twentieth of its time, however many they are.
- * The log file is waited for like such a viewer.
+ * what a viewer that keeps up has not read (long enough for a busy host's scheduler). Who does not
+ * catch up in that time loses that trust for a while and is overtaken from then on. Waits in vain
+ * are rationed for each stream, so viewers that stall on purpose cost the guest less than a
+ * twentieth of its time, however many they are. The log file is waited for like such a viewer.
  *
  * A guest that floods while nobody keeps up with it costs CPU for nothing. Above rate_bytes a second
  * it is not read for a while, and its own device makes it wait: the rate is a token bucket that

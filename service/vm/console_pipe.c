@@ -3,6 +3,8 @@
  * writes the socket itself; the console thread only waits for it to become ready, once each time it
  * was not (EPOLLONESHOT), so an idle pipe costs nothing and a busy one no change of thread.
  */
+#include "service/vm/console_pipe.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -11,7 +13,6 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
-#include "service/vm/console_pipe.h"
 
 void pipe_tell(struct pipe *p)
 {

@@ -157,6 +157,8 @@ void tracker_free(struct tracker *t);
 void tracker_on_event(void *tracker, const struct virt_event *event);
 void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
+/* Starts what the host's boot should start, once for each boot. */
+void vm_autostart_after_boot(struct core *core);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
