@@ -89,32 +89,41 @@ uint64_t console_file_parse(const char *segment, size_t len, const struct consol
     return at;
 }
 
+/* As many bytes as there are, at most size; -1 sets errno. */
+static ssize_t read_all(int fd, char *buf, size_t size)
+{
+    size_t len = 0;
+
+    while (len < size) {
+        ssize_t n = pread(fd, buf + len, size - len, (off_t)len);
+
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        len += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
 /* 1: read, 0: no file, -1. A file is never longer than a bound and a record. */
 static int read_segment(const char *path, char **ret, size_t *ret_len, struct error *err)
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    auto_free char *text = NULL;
     struct stat st;
-    size_t len = 0;
+    ssize_t len;
 
     if (fd < 0)
         return errno == ENOENT ? 0 : error_errno(err, errno, "cannot open %s", path);
     if (fstat(fd, &st))
         return error_errno(err, errno, "cannot read %s", path);
-    text = malloc((size_t)st.st_size + 1);
-    if (!text)
+    *ret = malloc((size_t)st.st_size + 1); /* the caller frees it in any case */
+    if (!*ret)
         return error_set(err, ERROR_UNAVAILABLE, "no memory for a log");
-    while (len < (size_t)st.st_size) {
-        ssize_t n = pread(fd, text + len, (size_t)st.st_size - len, (off_t)len);
-
-        if (n < 0)
-            return error_errno(err, errno, "cannot read %s", path);
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    *ret = TAKE_PTR(text);
-    *ret_len = len;
+    len = read_all(fd, *ret, (size_t)st.st_size);
+    if (len < 0)
+        return error_errno(err, errno, "cannot read %s", path);
+    *ret_len = (size_t)len;
     return 1;
 }
 

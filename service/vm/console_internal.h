@@ -100,6 +100,8 @@ struct notice {
     char *viewer, *name;
 };
 
+STAILQ_HEAD(notice_list, notice);
+
 struct stream {
     _Atomic unsigned refs;
     struct console_hub *hub; /* a reference */
@@ -120,7 +122,7 @@ struct stream {
     unsigned viewer_count;
     char *viewers_frame; /* the list of viewers, rendered; NULL: anew */
     size_t viewers_frame_len;
-    STAILQ_HEAD(, notice) notices; /* on_notice is owed */
+    struct notice_list notices; /* on_notice is owed */
     bool noticing;                 /* some thread is at it */
     /* console_control.c */
     struct viewer *holder;
