@@ -14,6 +14,7 @@
 #define BACKOFF_MAX_MS       5000
 #define BACKOFF_MAX_LOCAL_MS 1000 /* a Unix socket costs nothing to try, and in sync means 2 s */
 #define KEEPALIVE_SECONDS    5
+#define BROKEN               "libvirt closed the connection"
 #define PING_MS              2000
 #define SILENT_MS            5000 /* an answer that takes longer: libvirt hangs */
 #define KEEPALIVE_COUNT      3
@@ -42,8 +43,8 @@ bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
     if (ret_reason && silent > SILENT_MS)
         snprintf(ret_reason, size, "libvirt has not answered for %lld seconds",
                  (long long)silent / 1000);
-    else if (ret_reason)
-        str_copy_utf8(ret_reason, size, v->reason);
+    else if (ret_reason) /* between the break and the link thread's hearing of it there is no reason yet */
+        str_copy_utf8(ret_reason, size, v->broken && !*v->reason ? BROKEN : v->reason);
     return v->conn && !v->broken && silent <= SILENT_MS;
 }
 
@@ -234,7 +235,7 @@ void *virt_link_thread(void *arg)
         if (stopping)
             continue;
         if (broken) {
-            set_link(v, VIRT_LINK_DOWN, "libvirt closed the connection");
+            set_link(v, VIRT_LINK_DOWN, BROKEN);
             disconnect(v);
             next_try_ms = 0;
             pause_ms = BACKOFF_MIN_MS;

@@ -140,12 +140,11 @@ static enum vm_state map_state(const struct vm *vm, const struct sync *s)
     case VIRT_STATE_STOPPING:
         return VM_STATE_STOPPING;
     case VIRT_STATE_CRASHED:
-        return VM_STATE_CRASHED;
+        /* What was stopped cannot crash any more, whatever libvirt found at its own restart. */
+        return vm->state == VM_STATE_STOPPED ? VM_STATE_STOPPED : VM_STATE_CRASHED;
     case VIRT_STATE_SAVED:
         return VM_STATE_SAVED;
     case VIRT_STATE_SHUTOFF:
-        if (strstr(s->info.reason, "crashed"))
-            return VM_STATE_CRASHED;
         return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
     case VIRT_STATE_UNKNOWN:
     case VIRT_STATE_GONE:
