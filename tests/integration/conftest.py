@@ -76,7 +76,11 @@ def name():
 
 @pytest.fixture
 def make_vm(api, name):
-    """make_vm(start=True, …) creates a VM, waits until it runs, and deletes it afterwards."""
+    """make_vm(start=True, …) creates a VM, waits until it runs, and deletes it afterwards.
+
+    One that is not started is returned when its definition is with libvirt: until then what the
+    operation finds out (which acceleration, and why) is still to come.
+    """
     made = []
 
     def make(wait=None, **definition):
@@ -85,8 +89,12 @@ def make_vm(api, name):
             wait = "running"
         response = api.post("/v1/vms", definition, wait=wait or None)
         assert response.status == 201, response
-        made.append(response.json["id"])
-        return response.json
+        vm = response.json
+        made.append(vm["id"])
+        if wait is None and vm.get("operation"):
+            operation = api.get(f"/v1/operations/{vm['operation']['id']}", wait=30).json
+            assert operation["state"] == "succeeded", operation
+        return vm
 
     yield make
     for vm in made:
