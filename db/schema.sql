@@ -54,7 +54,8 @@ CREATE TABLE images (
     state_reason TEXT    NOT NULL DEFAULT '',
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at   INTEGER NOT NULL CHECK (updated_at >= 0)
-) STRICT;
+    -- where its bytes come from, as JSON, or ''
+    , source TEXT NOT NULL DEFAULT '') STRICT;
 
 -- A name is free again as soon as its image is on the way out.
 CREATE UNIQUE INDEX images_living_name ON images (project_id, name) WHERE state <> 'deleting';
@@ -135,6 +136,8 @@ CREATE TABLE operations (
     started_at   INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
     finished_at  INTEGER NOT NULL DEFAULT 0 CHECK (finished_at >= 0),
     error_pointer TEXT NOT NULL DEFAULT '', -- the member of the definition at fault, or ''
+    done_bytes INTEGER NOT NULL DEFAULT 0 CHECK (done_bytes >= 0), -- copied, when it copies
+    total_bytes INTEGER NOT NULL DEFAULT 0 CHECK (total_bytes >= 0), -- 0: not known
     CHECK ((state IN ('pending', 'running')) = (finished_at = 0))
 ) STRICT;
 

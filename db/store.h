@@ -74,10 +74,11 @@ struct op_row {
     const char *actor, *request_id;
     const char *error_code, *error_detail, *error_remedy, *error_pointer; /* "" unless failed */
     int64_t created_at, started_at, finished_at; /* 0: not yet */
+    int64_t done_bytes, total_bytes; /* of what it copies; total 0: not known */
 };
 
 int store_op_insert(struct db_tx *tx, const struct op_row *row, struct error *err);
-/* state, error_*, started_at, finished_at. */
+/* state, error_*, started_at, finished_at, bytes. */
 int store_op_update(struct db_tx *tx, const struct op_row *row, struct error *err);
 /* 1 found, 0 not. */
 int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
@@ -156,6 +157,7 @@ struct image_row {
     const char *description;
     const char *state;   /* "empty", "importing", "ready", "failed", "deleting" */
     const char *state_reason;
+    const char *source; /* JSON, or "" */
     int64_t created_at, updated_at;
 };
 struct image_file_row {

@@ -10,6 +10,7 @@ static void bind_changeable(struct stmt *s, const struct image_row *row)
     stmt_text(s, ":description", row->description);
     stmt_text(s, ":state", row->state);
     stmt_text(s, ":state_reason", row->state_reason);
+    stmt_text(s, ":source", row->source);
     stmt_int(s, ":updated_at", row->updated_at);
 }
 
@@ -113,6 +114,7 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
         row.description = stmt_next_text(&s);
         row.state = stmt_next_text(&s);
         row.state_reason = stmt_next_text(&s);
+        row.source = stmt_next_text(&s);
         row.created_at = stmt_next_int(&s);
         row.updated_at = stmt_next_int(&s);
         if (fn(arg, &row))

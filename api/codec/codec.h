@@ -42,6 +42,10 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 json_t *codec_op(const struct op *op);
 json_t *codec_image(const struct image *image, unsigned used_by);
+/* The image with `operation`; op may be NULL. */
+json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
+json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
+json_t *codec_problem(const struct error *err, const char *request_id);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
@@ -86,6 +90,9 @@ struct codec_image_request {
     char *name, *description, *cmdline;
     int kind, format;
     bool has_format;
+    const json_t *source_value; /* borrowed */
+    struct image_source *source; /* or NULL */
+    char *source_vm;             /* its `vm` as sent, or NULL */
 };
 int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err);
 void codec_image_request_done(struct codec_image_request *r);

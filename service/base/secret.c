@@ -152,6 +152,36 @@ void secret_hash_free(struct secret_hash *h)
     free(h);
 }
 
+struct secret_hash512 {
+    crypto_hash_sha512_state state;
+};
+
+struct secret_hash512 *secret_hash512_new(void)
+{
+    struct secret_hash512 *h = xcalloc(1, sizeof(*h));
+
+    crypto_hash_sha512_init(&h->state);
+    return h;
+}
+
+void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len)
+{
+    crypto_hash_sha512_update(&h->state, data, len);
+}
+
+void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT])
+{
+    uint8_t bin[crypto_hash_sha512_BYTES];
+
+    crypto_hash_sha512_final(&h->state, bin);
+    sodium_bin2hex(ret, SECRET_SHA512_TEXT, bin, sizeof(bin));
+}
+
+void secret_hash512_free(struct secret_hash512 *h)
+{
+    free(h);
+}
+
 void uuid_new(char ret[UUID_TEXT])
 {
     uuid_t u;

@@ -41,6 +41,13 @@ void secret_hash_add(struct secret_hash *h, const void *data, size_t len);
 void secret_hash_finish(struct secret_hash *h, char ret[SECRET_SHA256_TEXT]);
 void secret_hash_free(struct secret_hash *h);
 
+#define SECRET_SHA512_TEXT 129
+struct secret_hash512; /* SHA-512 while bytes stream by */
+struct secret_hash512 *secret_hash512_new(void);
+void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len);
+void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT]);
+void secret_hash512_free(struct secret_hash512 *h);
+
 void uuid_new(char ret[UUID_TEXT]); /* version 4, lower case */
 bool uuid_is_valid(const char *text);
 /* A locally administered MAC (02:…) drawn at random, "02:xx:xx:xx:xx:xx". */

@@ -78,7 +78,7 @@ int args_number(const struct args *args, const char *name, int64_t min, int64_t 
 /* ---- tables ---- */
 
 extern const struct command vm_commands[], console_commands[], host_commands[], event_commands[],
-    image_commands[], token_commands[], op_commands[], help_commands[];
+    image_commands[], image_import_commands[], token_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];
@@ -100,5 +100,8 @@ void cli_print_value(const json_t *value); /* JSON on stdout */
  */
 int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_t **ret,
                        struct failure *fail);
+
+/* The same without a limit, showing on a terminal how far it is. */
+int cli_watch_operation(struct cli *cli, const char *id, json_t **ret, struct failure *fail);
 
 #endif

@@ -30,9 +30,14 @@ char *vm_stream_socket(struct core *core, const char *vm_id, const char *stream)
     return strlen(path) <= VIRT_SOCKET_MAX ? TAKE_PTR(path) : NULL;
 }
 
+char *vm_root_disk(struct core *core, const char *vm_id)
+{
+    return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm_id);
+}
+
 static char *root_disk_path(struct core *core, const struct vm *vm)
 {
-    return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm->id);
+    return vm_root_disk(core, vm->id);
 }
 
 static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)

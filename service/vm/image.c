@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/op.h"
 #include "service/vm/vm.h"
 
 #define DESCRIPTION_MAX 4096
@@ -51,6 +54,8 @@ struct image *image_copy(const struct image *i)
     copy->refs = 1;
     copy->description = xstrdup(i->description);
     copy->cmdline = xstrdup(i->cmdline);
+    copy->source = image_source_copy(i->source);
+    copy->source_text = xstrdup_null(i->source_text);
     return copy;
 }
 
@@ -66,6 +71,8 @@ void image_unref(struct image *i)
         return;
     free(i->description);
     free(i->cmdline);
+    image_source_free(i->source);
+    free(i->source_text);
     free(i);
 }
 
@@ -82,6 +89,7 @@ void image_to_row(const struct image *i, struct image_row *ret)
                               .description = i->description,
                               .state = image_state_name(i->state),
                               .state_reason = i->state_reason,
+                              .source = i->source_text ? i->source_text : "",
                               .created_at = i->created_at,
                               .updated_at = i->updated_at};
 }
@@ -152,9 +160,65 @@ void image_list(struct core *core, const char *project_id, int64_t after_seq, si
     *ret_more = more;
 }
 
+/* ---- change ---- */
+
+struct store {
+    struct image_registry *registry;
+    const struct actor *actor;
+    struct image *next;
+    const char *event;
+};
+
+static int store_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct store *s = arg;
+    struct image_row row;
+
+    image_to_row(s->next, &row);
+    if (store_image_update(tx, &row, err))
+        return -1;
+    return s->event ? image_event(tx, s->actor, s->next, s->event, err) : 0;
+}
+
+static void store_committed(void *arg)
+{
+    struct store *s = arg;
+
+    image_registry_put(s->registry, s->next);
+}
+
+int image_store(struct core *core, const struct actor *actor, struct image *next,
+                const char *event, struct error *err)
+{
+    struct store s = {
+        .registry = core_images(core), .actor = actor, .next = next, .event = event};
+
+    next->updated_at = clock_wall_ms();
+    return db_write(core_db(core), store_write, store_committed, &s, err);
+}
+
+void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
+                       const char *reason)
+{
+    struct image_registry *r = core_images(core);
+    auto_image struct image *next = NULL, *stored = NULL;
+    struct error err = ERROR_INIT;
+    LOCK_SCOPE(&r->change);
+
+    stored = image_registry_stored(r, image_id);
+    if (!stored || stored->state == IMAGE_READY)
+        return;
+    next = image_copy(stored);
+    next->state = IMAGE_FAILED;
+    str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
+    /* Whoever asked gets the first error; this one adds nothing for them. */
+    if (image_store(core, actor, next, "image.failed", &err))
+        log_debug("cannot record that an image failed: %s", err.cause);
+}
+
 /* ---- create ---- */
 
-static int check_request(const struct image_request *r, struct error *err)
+int image_check_request(const struct image_request *r, struct error *err)
 {
     if (!r->name || !vm_spec_name_ok(r->name))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/name",
@@ -181,6 +245,7 @@ struct create {
     const struct actor *actor;
     const struct idem *idem;
     struct image *image;
+    struct op *op; /* or NULL */
     char replayed_id[UUID_TEXT];
     bool replayed, reused;
 };
@@ -223,10 +288,10 @@ static int create_write(struct db_tx *tx, void *arg, struct error *err)
             return -1;
     }
     image_to_row(i, &row);
-    return store_image_insert(tx, &row, &i->seq, err) ||
-                   image_event(tx, c->actor, i, "image.created", err)
-               ? -1
-               : 0;
+    if (store_image_insert(tx, &row, &i->seq, err) ||
+        image_event(tx, c->actor, i, "image.created", err))
+        return -1;
+    return c->op ? image_op_insert(tx, c->op, err) : 0;
 }
 
 static void create_committed(void *arg)
@@ -237,25 +302,76 @@ static void create_committed(void *arg)
         image_registry_put(c->registry, c->image);
 }
 
-int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
-                 const struct idem *idem, struct image **ret, bool *ret_replayed, struct error *err)
+/* Is there something to fetch or copy, or do the bytes follow? */
+static bool source_is_whole(const struct image_source *s)
 {
-    auto_image struct image *i = image_new();
-    struct create c = {.registry = core_images(core), .actor = actor, .idem = idem, .image = i};
+    bool whole = s && *s->vm;
 
-    if (check_request(r, err))
-        return -1;
+    for (int p = 0; s && p < IMAGE_PART_COUNT; p++)
+        whole |= s->links[p].url != NULL;
+    return whole;
+}
+
+static void fill(struct image *i, const struct actor *actor, const struct image_request *r)
+{
+    auto_json json_t *source = image_source_encode(r->source);
+
     uuid_new(i->id);
     snprintf(i->project_id, sizeof(i->project_id), "%s", actor->project_id);
     snprintf(i->host_id, sizeof(i->host_id), "%s", HOST_LOCAL);
     snprintf(i->name, sizeof(i->name), "%s", r->name);
     i->description = xstrdup(r->description ? r->description : "");
     i->cmdline = xstrdup(r->cmdline ? r->cmdline : "");
+    i->source = image_source_copy(r->source);
+    i->source_text = r->source ? doc_text(source) : NULL;
     i->kind = r->kind;
     i->format = r->format;
     i->state = IMAGE_EMPTY;
+    if (source_is_whole(r->source)) {
+        i->state = IMAGE_IMPORTING;
+        snprintf(i->state_reason, sizeof(i->state_reason), "see its operation");
+    }
     i->created_at = i->updated_at = clock_wall_ms();
-    if (db_write(core_db(core), create_write, create_committed, &c, err))
+}
+
+/* An import that failed keeps its reason until the next attempt under the same name. */
+static bool give_up_name(struct core *core, const struct actor *actor, const char *name)
+{
+    auto_image struct image *old = image_registry_find(core_images(core), actor->project_id, name);
+    struct error ignored;
+
+    if (!old || !old->source || old->state != IMAGE_FAILED || strcmp(old->name, name) != 0)
+        return false;
+    for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+        if (old->files[p].present)
+            return false;
+    }
+    return image_delete(core, actor, old->id, &ignored) == 0;
+}
+
+int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
+                 const struct idem *idem, struct image **ret, struct op **ret_op,
+                 bool *ret_replayed, struct error *err)
+{
+    auto_image struct image *i = image_new();
+    struct create c = {.registry = core_images(core), .actor = actor, .idem = idem, .image = i};
+    int rc;
+
+    *ret_op = NULL;
+    if (image_check_request(r, err))
+        return -1;
+    fill(i, actor, r);
+    if (i->state == IMAGE_IMPORTING)
+        c.op = image_op_new(core, actor, i);
+    rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc && err->code == ERROR_NAME_IN_USE && c.op && give_up_name(core, actor, r->name))
+        rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc == 0 && c.op && !c.replayed) {
+        image_op_enqueue(core, c.op);
+        *ret_op = TAKE_PTR(c.op);
+    }
+    op_unref(c.op);
+    if (rc)
         return -1;
     if (c.replayed) {
         struct image *made = image_find(core, actor->project_id, c.replayed_id, err);
@@ -263,6 +379,7 @@ int image_create(struct core *core, const struct actor *actor, const struct imag
         if (!made)
             return -1; /* made by the first request and deleted since */
         *ret = made;
+        *ret_op = image_op_pending(core, made->id);
     } else {
         *ret = TAKE_PTR(i);
     }

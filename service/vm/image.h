@@ -25,18 +25,62 @@ const char *image_format_name(int format); /* "" for none */
 const char *image_state_name(int state);
 const char *image_part_name(int part); /* "content", "kernel", "initrd" */
 
+/* What arrives, before it becomes what an image keeps. */
+enum image_origin {
+    IMAGE_ORIGIN_SAME, /* as the image */
+    IMAGE_ORIGIN_QCOW2,
+    IMAGE_ORIGIN_RAW,
+    IMAGE_ORIGIN_VMDK,
+    IMAGE_ORIGIN_VDI,
+    IMAGE_ORIGIN_VHDX,
+    IMAGE_ORIGIN_COUNT
+};
+const char *image_origin_name(int origin); /* "" for the same */
+
+/* Where one part's bytes are fetched from. */
+struct image_link {
+    char *url; /* NULL: not fetched */
+    unsigned bits; /* of the hash: 256 or 512 */
+    char hash[SECRET_SHA512_TEXT];
+};
+
+/* Where an image's bytes come from, when nobody uploads them; immutable. */
+struct image_source {
+    struct image_link links[IMAGE_PART_COUNT];
+    enum image_origin format;
+    bool xz;             /* what the links lead to is compressed; the hash is of what arrives */
+    char vm[UUID_TEXT];  /* the root disk of this VM, or "" */
+};
+void image_source_free(struct image_source *s); /* NULL is fine */
+DEFINE_CLEANUP(image_source, struct image_source *, image_source_free);
+#define auto_image_source auto_scope(cleanup_image_source)
+struct image_source *image_source_copy(const struct image_source *s); /* NULL stays NULL */
+/*
+ * From the member `source` of a request, or from what was stored. VM names are left in *ret_vm (or
+ * NULL), the caller's. VALIDATION_FAILED, SOURCE_REFUSED.
+ */
+int image_source_decode(const json_t *value, enum image_kind kind, struct image_source **ret,
+                        char **ret_vm, struct error *err);
+/* Binds a source to a VM that is stopped and has a root disk. */
+int image_source_bind(struct core *core, const struct actor *actor, const char *vm_ref,
+                      struct image_source *s, struct error *err);
+json_t *image_source_encode(const struct image_source *s); /* null for NULL */
+
 struct image_file {
     bool present;
     char sha256[SECRET_SHA256_TEXT];
     int64_t size_bytes, virtual_size_bytes;
 };
 
+struct op;
 struct image { /* immutable snapshot */
     _Atomic unsigned refs;
     int64_t seq;
     char id[UUID_TEXT], project_id[UUID_TEXT], host_id[UUID_TEXT];
     char name[VM_NAME_MAX + 1];
     char *description, *cmdline;
+    struct image_source *source; /* or NULL */
+    char *source_text;           /* the same as JSON, as it is stored; or NULL */
     enum image_kind kind;
     enum image_format format;
     enum image_state state;
@@ -61,11 +105,38 @@ struct image_request {
     const char *name, *description, *cmdline;
     enum image_kind kind;
     enum image_format format;
+    const struct image_source *source; /* NULL: the bytes follow with image_upload_* */
 };
-/* state empty; the bytes follow with image_upload_*. */
+/*
+ * Without a source the state is empty. With one it is importing, and *ret_op is the operation that
+ * does it (NULL otherwise). A failed import of that name which nobody uses gives its name up.
+ */
 int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
-                 const struct idem *idem, struct image **ret, bool *ret_replayed,
-                 struct error *err);
+                 const struct idem *idem, struct image **ret, struct op **ret_op,
+                 bool *ret_replayed, struct error *err);
+
+/* Was this key used before? Then the request is answered as it was, whatever has become of its source. */
+bool image_was_created(struct core *core, const struct actor *actor, const struct idem *idem);
+
+/* ---- what can be said of an import before its long part ---- */
+
+#define IMAGE_CHECKS_MAX 12
+struct image_check {
+    const char *name; /* "name", "reachable", "size", "free_space", "header", "hash" */
+    bool ok;
+    char detail[256];
+    struct error error; /* when not ok */
+};
+struct image_checks {
+    bool ok;
+    size_t count;
+    struct image_check checks[IMAGE_CHECKS_MAX];
+    int64_t size_bytes, virtual_size_bytes; /* 0: not known yet */
+    bool resumable;
+};
+/* Asks the source for its first bytes; takes seconds at most. -1: the request itself is wrong. */
+int image_preflight(struct core *core, const struct actor *actor, const struct image_request *r,
+                    struct image_checks *ret, struct error *err);
 /* IMAGE_IN_USE while a VM refers to it. Removes the bytes nobody else refers to. */
 int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err);
 

@@ -13,6 +13,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
+#include "service/json/doc.h"
 
 char *image_content_path(struct image_registry *r, const char *sha256)
 {
@@ -188,6 +189,26 @@ static int index_of(const char *name, const char *(*name_of)(int), int count)
     return count;
 }
 
+/* What cannot be read is shown as nothing: only an unfinished import would miss it, and says so. */
+static void load_source(struct image *i, const char *text)
+{
+    static const struct doc_limits limits = {.bytes = 65536, .depth = 8, .tokens = 256};
+    auto_json json_t *value = NULL;
+    auto_free char *vm = NULL;
+    struct error err = ERROR_INIT;
+
+    if (!*text)
+        return;
+    i->source_text = xstrdup(text);
+    if (doc_parse(text, strlen(text), &limits, &value, &err) ||
+        image_source_decode(value, i->kind, &i->source, &vm, &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "the source of image %s cannot be read", i->id);
+        return;
+    }
+    if (vm)
+        snprintf(i->source->vm, sizeof(i->source->vm), "%s", vm);
+}
+
 static int load_image(void *arg, const struct image_row *row)
 {
     struct image_registry *r = arg;
@@ -209,6 +230,7 @@ static int load_image(void *arg, const struct image_row *row)
     i->kind = (enum image_kind)kind;
     i->format = (enum image_format)format;
     i->state = (enum image_state)state;
+    load_source(i, row->source);
     i->created_at = row->created_at;
     i->updated_at = row->updated_at;
     image_registry_put(r, i);
@@ -256,6 +278,19 @@ static void check_content(struct image_registry *r)
     }
 }
 
+/* Bytes of an import that the next operation goes on with: fetch-ID-PART, with or without a suffix. */
+static bool is_unfinished_import(struct image_registry *r, const char *name)
+{
+    char id[UUID_TEXT] = "";
+    const struct image_entry *e;
+
+    if (strncmp(name, "fetch-", 6) != 0 || strlen(name) < 6 + UUID_TEXT)
+        return false;
+    memcpy(id, name + 6, UUID_TEXT - 1);
+    e = entry_of(r, id);
+    return e && e->stored->source && e->stored->state == IMAGE_IMPORTING;
+}
+
 static bool is_digest(const char *name)
 {
     return strlen(name) == SECRET_SHA256_TEXT - 1 &&
@@ -275,7 +310,7 @@ static int sweep(struct image_registry *r, struct error *err)
 
         if (is_digest(name)) {
             image_content_settle(r, name);
-        } else if (name[0] != '.') {
+        } else if (name[0] != '.' && !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
         }

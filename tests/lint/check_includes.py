@@ -20,10 +20,11 @@ OWNERS = {
     "sqlite3.h": ["db/db_internal.h"],
     "microhttpd.h": ["api/http_internal.h"],
     "libwebsockets.h": ["api/ws_internal.h", "service/cli/socket.c"],
-    "curl/*": ["service/cli/client.c"],
+    "curl/*": ["service/cli/client.c", "service/net/fetch.c"],
     "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
                   "service/vm/console_v1*", "api/*", "service/cli/value.h"],
     "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "api/handlers/images.c"], # base64 of a digest
+    "lzma.h": ["service/vm/image_convert.c"],
     "uuid/*": ["service/base/*"],
     "uuid.h": ["service/base/*"],
     "ini.h": ["service/conf/*"],
@@ -38,8 +39,9 @@ LAYERS = {
     "service/json": ["service/base"],
     "service/virt": ["service/base"],
     "service/host": ["service/base"],
+    "service/net": ["service/base"],
     "db": ["service/base"],
-    "service/vm": ["service/base", "service/conf", "service/json", "service/virt", "service/host", "db"],
+    "service/vm": ["service/base", "service/conf", "service/json", "service/virt", "service/host", "service/net", "db"],
     "web": [],
     # virt and host: for the plain structs they fill. Never db: what api wants from it, vm has.
     "api": ["service/base", "service/conf", "service/json", "service/virt", "service/host", "service/vm", "web"],

@@ -262,11 +262,12 @@ static void *race(void *arg)
         struct error err = ERROR_INIT;
         char name[UUID_TEXT];
         bool replayed;
+        struct op *op = NULL;
         struct stat st;
 
         uuid_new(name);
         r.name = name;
-        if (image_create(core, &test_actor, &r, NULL, &made, &replayed, &err) ||
+        if (image_create(core, &test_actor, &r, NULL, &made, &op, &replayed, &err) ||
             image_upload_begin(core, &test_actor, name, IMAGE_CONTENT, -1, NULL, &u, &err) ||
             image_upload_write(u, n % 2 ? "equal" : name, 5, &err)) {
             ++*bad;

@@ -1,0 +1,16 @@
+/*
+ * Operations on images; each runs on a worker that copies, and can be repeated.
+ */
+#ifndef DROVER_VM_IMAGE_IMPORT_H
+#define DROVER_VM_IMAGE_IMPORT_H
+
+#include "service/net/fetch.h"
+#include "service/vm/core_internal.h"
+
+enum execute_result image_import_execute(struct core *core, const struct op *op, struct error *err);
+enum execute_result image_publish_execute(struct core *core, const struct op *op, struct error *err);
+/* From how the work ended to how the operation ends; an image that will not come says so. */
+enum execute_result image_outcome(struct core *core, const struct op *op, enum fetch_result result,
+                                  struct error *err);
+
+#endif
