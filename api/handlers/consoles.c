@@ -1,5 +1,5 @@
 /*
- * Byte streams of a VM over WebSocket, tickets for them, and what the console printed so far.
+ * Byte streams of a VM over WebSocket, and what the console printed so far.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@
  */
 #define TICKET_PROJECT "default"
 
-static bool vm_has_stream(const struct vm *vm, const char *stream)
+bool vm_has_stream(const struct vm *vm, const char *stream)
 {
     if (str_eq(stream, "console"))
         return true;
@@ -31,7 +31,7 @@ static bool vm_has_stream(const struct vm *vm, const char *stream)
     return false;
 }
 
-static int no_such_stream(const struct vm *vm, const char *stream, struct error *err)
+int no_such_stream(const struct vm *vm, const char *stream, struct error *err)
 {
     const char *name = strchr(stream, '/');
 
@@ -75,12 +75,6 @@ static int subprotocol_choose(const struct request *req, struct response *res,
     return 0;
 }
 
-static int ticket_failed(struct error *err)
-{
-    return error_set(err, ERROR_TICKET_EXPIRED,
-                     "the ticket is used, expired, or for another VM, stream or mode");
-}
-
 /*
  * The VM, if the caller may use the stream in this mode. A ticket's holder learns nothing about
  * VMs the ticket is not for.
@@ -105,7 +99,7 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     vm = vm_find(req->core, TICKET_PROJECT, ref, err);
     struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
     if (!vm || strlen(stream) >= sizeof(wanted.stream)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     str_copy_utf8(wanted.vm_id, sizeof(wanted.vm_id), vm->id);
@@ -113,17 +107,17 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     if (access_ticket_redeem(core_access(req->core), ticket, &wanted, &req->principal, err))
         return NULL;
     if (!str_eq(req->principal.project_id, vm->project_id)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     req->has_principal = true;
     return TAKE_PTR(vm);
 }
 
-/* Viewers are ended when their token is revoked, so a session's viewers carry its token's id. */
+/* A person is the same with a token and in its sessions; who came by a share link is somebody else. */
 static void viewer_name(const struct principal *p, char *ret, size_t size)
 {
-    if (*p->token_id)
+    if (*p->token_id && !str_starts(p->id, "ticket:"))
         snprintf(ret, size, "token:%s", p->token_id);
     else
         snprintf(ret, size, "%s", p->id);
@@ -139,7 +133,7 @@ static int open_stream(struct request *req, struct response *res, const char *st
                        struct error *err)
 {
     struct console_attach attach = {.stream = stream, .has_from = request_query(req, "from")};
-    char viewer[96];
+    char viewer[96], rights[ACCESS_RIGHTS_SIZE];
     int64_t from = 0;
 
     if (mode_read(req, &attach.mode, err) ||
@@ -154,8 +148,10 @@ static int open_stream(struct request *req, struct response *res, const char *st
     if (may_have_upstream(vm) && core_stream_ensure(req->core, vm->id, stream, err))
         return -1;
     viewer_name(&req->principal, viewer, sizeof(viewer));
+    access_rights(&req->principal, rights);
     attach.vm_id = vm->id;
     attach.viewer = viewer;
+    attach.rights = rights;
     attach.name = req->principal.name;
     attach.from = (uint64_t)from;
     if (console_attach(core_consoles(req->core), &attach, &res->stream, err)) {
@@ -165,6 +161,11 @@ static int open_stream(struct request *req, struct response *res, const char *st
             error_remedy(err, "Start the VM first.");
         }
         return -1;
+    }
+    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
     }
     res->status = 101;
     return 0;
@@ -181,39 +182,6 @@ int handle_channel_open(struct request *req, struct response *res, struct error 
 
     snprintf(stream, sizeof(stream), "channels/%s", request_param(req, "channel"));
     return open_stream(req, res, stream, err);
-}
-
-/* ---- tickets ---- */
-
-int handle_ticket_create(struct request *req, struct response *res, struct error *err)
-{
-    auto_ticket_request struct codec_ticket_request body = {0};
-    char secret[SECRET_RANDOM_TEXT], base[300], url[600];
-    struct ticket ticket = {0};
-    int64_t expires_at = 0;
-
-    if (codec_decode_ticket(req->json, &body, err))
-        return -1;
-    ticket.control = body.mode == 0;
-    if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
-        error_remedy(err, "Ask for mode view.");
-        return -1;
-    }
-    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, body.vm, err);
-    if (!vm)
-        return -1;
-    if (!vm_has_stream(vm, body.stream))
-        return no_such_stream(vm, body.stream, err);
-    str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);
-    str_copy_utf8(ticket.stream, sizeof(ticket.stream), body.stream);
-    if (access_ticket_create(core_access(req->core), &req->principal, &ticket, secret, &expires_at,
-                             err))
-        return -1;
-    public_base(req, "ws", base, sizeof(base));
-    snprintf(url, sizeof(url), "%s/v1/vms/%s/%s?mode=%s&ticket=%s", base, vm->id, body.stream,
-             ticket.control ? "control" : "view", secret);
-    response_json(res, 201, codec_ticket(secret, url, expires_at));
-    return 0;
 }
 
 /* ---- the log ---- */
