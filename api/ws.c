@@ -15,9 +15,7 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define PING_SECONDS   25
-#define HANGUP_SECONDS 40
-#define GOODBYE_MS     2000
+#define GOODBYE_MS 2000
 
 /* Names are what a handshake may settle on. The first, nameless to clients, is for "none". */
 static const struct lws_protocols protocols[] = {
@@ -172,9 +170,9 @@ int ws_start_with(unsigned ping_seconds, unsigned hangup_seconds, struct ws **re
     return 0;
 }
 
-int ws_start(struct ws **ret, struct error *err)
+int ws_start(unsigned ping_seconds, struct ws **ret, struct error *err)
 {
-    return ws_start_with(PING_SECONDS, HANGUP_SECONDS, ret, err);
+    return ws_start_with(ping_seconds, ping_seconds + WS_PONG_SECONDS, ret, err);
 }
 
 void ws_stop(struct ws *w)

@@ -213,7 +213,7 @@ static void hub_open(void)
     files.rlim_cur = files.rlim_max;
     MUST(setrlimit(RLIMIT_NOFILE, &files) == 0);
     MUST(console_hub_new(&options, &hub, &err) == 0);
-    MUST(ws_start(&ws, &err) == 0);
+    MUST(ws_start(25, &ws, &err) == 0);
 }
 
 static void hub_close(void)
