@@ -17,13 +17,17 @@
 
 #define GOODBYE_MS 2000
 
+/* Unless told otherwise, libwebsockets sends no more than rx_buffer_size at once. */
+#define PROTOCOL(text)                                                                             \
+    {                                                                                              \
+        .name = (text), .callback = ws_conn_callback, .rx_buffer_size = 4096,                      \
+        .tx_packet_size = WS_CHUNK                                                                 \
+    }
+
 /* Names are what a handshake may settle on. The first, nameless to clients, is for "none". */
 static const struct lws_protocols protocols[] = {
-    {.name = "drover", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "binary", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "drover.console.v1", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "drover.events.v1", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {0},
+    PROTOCOL("drover"),           PROTOCOL("binary"), PROTOCOL("drover.console.v1"),
+    PROTOCOL("drover.events.v1"), {0},
 };
 
 static bool known_subprotocol(const char *name)

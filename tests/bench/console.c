@@ -5,137 +5,8 @@
  */
 #include "tests/bench/console_rig.h"
 
-#define VM   "aaaaaaaa-0000-4000-8000-%012d"
-#define ONE  "aaaaaaaa-0000-4000-8000-000000000000"
-#define MIB  (1024.0 * 1024.0)
-
-static double seconds(void)
-{
-    const char *text = getenv("BENCH_SECONDS");
-
-    return text ? atof(text) : 3;
-}
-
-/* ---- one stream at line rate ---- */
-
-static atomic_bool stop;
-
-static void *print_at_line_rate(void *opaque)
-{
-    static char data[65536];
-    int fd = *(int *)opaque;
-
-    memset(data, 'p', sizeof(data));
-    while (!atomic_load(&stop)) {
-        if (send(fd, data, sizeof(data), MSG_NOSIGNAL) < 0)
-            break;
-    }
-    shutdown(fd, SHUT_RDWR);
-    return NULL;
-}
-
-static double cpu_per_gb; /* ms, of the whole process, in the last rate_of() */
-
-/* MB/s that arrive at fd while guest prints; framed: count payload only. */
-static double rate_of(int guest, int fd, bool framed)
-{
-    static unsigned char buf[1 << 18];
-    struct frames f = {0};
-    pthread_t thread;
-    uint64_t got = 0;
-    double began, until, cpu = cpu_ms();
-
-    atomic_store(&stop, false);
-    MUST(pthread_create(&thread, NULL, print_at_line_rate, &guest) == 0);
-    began = now_ms();
-    until = began + seconds() * 1e3;
-    while (now_ms() < until) {
-        ssize_t n = recv(fd, buf, sizeof(buf), 0);
-
-        if (n <= 0) {
-            printf("  the server closed after %.0f MB\n", (double)got / 1e6);
-            break;
-        }
-        got += framed ? frames_feed(&f, buf, (size_t)n) : (uint64_t)n;
-    }
-    until = now_ms();
-    cpu_per_gb = (cpu_ms() - cpu) / ((double)got / 1e9);
-    atomic_store(&stop, true);
-    close(fd);
-    shutdown(guest, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(guest);
-    return (double)got / 1e6 / ((until - began) / 1e3);
-}
-
-/* The yardstick: one thread that copies from the guest to TCP, as websockify does at its best. */
-static void *relay(void *opaque)
-{
-    static char buf[65536];
-    int *fds = opaque;
-    ssize_t n;
-
-    while ((n = recv(fds[0], buf, sizeof(buf), 0)) > 0) {
-        for (ssize_t at = 0; at < n;) {
-            ssize_t sent = send(fds[1], buf + at, (size_t)(n - at), MSG_NOSIGNAL);
-
-            if (sent < 0)
-                goto out;
-            at += sent;
-        }
-    }
-out:
-    close(fds[0]);
-    close(fds[1]);
-    return NULL;
-}
-
-static double relay_rate(void)
-{
-    int guest[2], tcp[2], fds[2];
-    pthread_t thread;
-    double rate;
-
-    unix_pair(guest);
-    tcp_pair(tcp);
-    fds[0] = guest[1];
-    fds[1] = tcp[1];
-    MUST(pthread_create(&thread, NULL, relay, fds) == 0);
-    rate = rate_of(guest[0], tcp[0], false);
-    pthread_join(thread, NULL);
-    return rate;
-}
-
-static double pipe_rate(void)
-{
-    struct console_pipe pipe = {
-        .vm_id = ONE, .stream = "display", .mode = CONSOLE_CONTROL, .viewer = "bench"};
-    struct source *source;
-    struct error err;
-    int pair[2];
-
-    unix_pair(pair);
-    pipe.fd = pair[1];
-    MUST(console_pipe(hub, &pipe, &source, &err) == 0);
-    return rate_of(pair[0], client_of(source), true);
-}
-
-static void throughput(void)
-{
-    for (int i = 0; i < 3; i++) {
-        double bare = relay_rate(), bare_cpu = cpu_per_gb;
-        double through_pipe = pipe_rate(), pipe_cpu = cpu_per_gb;
-        int guest = guest_new(ONE);
-        double console = rate_of(guest, viewer_new(ONE), true);
-
-        console_forget(hub, ONE);
-        printf("throughput: console %.0f MB/s, display %.0f MB/s, bare relay %.0f MB/s "
-               "(%.0f %%, %.0f %%)\n",
-               console, through_pipe, bare, console / bare * 100, through_pipe / bare * 100);
-        printf("throughput: CPU of a GB, both ends: console %.0f ms, display %.0f ms, bare %.0f ms\n",
-               cpu_per_gb, pipe_cpu, bare_cpu);
-    }
-}
+struct console_hub *hub;
+struct ws *ws;
 
 /* ---- key to echo ---- */
 
@@ -150,13 +21,6 @@ static void *echo(void *opaque)
             break;
     }
     return NULL;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
 }
 
 #define PRESSES 3000
@@ -263,7 +127,7 @@ static void crowd(void)
            (double)(after - before) / all);
     cpu = cpu_ms();
     began = now_ms();
-    poll(NULL, 0, (int)(seconds() * 1e3));
+    poll(NULL, 0, (int)(bench_seconds() * 1e3));
     printf("crowd: idle CPU %.2f %%\n", (cpu_ms() - cpu) / (now_ms() - began) * 100);
     for (int round = 0; round < 3; round++) {
         memset(got, 0, sizeof(got));
@@ -351,11 +215,11 @@ static void flood(void)
     pthread_join(thread, NULL);
     printf("flood: the fast viewer has %.1f MiB of 1024 (and what the ring held before)\n",
            (double)got / MIB);
-    atomic_store(&stop, false);
+    print_stop(false);
     MUST(pthread_create(&printer, NULL, print_at_line_rate, &guest) == 0);
     l = console_echo(1000);
     printf("flood: meanwhile another console's echo: p50 %.2f ms p99 %.2f ms\n", l.p50, l.p99);
-    atomic_store(&stop, true);
+    print_stop(true);
     shutdown(guest, SHUT_RDWR);
     pthread_join(printer, NULL);
     close(guest);

@@ -33,8 +33,38 @@
 
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-static struct console_hub *hub;
-static struct ws *ws;
+#define VM  "aaaaaaaa-0000-4000-8000-%012d"
+#define ONE "aaaaaaaa-0000-4000-8000-000000000000"
+#define MIB (1024.0 * 1024.0)
+
+extern struct console_hub *hub;
+extern struct ws *ws;
+
+/* console_throughput.c */
+void throughput(void);
+void *print_at_line_rate(void *guest); /* a thread; until print_stop(true) */
+void print_stop(bool now);
+
+static double bench_seconds(void)
+{
+    const char *text = getenv("BENCH_SECONDS");
+
+    return text ? atof(text) : 2;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Sorts them. */
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof(*values), by_size);
+    return values[count / 2];
+}
 
 static double now_ms(void)
 {
