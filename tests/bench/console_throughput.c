@@ -107,16 +107,10 @@ static double bare_rate(void)
 
 static double display_rate(void)
 {
-    struct console_pipe pipe = {
-        .vm_id = ONE, .stream = "display", .mode = CONSOLE_CONTROL, .viewer = "bench"};
-    struct source *source;
-    struct error err;
     int pair[2];
 
     unix_pair(pair);
-    pipe.fd = pair[1];
-    MUST(console_pipe(hub, &pipe, &source, &err) == 0);
-    return rate_of(pair[0], client_of(source), true);
+    return rate_of(pair[0], display_new(pair[1]), true);
 }
 
 static double console_rate(void)
