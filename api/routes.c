@@ -41,6 +41,8 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/pause",    "pauseVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/resume",   "resumeVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/flatten",  "flattenVm",  ACCESS_VM_WRITE, 0,      handle_vm_flatten},
+    {"POST",   "/v1/vms/{vm}/rebase",   "rebaseVm",   ACCESS_VM_WRITE, BODY,   handle_vm_rebase},
 
     /* streams; the handlers also check console:control, which depends on ?mode= */
     {"GET",    "/v1/vms/{vm}/console",            "openConsole", ACCESS_CONSOLE_VIEW,
@@ -73,6 +75,11 @@ const struct route routes[] = {
      .upload = &image_kernel_upload},
     {"PUT",    "/v1/images/{image}/content/initrd", "putImageInitrd",  ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
      .upload = &image_initrd_upload},
+    {"POST",   "/v1/images/{image}/verify",     "verifyImage",      ACCESS_IMAGE_WRITE, 0,    handle_image_verify},
+    {"GET",    "/v1/image-labels",              "listImageLabels",  ACCESS_IMAGE_READ,  0,    handle_label_list},
+    {"GET",    "/v1/image-labels/{label}",      "getImageLabel",    ACCESS_IMAGE_READ,  0,    handle_label_get},
+    {"PUT",    "/v1/image-labels/{label}",      "putImageLabel",    ACCESS_IMAGE_WRITE, BODY, handle_label_put},
+    {"DELETE", "/v1/image-labels/{label}",      "deleteImageLabel", ACCESS_IMAGE_WRITE, 0,    handle_label_delete},
 
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},

@@ -103,6 +103,15 @@ int codec_decode_image(const json_t *body, struct codec_image_request *ret, stru
 void codec_image_request_done(struct codec_image_request *r);
 #define auto_image_request auto_scope(codec_image_request_done)
 
+struct codec_label_request { /* {image, keep?}, and {image} alone */
+    char *image;
+    int64_t keep; /* -1: not sent */
+};
+int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err);
+int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err);
+void codec_label_request_done(struct codec_label_request *r);
+#define auto_label_request auto_scope(codec_label_request_done)
+
 struct codec_token_request {
     char *name;
     int role;

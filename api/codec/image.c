@@ -22,9 +22,10 @@ static json_t *files(const struct image *image)
             continue;
         json_object_set_new(
             object, image_part_name(i),
-            json_pack("{s:s, s:I, s:o}", "sha256", f->sha256, "size_bytes",
+            json_pack("{s:s, s:I, s:o, s:o}", "sha256", f->sha256, "size_bytes",
                       (json_int_t)f->size_bytes, "virtual_size_bytes",
-                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null()));
+                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null(),
+                      "verified_at", codec_time(f->verified_at)));
     }
     return object;
 }
@@ -145,4 +146,35 @@ void codec_image_request_done(struct codec_image_request *r)
     free(r->cmdline);
     free(r->source_vm);
     image_source_free(r->source);
+}
+
+/* ---- labels ---- */
+
+static const struct doc_field label_fields[] = {
+    {.name = "image",
+     .kind = DOC_STRING,
+     .required = true,
+     .offset = offsetof(struct codec_label_request, image),
+     .min = 1,
+     .max = VM_NAME_MAX},
+    {.name = "keep",
+     .kind = DOC_INT,
+     .offset = offsetof(struct codec_label_request, keep),
+     .min = 0,
+     .max = 1000},
+};
+
+int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err)
+{
+    return doc_decode(body, "", label_fields, DOC_COUNT(label_fields), ret, err);
+}
+
+int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err)
+{
+    return doc_decode(body, "", label_fields, 1, ret, err);
+}
+
+void codec_label_request_done(struct codec_label_request *r)
+{
+    free(r->image);
 }

@@ -29,6 +29,9 @@ handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
+/* image_labels.c */
+handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_delete,
+    handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
 /* events.c */
 handler_fn handle_events;

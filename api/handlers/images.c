@@ -118,8 +118,10 @@ int handle_image_get(struct request *req, struct response *res, struct error *er
 int handle_image_delete(struct request *req, struct response *res, struct error *err)
 {
     struct actor actor = request_actor(req);
+    bool retire = false;
 
-    if (image_delete(req->core, &actor, request_param(req, "image"), err))
+    if (request_query_bool(req, "retire", &retire, err) ||
+        image_delete(req->core, &actor, request_param(req, "image"), retire, err))
         return -1;
     res->status = 204;
     return 0;

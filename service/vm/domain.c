@@ -54,7 +54,7 @@ static int vm_image(struct core *core, const struct vm *vm, struct image **ret, 
     *ret = image_find(core, vm->project_id, vm->image_id, err);
     if (!*ret)
         return -1;
-    if ((*ret)->state != IMAGE_READY) {
+    if ((*ret)->state != IMAGE_READY && (*ret)->state != IMAGE_RETIRED) {
         error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s", (*ret)->name,
                      image_state_name((*ret)->state));
         error_remedy(err, "Upload its content first.");
@@ -267,6 +267,9 @@ int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_ch
     d.kvm = ret->kvm;
     if (image)
         add_image(core, vm, image, &d, &parts);
+    else if (spec->image) /* flattened: its root disk stands alone */
+        parts.disks[d.disk_count++] = (struct virt_disk){.path = keep(&parts, root_disk_path(core, vm)),
+                                                         .format = VIRT_DISK_QCOW2};
     add_devices(core, vm, &d, &parts);
     return virt_define(core->virt, &d, err);
 }

@@ -223,7 +223,10 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
         return -1;
     console_forget(core->consoles, op->vm_id);
-    return vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err);
+    if (vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
+        return -1;
+    image_collect(core);
+    return 0;
 }
 
 static int reset(struct core *core, const struct op *op, struct error *err)
@@ -279,6 +282,9 @@ static const struct {
     {"vm.shutdown", shutdown_vm, true},
     {"image.import", NULL, false, OP_COPIES | OP_OFFLINE, image_import_execute},
     {"image.publish", NULL, false, OP_COPIES, image_publish_execute},
+    {"image.verify", NULL, false, OP_COPIES | OP_OFFLINE, image_verify_execute},
+    {"vm.flatten", NULL, false, OP_COPIES, vm_rebase_execute},
+    {"vm.rebase", NULL, false, OP_COPIES, vm_rebase_execute},
 };
 
 unsigned op_kind_traits(const char *kind)

@@ -15,7 +15,8 @@
 
 static const char *const kind_names[] = {"disk", "kernel", "iso"};
 static const char *const format_names[] = {"", "qcow2", "raw"};
-static const char *const state_names[] = {"empty", "importing", "ready", "failed"};
+static const char *const state_names[] = {"empty", "importing", "ready", "failed",
+                                         "retired"};
 static const char *const part_names[] = {"content", "kernel", "initrd"};
 
 const char *image_kind_name(int kind)
@@ -87,7 +88,8 @@ void image_to_row(const struct image *i, struct image_row *ret)
                               .format = image_format_name(i->format),
                               .cmdline = i->cmdline,
                               .description = i->description,
-                              .state = image_state_name(i->state),
+                              .state = i->state == IMAGE_RETIRED ? "deleting"
+                                                                 : image_state_name(i->state),
                               .state_reason = i->state_reason,
                               .source = i->source_text ? i->source_text : "",
                               .created_at = i->created_at,
@@ -129,7 +131,7 @@ struct image *image_find(struct core *core, const char *project_id, const char *
 
     if (!found) {
         error_set(err, ERROR_IMAGE_NOT_FOUND, "there is no image %s", ref);
-        error_remedy(err, "GET /v1/images lists the images.");
+        error_remedy(err, "GET /v1/images lists the images, GET /v1/image-labels the labels.");
     }
     return found;
 }
@@ -167,7 +169,21 @@ struct store {
     const struct actor *actor;
     struct image *next;
     const char *event;
+    int part; /* of a file that changed, too; -1: none */
 };
+
+static int store_file(struct db_tx *tx, const struct store *s, struct error *err)
+{
+    const struct image_file *f = &s->next->files[s->part];
+    const struct image_file_row row = {.image_id = s->next->id,
+                                       .role = image_part_name(s->part),
+                                       .sha256 = f->sha256,
+                                       .size_bytes = f->size_bytes,
+                                       .virtual_size_bytes = f->virtual_size_bytes,
+                                       .verified_at = f->verified_at};
+
+    return store_image_file_put(tx, &row, err);
+}
 
 static int store_write(struct db_tx *tx, void *arg, struct error *err)
 {
@@ -175,7 +191,7 @@ static int store_write(struct db_tx *tx, void *arg, struct error *err)
     struct image_row row;
 
     image_to_row(s->next, &row);
-    if (store_image_update(tx, &row, err))
+    if (store_image_update(tx, &row, err) || (s->part >= 0 && store_file(tx, s, err)))
         return -1;
     return s->event ? image_event(tx, s->actor, s->next, s->event, err) : 0;
 }
@@ -191,9 +207,18 @@ int image_store(struct core *core, const struct actor *actor, struct image *next
                 const char *event, struct error *err)
 {
     struct store s = {
-        .registry = core_images(core), .actor = actor, .next = next, .event = event};
+        .registry = core_images(core), .actor = actor, .next = next, .event = event, .part = -1};
 
     next->updated_at = clock_wall_ms();
+    return db_write(core_db(core), store_write, store_committed, &s, err);
+}
+
+int image_store_file(struct core *core, const struct actor *actor, struct image *next,
+                     enum image_part part, struct error *err)
+{
+    struct store s = {
+        .registry = core_images(core), .actor = actor, .next = next, .part = (int)part};
+
     return db_write(core_db(core), store_write, store_committed, &s, err);
 }
 
@@ -346,7 +371,7 @@ static bool give_up_name(struct core *core, const struct actor *actor, const cha
         if (old->files[p].present)
             return false;
     }
-    return image_delete(core, actor, old->id, &ignored) == 0;
+    return image_delete(core, actor, old->id, false, &ignored) == 0;
 }
 
 int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
@@ -411,30 +436,51 @@ static void delete_committed(void *arg)
     struct delete *d = arg;
 
     image_registry_remove(d->registry, d->image->id);
+    image_labels_forget(d->registry, d->image->id);
 }
 
-int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err)
+static int retire(struct core *core, const struct actor *actor, const struct image *stored,
+                  unsigned users, struct error *err)
 {
-    struct image_registry *r = core_images(core);
-    auto_image struct image *found = NULL, *stored = NULL;
-    struct delete d = {.registry = r, .actor = actor};
-    unsigned users;
-    int rc;
-    LOCK_SCOPE(&r->change);
+    auto_image struct image *next = NULL;
 
-    found = image_find(core, actor->project_id, ref, err);
-    if (!found)
-        return -1;
-    users = registry_image_users(core, found->id);
-    if (users) {
-        error_set(err, ERROR_IMAGE_IN_USE, "%u VM%s of the image %s", users,
-                  users == 1 ? " is made" : "s are made", found->name);
-        error_remedy(err, "Delete the VMs first.");
+    if (stored->state == IMAGE_RETIRED)
+        return 0;
+    next = image_copy(stored);
+    next->state = IMAGE_RETIRED;
+    snprintf(next->state_reason, sizeof(next->state_reason), "goes with the last of %u VM%s", users,
+             users == 1 ? "" : "s");
+    return image_store(core, actor, next, "image.retired", err);
+}
+
+static int check_deletable(struct core *core, const struct image *i, unsigned users, struct error *err)
+{
+    char label[VM_NAME_MAX + 1];
+
+    image_label_of(core_images(core), i->id, label);
+    if (*label) {
+        error_set(err, ERROR_IMAGE_IN_USE, "the label %s points at the image %s", label, i->name);
+        error_remedy(err, "Move or delete the label first.");
         return -1;
     }
-    /* A VM that is being created right now is caught by the database: its row refers to ours. */
-    stored = image_registry_stored(r, found->id);
-    d.image = stored;
+    if (users == 0)
+        return 0;
+    error_set(err, ERROR_IMAGE_IN_USE, "%u VM%s of the image %s", users,
+              users == 1 ? " is made" : "s are made", i->name);
+    error_remedy(err, "Delete the VMs first, or retire the image: retire=true.");
+    return -1;
+}
+
+static int remove_image(struct core *core, const struct actor *actor, const struct image *stored,
+                        struct error *err)
+{
+    struct image_registry *r = core_images(core);
+    struct delete d = {.registry = r, .actor = actor, .image = stored};
+    auto_op struct op *op = image_op_pending(core, stored->id);
+    int rc;
+
+    if (op) /* nobody wants its bytes any more */
+        atomic_store(&op->progress->cancel, true);
     for (int p = 0; p < IMAGE_PART_COUNT; p++) {
         if (stored->files[p].present)
             image_content_doubt(r, stored->files[p].sha256);
@@ -445,4 +491,23 @@ int image_delete(struct core *core, const struct actor *actor, const char *ref, 
             image_content_settle(r, stored->files[p].sha256);
     }
     return rc;
+}
+
+int image_delete(struct core *core, const struct actor *actor, const char *ref, bool retires,
+                 struct error *err)
+{
+    struct image_registry *r = core_images(core);
+    auto_image struct image *found = NULL, *stored = NULL;
+    unsigned users;
+    LOCK_SCOPE(&r->change);
+
+    found = image_find(core, actor->project_id, ref, err);
+    if (!found)
+        return -1;
+    users = registry_image_users(core, found->id);
+    if (check_deletable(core, found, retires ? 0 : users, err))
+        return -1;
+    /* A VM that is being created right now is caught by the database: its row refers to ours. */
+    stored = image_registry_stored(r, found->id);
+    return users ? retire(core, actor, stored, users, err) : remove_image(core, actor, stored, err);
 }

@@ -17,7 +17,15 @@
 
 enum image_kind { IMAGE_DISK, IMAGE_KERNEL, IMAGE_ISO, IMAGE_KIND_COUNT };
 enum image_format { IMAGE_FORMAT_NONE, IMAGE_FORMAT_QCOW2, IMAGE_FORMAT_RAW, IMAGE_FORMAT_COUNT };
-enum image_state { IMAGE_EMPTY, IMAGE_IMPORTING, IMAGE_READY, IMAGE_FAILED, IMAGE_STATE_COUNT };
+/* Retired: nothing new is made of it, and it goes when the last VM that stands on it does. */
+enum image_state {
+    IMAGE_EMPTY,
+    IMAGE_IMPORTING,
+    IMAGE_READY,
+    IMAGE_FAILED,
+    IMAGE_RETIRED,
+    IMAGE_STATE_COUNT
+};
 enum image_part { IMAGE_CONTENT, IMAGE_KERNEL_PART, IMAGE_INITRD_PART, IMAGE_PART_COUNT };
 
 const char *image_kind_name(int kind);
@@ -70,6 +78,7 @@ struct image_file {
     bool present;
     char sha256[SECRET_SHA256_TEXT];
     int64_t size_bytes, virtual_size_bytes;
+    int64_t verified_at; /* bytes and digest last agreed; 0: only when they came */
 };
 
 struct op;
@@ -94,7 +103,7 @@ void image_unref(struct image *i);
 DEFINE_CLEANUP(image, struct image *, image_unref);
 #define auto_image auto_scope(cleanup_image)
 
-/* By id or name. */
+/* By id, name or label, in that order. */
 struct image *image_find(struct core *core, const char *project_id, const char *ref,
                          struct error *err);
 void image_list(struct core *core, const char *project_id, int64_t after_seq, size_t limit,
@@ -137,8 +146,46 @@ struct image_checks {
 /* Asks the source for its first bytes; takes seconds at most. -1: the request itself is wrong. */
 int image_preflight(struct core *core, const struct actor *actor, const struct image_request *r,
                     struct image_checks *ret, struct error *err);
-/* IMAGE_IN_USE while a VM refers to it. Removes the bytes nobody else refers to. */
-int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err);
+/*
+ * IMAGE_IN_USE while a VM refers to it or a label points at it; with retire, the former makes it
+ * retired. Removes the bytes nobody else refers to.
+ */
+int image_delete(struct core *core, const struct actor *actor, const char *ref, bool retire,
+                 struct error *err);
+/* Removes retired images that no VM stands on any more, and label versions beyond what is kept. */
+void image_collect(struct core *core);
+
+/* ---- labels: names that move ---- */
+
+struct image_label_version {
+    int64_t version, created_at;
+    char image_id[UUID_TEXT];
+};
+struct image_label {
+    char name[VM_NAME_MAX + 1];
+    int64_t keep; /* 0: all */
+    size_t count;
+    struct image_label_version *versions; /* oldest first, at least one; the last is where it points */
+};
+void image_label_done(struct image_label *l);
+#define auto_image_label auto_scope(image_label_done)
+/* Sorted by name; the caller clears each and frees the array. */
+void image_label_list(struct core *core, const char *project_id, struct image_label **ret,
+                      size_t *ret_count);
+/* LABEL_NOT_FOUND. */
+int image_label_get(struct core *core, const char *project_id, const char *name,
+                    struct image_label *ret, struct error *err);
+/* keep -1: as it is (or all). Moves the label when it points elsewhere. */
+int image_label_set(struct core *core, const struct actor *actor, const char *name,
+                    const char *image_ref, int64_t keep, struct image_label *ret, struct error *err);
+int image_label_delete(struct core *core, const struct actor *actor, const char *name,
+                       struct error *err);
+
+/* An operation that reads all bytes again and compares them with their digests. */
+int image_verify(struct core *core, const struct actor *actor, const char *ref, struct op **ret_op,
+                 struct error *err);
+/* Begins that for an image whose turn it is. */
+void image_verify_due(struct core *core);
 
 /* One upload: begin, any number of writes, then finish or abort. One thread at a time. */
 struct image_upload;

@@ -3,6 +3,7 @@
  * bytes; neither is told to guess a format, and qemu-img sees only what our inspector has found to
  * stand alone.
  */
+#include "service/vm/image_import.h"
 #include "service/vm/image_internal.h"
 
 #include <errno.h>
@@ -216,15 +217,11 @@ static enum fetch_result explain(const struct op *op, const struct exec_result *
     return FETCH_REFUSED;
 }
 
-enum fetch_result image_convert(struct core *core, const struct op *op, enum image_origin from_format,
-                                const char *from, enum image_format to_format, const char *to,
-                                int64_t total, struct error *err)
+/* Under limits; max: of a file it writes. */
+static enum fetch_result run_qemu_img(const struct op *op, const char *const *argv, int64_t total,
+                                      int64_t max, struct error *err)
 {
-    /* Absolute paths cannot be mistaken for protocols, nor, after --, for options. */
-    const char *argv[] = {QEMU_IMG, "convert", "-p", "-f", image_origin_name((int)from_format),
-                          "-O", image_format_name((int)to_format), "--", from, to, NULL};
-    int64_t max = core_settings(core)->image_max_mib * MIB, left = image_space_left(core);
-    struct watch watch = {.op = op, .total = total ? total : virtual_size(from, from_format)};
+    struct watch watch = {.op = op, .total = total};
     struct exec_options options = {.argv = argv,
                                    .timeout_ms = CONVERT_HOURS * 3600000LL,
                                    .output_max = 2048,
@@ -238,27 +235,68 @@ enum fetch_result image_convert(struct core *core, const struct op *op, enum ima
                                    .opaque = &watch};
     auto_exec_result struct exec_result result = {0};
     struct error why = ERROR_INIT;
+
+    atomic_store(&op->progress->done_bytes, 0);
+    atomic_store(&op->progress->total_bytes, total);
+    return exec_run(&options, &result, &why) ? explain(op, &result, &why, err) : FETCH_DONE;
+}
+
+static void report_copied(const struct op *op, int64_t bytes)
+{
+    atomic_store(&op->progress->done_bytes, bytes);
+    atomic_store(&op->progress->total_bytes, bytes);
+}
+
+static int64_t allocated(const char *path)
+{
     struct stat st;
+
+    return stat(path, &st) ? 0 : (int64_t)st.st_blocks * 512;
+}
+
+enum fetch_result image_convert(struct core *core, const struct op *op, enum image_origin from_format,
+                                const char *from, enum image_format to_format, const char *to,
+                                int64_t total, struct error *err)
+{
+    /* Absolute paths cannot be mistaken for protocols, nor, after --, for options. */
+    const char *argv[] = {QEMU_IMG, "convert", "-p", "-f", image_origin_name((int)from_format),
+                          "-O", image_format_name((int)to_format), "--", from, to, NULL};
+    int64_t max = core_settings(core)->image_max_mib * MIB, left = image_space_left(core);
+    enum fetch_result result;
+
+    if (total == 0)
+        total = virtual_size(from, from_format);
+    if (left <= 0) {
+        image_check_space(core, 1, err);
+        return FETCH_REFUSED;
+    }
+    if (total > max) {
+        error_set(err, ERROR_IMAGE_REFUSED, "the disk is larger than image_max_mib allows");
+        return FETCH_REFUSED;
+    }
+    atomic_store(&op->progress->stage, "converting");
+    /* qcow2 takes no more than is written; a raw file's holes count for the limit on its size. */
+    result = run_qemu_img(op, argv, total, to_format == IMAGE_FORMAT_QCOW2 && left < max ? left : max, err);
+    if (result == FETCH_DONE)
+        report_copied(op, allocated(to));
+    return result;
+}
+
+enum fetch_result image_move_base(struct core *core, const struct op *op, const char *disk,
+                                  const char *base, enum image_format base_format, struct error *err)
+{
+    const char *argv[] = {QEMU_IMG, "rebase", "-p", "-f", "qcow2", "-F",
+                          image_format_name((int)base_format), "-b", base, "--", disk, NULL};
+    int64_t before = allocated(disk), left = image_space_left(core);
+    enum fetch_result result;
 
     if (left <= 0) {
         image_check_space(core, 1, err);
         return FETCH_REFUSED;
     }
-    /* qcow2 takes no more than is written; a raw file's holes count for the limit on its size. */
-    if (to_format == IMAGE_FORMAT_QCOW2 && left < max)
-        options.file_bytes = (uint64_t)left;
-    if (watch.total > max) {
-        error_set(err, ERROR_IMAGE_REFUSED, "the disk is larger than image_max_mib allows");
-        return FETCH_REFUSED;
-    }
-    atomic_store(&op->progress->stage, "converting");
-    atomic_store(&op->progress->done_bytes, 0);
-    atomic_store(&op->progress->total_bytes, watch.total);
-    if (exec_run(&options, &result, &why))
-        return explain(op, &result, &why, err);
-    if (stat(to, &st) == 0) {
-        atomic_store(&op->progress->done_bytes, (int64_t)st.st_blocks * 512);
-        atomic_store(&op->progress->total_bytes, (int64_t)st.st_blocks * 512);
-    }
-    return FETCH_DONE;
+    atomic_store(&op->progress->stage, "copying");
+    result = run_qemu_img(op, argv, image_disk_size(disk), before + left, err);
+    if (result == FETCH_DONE)
+        report_copied(op, allocated(disk) > before ? allocated(disk) - before : 0);
+    return result;
 }

@@ -141,6 +141,15 @@ static enum fetch_result import_part(struct work *w, struct error *err)
 
 /* ---- the operation ---- */
 
+enum execute_result copy_outcome(const struct op *op, enum fetch_result result)
+{
+    if (result == FETCH_DONE)
+        return EXECUTE_DONE;
+    if (result != FETCH_ENDED)
+        return EXECUTE_FAILED;
+    return atomic_load(&op->progress->cancel) ? EXECUTE_CANCELLED : EXECUTE_AGAIN;
+}
+
 enum execute_result image_outcome(struct core *core, const struct op *op, enum fetch_result result,
                                   struct error *err)
 {

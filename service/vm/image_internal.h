@@ -29,11 +29,19 @@ struct image_entry {
     unsigned uploading;   /* bits of enum image_part */
 };
 
+/* One version of a label. */
+struct image_label_entry {
+    char project_id[UUID_TEXT], name[VM_NAME_MAX + 1], image_id[UUID_TEXT];
+    int64_t version, keep, created_at;
+};
+
 struct image_registry {
     pthread_mutex_t change;
     pthread_mutex_t lock;        /* of what follows */
     struct image_entry *entries; /* in order of seq */
     size_t count, cap;
+    struct image_label_entry *labels; /* by project, name, version */
+    size_t label_count, label_cap;
     char *dir, *tmp_dir; /* STATE_DIR/images and …/tmp; never change */
 };
 
@@ -43,6 +51,16 @@ struct image_registry {
  */
 int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);
 void image_registry_close(struct image_registry *r); /* NULL is fine */
+
+/* ---- image_label.c ---- */
+
+int image_labels_load(struct core *core, struct image_registry *r, struct error *err);
+/* Under `lock`. */
+bool image_label_target(struct image_registry *r, const char *project_id, const char *name,
+                        char ret[UUID_TEXT]);
+/* Takes `lock`: the label that points at the image now, or "". */
+void image_label_of(struct image_registry *r, const char *image_id, char ret[VM_NAME_MAX + 1]);
+void image_labels_forget(struct image_registry *r, const char *image_id);
 
 /* All take `lock` themselves. find and stored: a reference or NULL. */
 struct image *image_registry_find(struct image_registry *r, const char *project_id,
@@ -81,6 +99,10 @@ int image_check_request(const struct image_request *r, struct error *err);
 int image_store(struct core *core, const struct actor *actor, struct image *next,
                 const char *event, struct error *err);
 /* What nobody can use any more says why; an image that is ready stays so. */
+/* The row and one file of it. */
+int image_store_file(struct core *core, const struct actor *actor, struct image *next,
+                     enum image_part part, struct error *err);
+void image_label_prune(struct core *core, const struct actor *actor, const char *name);
 void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
                        const char *reason);
 
@@ -128,6 +150,9 @@ enum fetch_result image_unxz(struct core *core, const struct op *op, const char 
 enum fetch_result image_convert(struct core *core, const struct op *op, enum image_origin from_format,
                                 const char *from, enum image_format to_format, const char *to,
                                 int64_t total, struct error *err);
+/* qemu-img rebase: the disk stands on base afterwards, and what differs was copied. */
+enum fetch_result image_move_base(struct core *core, const struct op *op, const char *disk,
+                                  const char *base, enum image_format base_format, struct error *err);
 int image_hash_file(const struct op *op, const char *path, char ret[SECRET_SHA256_TEXT],
                     struct error *err);
 

@@ -15,8 +15,7 @@
 #include "service/base/str.h"
 #include "service/vm/image_internal.h"
 
-/* A disk that QEMU may be writing to cannot be copied. */
-static int check_vm(const struct vm *vm, struct error *err)
+int vm_check_copy(const struct vm *vm, struct error *err)
 {
     if (vm->state != VM_STATE_STOPPED && vm->state != VM_STATE_CRASHED && vm->state != VM_STATE_FAILED) {
         error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s is %s", vm->spec->name, vm_state_name(vm->state));
@@ -36,7 +35,7 @@ int image_source_bind(struct core *core, const struct actor *actor, const char *
         error_set_at(err, ERROR_VALIDATION_FAILED, "/source/vm", "there is no VM %s", vm_ref);
         return -1;
     }
-    if (check_vm(vm, err)) {
+    if (vm_check_copy(vm, err)) {
         str_copy_utf8(err->pointer, sizeof(err->pointer), "/source/vm");
         return -1;
     }
@@ -49,7 +48,7 @@ int image_source_bind(struct core *core, const struct actor *actor, const char *
 }
 
 /* The size in a header of ours or QEMU's; no guest can write there. */
-static int64_t disk_size(const char *path)
+int64_t image_disk_size(const char *path)
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     uint64_t size = 0;
@@ -73,9 +72,10 @@ static enum fetch_result publish(struct core *core, const struct op *op, const s
         error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
         return FETCH_REFUSED;
     }
-    if (check_vm(vm, err))
+    if (vm_check_copy(vm, err))
         return FETCH_REFUSED;
-    result = image_convert(core, op, IMAGE_ORIGIN_QCOW2, disk, image->format, tmp, disk_size(disk), err);
+    result = image_convert(core, op, IMAGE_ORIGIN_QCOW2, disk, image->format, tmp,
+                           image_disk_size(disk), err);
     if (result != FETCH_DONE)
         return result;
     if (image_hash_file(NULL, tmp, sha256, err) ||

@@ -61,14 +61,21 @@ static void entry_done(struct image_entry *e)
 
 struct image *image_registry_find(struct image_registry *r, const char *project_id, const char *ref)
 {
+    char target[UUID_TEXT];
     LOCK_SCOPE(&r->lock);
 
     for (size_t i = 0; i < r->count; i++) {
         struct image *image = r->entries[i].shown;
 
         if (strcmp(image->project_id, project_id) == 0 &&
-            (strcmp(image->id, ref) == 0 || strcmp(image->name, ref) == 0))
+            (strcmp(image->id, ref) == 0 ||
+             (image->state != IMAGE_RETIRED && strcmp(image->name, ref) == 0)))
             return image_ref(image);
+    }
+    if (image_label_target(r, project_id, ref, target)) {
+        const struct image_entry *e = entry_of(r, target);
+
+        return e ? image_ref(e->shown) : NULL;
     }
     return NULL;
 }
@@ -217,8 +224,10 @@ static int load_image(void *arg, const struct image_row *row)
     int format = index_of(row->format, image_format_name, IMAGE_FORMAT_COUNT);
     int state = index_of(row->state, image_state_name, IMAGE_STATE_COUNT);
 
+    if (state == IMAGE_STATE_COUNT && strcmp(row->state, "deleting") == 0)
+        state = IMAGE_RETIRED;
     if (kind == IMAGE_KIND_COUNT || format == IMAGE_FORMAT_COUNT || state == IMAGE_STATE_COUNT)
-        return 0; /* the schema's checks leave only "deleting", which this version never writes */
+        return 0; /* the schema's checks leave none of these */
     i->seq = row->seq;
     snprintf(i->id, sizeof(i->id), "%s", row->id);
     snprintf(i->project_id, sizeof(i->project_id), "%s", row->project_id);
@@ -252,6 +261,7 @@ static int load_file(void *arg, const struct image_file_row *row)
     snprintf(f->sha256, sizeof(f->sha256), "%s", row->sha256);
     f->size_bytes = row->size_bytes;
     f->virtual_size_bytes = row->virtual_size_bytes;
+    f->verified_at = row->verified_at;
     return 0;
 }
 
@@ -328,7 +338,8 @@ int image_registry_open(struct core *core, struct image_registry **ret, struct e
     r->tmp_dir = xasprintf("%s/tmp", r->dir);
     if (dir_ensure(r->dir, 0711, err) || dir_ensure(r->tmp_dir, 0700, err) ||
         store_image_each(core_db(core), load_image, r, err) ||
-        store_image_file_each(core_db(core), load_file, r, err) || sweep(r, err)) {
+        store_image_file_each(core_db(core), load_file, r, err) ||
+        image_labels_load(core, r, err) || sweep(r, err)) {
         image_registry_close(r);
         return -1;
     }
@@ -344,6 +355,7 @@ void image_registry_close(struct image_registry *r)
     for (size_t i = 0; i < r->count; i++)
         entry_done(&r->entries[i]);
     free(r->entries);
+    free(r->labels);
     free(r->dir);
     free(r->tmp_dir);
     pthread_mutex_destroy(&r->change);
