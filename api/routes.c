@@ -81,6 +81,22 @@ const struct route routes[] = {
     {"PUT",    "/v1/image-labels/{label}",      "putImageLabel",    ACCESS_IMAGE_WRITE, BODY, handle_label_put},
     {"DELETE", "/v1/image-labels/{label}",      "deleteImageLabel", ACCESS_IMAGE_WRITE, 0,    handle_label_delete},
 
+    /* the catalogue; running an entry may also bring its image */
+    {"GET",    "/v1/catalogue",                    "listCatalogue",     ACCESS_IMAGE_READ, 0, handle_catalogue_list},
+    {"GET",    "/v1/catalogue/{entry}",            "getCatalogueEntry", ACCESS_IMAGE_READ, 0, handle_catalogue_get},
+    {"GET",    "/v1/catalogue/{entry}/screenshot", "getScreenshotOfEntry", ACCESS_IMAGE_READ, 0,
+     handle_catalogue_screenshot},
+    {"POST",   "/v1/catalogue/{entry}/run",        "runCatalogueEntry", ACCESS_VM_WRITE,
+     BODY, handle_catalogue_run},
+    {"GET",    "/v1/catalogue-sources",            "listCatalogueSources",  ACCESS_IMAGE_READ,  0,
+     handle_catalogue_sources},
+    {"POST",   "/v1/catalogue-sources",            "createCatalogueSource", ACCESS_IMAGE_WRITE, BODY,
+     handle_catalogue_source_create},
+    {"DELETE", "/v1/catalogue-sources/{source}",   "deleteCatalogueSource", ACCESS_IMAGE_WRITE, 0,
+     handle_catalogue_source_delete},
+    {"POST",   "/v1/catalogue-sources/{source}/refresh", "refreshCatalogueSource", ACCESS_IMAGE_WRITE, 0,
+     handle_catalogue_source_refresh},
+
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},
     {"GET",    "/v1/operations",             "listOperations",  ACCESS_VM_READ,  0, handle_op_list},

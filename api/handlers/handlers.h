@@ -29,6 +29,10 @@ handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
+/* catalogue.c */
+handler_fn handle_catalogue_sources, handle_catalogue_source_create, handle_catalogue_source_refresh,
+    handle_catalogue_source_delete, handle_catalogue_list, handle_catalogue_get,
+    handle_catalogue_screenshot, handle_catalogue_run;
 /* image_labels.c */
 handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_delete,
     handle_image_verify, handle_vm_flatten, handle_vm_rebase;

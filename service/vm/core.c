@@ -165,7 +165,8 @@ static int build(struct core *core, struct error *err)
         return -1;
     db_set_event_hook(core->db, event_log_publish, core->events);
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
-        image_registry_open(core, &core->images, err))
+        image_registry_open(core, &core->images, err) ||
+        catalogue_open(core, &core->catalogue, err))
         return -1;
     core->waits = wait_list_new(core, err);
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
@@ -221,6 +222,7 @@ void core_stop(struct core *core)
         virt_close(core->virt);
     access_stop(core->access);
     console_hub_free(core->consoles);
+    catalogue_close(core->catalogue);
     image_registry_close(core->images);
     access_close(core->access);
     if (core->db) {

@@ -17,6 +17,7 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/catalogue.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
@@ -38,6 +39,7 @@ struct core {
     struct access *access;
     struct console_hub *consoles;
     struct image_registry *images;
+    struct catalogue *catalogue;
     struct registry *registry;
     struct event_log *events;
     struct wait_list *waits;

@@ -166,11 +166,9 @@ int image_source_decode(const json_t *value, enum image_kind kind, struct image_
         return -1;
     if (raw.initrd && decode_link(raw.initrd, "/source/initrd", &s->links[IMAGE_INITRD_PART], err))
         return -1;
-    if (!raw.kernel && !raw.vm && (raw.url || s->format == IMAGE_ORIGIN_SAME || s->xz) &&
+    if (!raw.kernel && !raw.vm &&
         take_link(&raw, "/source", &s->links[IMAGE_CONTENT], err))
         return -1;
-    if (!raw.kernel && !raw.vm && !raw.url && (raw.sha256 || raw.sha512))
-        return error_set_at(err, ERROR_VALIDATION_FAILED, "/source/url", "is required");
     *ret_vm = TAKE_PTR(raw.vm);
     *ret = TAKE_PTR(s);
     return 0;
