@@ -12,6 +12,7 @@ export const env = {
     code: process.env.DROVER_CODE,
     image: process.env.DROVER_IMAGE ?? 'demo',
     guest: process.env.DROVER_GUEST ?? 'linux',
+    restart: process.env.DROVER_RESTART,
 };
 export const BOOT_MS = 120000;
 

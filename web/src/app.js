@@ -1,6 +1,7 @@
 /* Starts the dashboard: signs in, then shows the page that the address after # names. */
 import { get, whenSignedOut } from './lib/api.js';
 import { h, logo, replace, setText } from './lib/dom.js';
+import { Desk } from './lib/desk.js';
 import { Herd } from './lib/herd.js';
 import { Live } from './lib/live.js';
 import { announce, mountNotices, problemBody, showProblem } from './lib/notify.js';
@@ -9,18 +10,21 @@ import { signInPage } from './pages/signin.js';
 import { listPage } from './pages/list.js';
 import { createPage } from './pages/create.js';
 import { vmPage } from './pages/vm.js';
+import { consolesPage } from './pages/consoles.js';
 
 const lazy = (load, name) => async (context) => (await load())[name](context);
 const ROUTES = [
     [/^$/, listPage],
     [/^new$/, createPage],
-    [/^vms\/([^/]+)(?:\/(console))?$/, vmPage],
+    [/^vms\/([^/]+)(?:\/(.+))?$/, vmPage],
+    [/^consoles$/, consolesPage],
     [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
 const NAV = [
     ['#/', 'Machines', 'vm:read'],
+    ['#/consoles', 'Consoles', 'console:view'],
     ['#/memory', 'Memory', 'host:read'],
     ['#/host', 'Host', 'host:read'],
     ['#/tokens', 'Access', 'token:write'],
@@ -28,7 +32,7 @@ const NAV = [
 const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
-let app = null; /* {session, live, herd, nav}: while signed in */
+let app = null; /* {session, live, herd, desk, links, end}: while signed in */
 let page = null; /* AbortController of the page shown */
 
 function shell(session, live) {
@@ -92,6 +96,7 @@ function showSignIn(problem) {
     page?.abort();
     app?.live.stop();
     app?.herd.stop();
+    app?.end.abort();
     app = null;
     document.title = 'Sign in · Drover';
     replace(document.body, main);
@@ -104,7 +109,9 @@ function enter(session) {
     const live = new Live();
     const herd = new Herd(live);
     const { header, links } = shell(session, live);
-    app = { session, live, herd, links };
+    const end = new AbortController();
+    const desk = new Desk(herd, session, end.signal);
+    app = { session, live, herd, desk, links, end };
     live.on('refused', showSignIn);
     replace(document.body, header, main, footer());
     mountNotices(document.body);
@@ -180,7 +187,7 @@ async function show({ moveFocus = false } = {}) {
 }
 
 function markCurrent(address) {
-    const section = /^(memory|host|tokens)$/.test(address) ? `#/${address}` : '#/';
+    const section = /^(consoles|memory|host|tokens)$/.test(address) ? `#/${address}` : '#/';
     for (const link of app.links) {
         if (link.getAttribute('href') === section) {
             link.setAttribute('aria-current', 'page');

@@ -63,3 +63,37 @@ export function showNote(text) {
     announce(text);
     setTimeout(() => card.remove(), 6000);
 }
+
+/*
+ * Something that wants a decision, on whatever page it finds the reader. actions: [words, fn].
+ * Answers what takes it away again; onDismiss tells that the reader did.
+ */
+export function showAsk(text, actions, onDismiss) {
+    const remove = () => card.remove();
+    const button = (words, fn, kind) =>
+        h(
+            'button',
+            {
+                type: 'button',
+                class: `button small${kind}`,
+                onclick() {
+                    remove();
+                    fn?.();
+                },
+            },
+            words,
+        );
+    const card = h(
+        'section',
+        { class: 'notice notice-ask', role: 'alert' },
+        h('p', null, text),
+        h(
+            'div',
+            { class: 'button-row' },
+            actions.map(([words, fn], index) => button(words, fn, index === 0 ? ' primary' : '')),
+            button('Not now', onDismiss, ''),
+        ),
+    );
+    shelf.append(card);
+    return remove;
+}
