@@ -7,6 +7,7 @@
 #include "service/base/str.h"
 #include "service/conf/settings.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 #include "tests/unit/handlers/fakes.h"
 
 struct vm *fake_vm(const char *definition, enum vm_state state)
@@ -161,6 +162,17 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
         return error_set(err, ERROR_STREAM_UNAVAILABLE, "not fed");
     *ret = &source;
     return 0;
+}
+
+int stream_open_pipe(struct core *core, const struct vm *vm, const struct console_pipe *pipe,
+                     struct source **ret, struct error *err)
+{
+    static struct source source;
+
+    fake.pipe = *pipe;
+    str_copy_utf8(fake.pipe_stream, sizeof(fake.pipe_stream), pipe->stream);
+    *ret = &source;
+    return outcome(err);
 }
 
 int console_log_read(struct console_hub *hub, const char *vm_id, const char *stream, uint64_t from,
