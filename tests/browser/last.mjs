@@ -1,6 +1,6 @@
 // What comes after: elsewhere, deleting, tokens, signing out, and what no page may ever do.
 import { BOOT_MS, env, equal, ok, seen, test, until } from './harness.mjs';
-import { go, name, page, row, screen, secondContext } from './shared.mjs';
+import { go, name, page, row, screen, secondContext, takeAway } from './shared.mjs';
 
 test('a change made elsewhere is seen, and the console of a stopped machine waits for its start', async () => {
     await page.goto(`${env.url}/#/vms/${name}/console`);
@@ -49,6 +49,7 @@ test('a token is made, shown once and revoked', async () => {
 });
 
 test('signing out ends the session', async () => {
+    await takeAway(); /* needs the session */
     await page.getByRole('button', { name: 'Sign out' }).click();
     await page.getByLabel('API token').waitFor();
     await page.reload();

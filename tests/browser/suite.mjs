@@ -2,10 +2,11 @@
 import './modules.mjs';
 import './first.mjs';
 import './consoles.mjs';
+import './streams.mjs';
 import './pages.mjs';
 import './last.mjs';
 import { env, runAll } from './harness.mjs';
-import { browser, name, page, shot } from './shared.mjs';
+import { browser, name, page, shot, takeAway } from './shared.mjs';
 
 async function cleanUp() {
     if (env.token) {
@@ -27,6 +28,7 @@ const good = await runAll(process.argv.slice(2), async () => {
     failures += 1;
     await shot(page, `failure-${failures}.png`).catch(() => {});
 });
+await takeAway();
 await cleanUp();
 await browser.close();
 process.exit(good ? 0 : 1);

@@ -58,7 +58,7 @@ export function streamArea({ vm: first, herd, desk, session, signal }) {
             buttons.append(button);
             mark(button, desk.find(id, name));
         }
-        setHidden(port, !current.vsock);
+        setHidden(port, !current.vsock || !session.can('console:control'));
         const open = desk.of(id);
         setHidden(beside, open.length < 2 && !layout.beside);
         arrange(open);
@@ -81,7 +81,9 @@ export function streamArea({ vm: first, herd, desk, session, signal }) {
         const shown = Boolean(entry) && (layout.beside || layout.shown === entry.stream);
         button.setAttribute('aria-pressed', String(shown));
         button.dataset.open = entry ? 'yes' : 'no';
-        button.dataset.recording = entry?.pane?.recording ? 'yes' : 'no';
+        button.dataset.recording = desk.isRecorded({ vmId: id, stream: button.dataset.stream })
+            ? 'yes'
+            : 'no';
         button.title = entry ? 'Open' : 'Not open yet';
     }
 

@@ -17,11 +17,14 @@ export class Desk extends Emitter {
     #layouts = new Map(); /* vm id -> {shown, beside} */
     #herd;
     #session;
+    #recorder;
 
-    constructor(herd, session, signal) {
+    constructor({ herd, session, recorder, signal }) {
         super();
         this.#herd = herd;
         this.#session = session;
+        this.#recorder = recorder;
+        recorder.on('change', () => this.emit('change'), signal);
         herd.on('vm', (id) => this.#wake(id), signal);
         herd.on('list', () => this.#closeDeleted(), signal);
         signal.addEventListener('abort', () => {
@@ -48,6 +51,10 @@ export class Desk extends Emitter {
         const known = this.#layouts.get(vmId) ?? { shown: null, beside: false };
         this.#layouts.set(vmId, known);
         return known;
+    }
+
+    isRecorded(entry) {
+        return Boolean(this.#recorder.of(entry.vmId, entry.stream));
     }
 
     open(vm, stream) {
@@ -82,9 +89,9 @@ export class Desk extends Emitter {
                 stream,
                 herd: this.#herd,
                 session: this.#session,
+                recorder: this.#recorder,
                 isOn: () => HAS_CONSOLE.includes(vm().state),
                 onClose: () => this.close(entry),
-                onChange: () => this.emit('change'),
                 signal,
             });
             if (signal.aborted) {

@@ -29,25 +29,33 @@ export function dialogForm({ title, body, fields, action }) {
     );
 }
 
-/* Something to look at and work with, until it is closed. Answers {dialog, closed}. */
-export function sheet({ title, body }) {
-    const made = build(title, body, [h('button', { value: 'no', class: 'button' }, 'Close')]);
-    return { dialog: made.dialog, closed: made.answer };
+/* Something to look at and work with, until it is closed; it may hold forms of its own. */
+export function sheet({ title, body, closed }) {
+    const close = () => made.dialog.close();
+    const made = build(
+        title,
+        body,
+        [h('button', { type: 'button', class: 'button', onclick: close }, 'Close')],
+        'div',
+    );
+    made.dialog.classList.add('dialog-wide');
+    made.answer.then(closed);
+    return made.dialog;
 }
 
 function ask(title, body, buttons) {
     return build(title, body, buttons).answer;
 }
 
-function build(title, body, buttons) {
+function build(title, body, buttons, frame = 'form') {
     const heading = uniqueId('dialog');
     const text = uniqueId('dialog');
     const dialog = h(
         'dialog',
         { class: 'dialog', 'aria-labelledby': heading, 'aria-describedby': text },
         h(
-            'form',
-            { method: 'dialog' },
+            frame,
+            frame === 'form' ? { method: 'dialog' } : null,
             h('h2', { id: heading }, title),
             h('div', { id: text, class: 'dialog-body' }, body),
             h('div', { class: 'dialog-buttons' }, buttons),

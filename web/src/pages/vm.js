@@ -2,7 +2,9 @@
 import { get } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { streamArea } from '../lib/area.js';
+import { recordingList } from '../lib/recordings.js';
 import { streamOf } from '../lib/streams.js';
+import { timelinePanel } from '../lib/timeline.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { announce } from '../lib/notify.js';
 import { ABSENT, bytes, clock, count, mib, percent, seconds, time } from '../lib/format.js';
@@ -12,7 +14,7 @@ import { Acceleration, Buttons, StateTag } from '../lib/vmview.js';
 const ANSWER_ONLY = ['operation', 'etag'];
 const EVENTS_SHOWN = 12;
 
-export async function vmPage({ herd, desk, session, signal, params: [ref, view] }) {
+export async function vmPage({ herd, desk, recorder, session, signal, params: [ref, view] }) {
     let vm = herd.byName(ref) ?? (await get(`/v1/vms/${encodeURIComponent(ref)}`, { signal }));
     herd.put(vm);
     const { id } = vm;
@@ -38,6 +40,8 @@ export async function vmPage({ herd, desk, session, signal, params: [ref, view] 
     const area = streamArea({ vm, herd, desk, session, signal });
     const figures = figuresPanel(herd, () => vm);
     const events = eventsPanel(herd, id, signal);
+    const timeline = timelinePanel({ herd, id, signal });
+    const recordings = session.can('console:view') && recordingsPanel();
     const definition = h('code');
     const facts = h('dl', { class: 'facts' });
     const root = h(
@@ -59,10 +63,11 @@ export async function vmPage({ herd, desk, session, signal, params: [ref, view] 
         h(
             'div',
             { class: 'columns' },
-            h('div', null, figures.root, events),
+            h('div', null, timeline, figures.root, events),
             h(
                 'div',
                 null,
+                recordings,
                 h('section', { class: 'panel' }, h('h2', null, 'About'), facts),
                 h(
                     'section',
@@ -82,6 +87,23 @@ export async function vmPage({ herd, desk, session, signal, params: [ref, view] 
             ),
         ),
     );
+
+    function recordingsPanel() {
+        const list = recordingList({
+            recorder,
+            session,
+            vmId: id,
+            signal,
+            onCount: (count) => setHidden(panel, count === 0),
+        });
+        const panel = h(
+            'section',
+            { class: 'panel', hidden: true },
+            h('h2', null, 'Recordings'),
+            list.root,
+        );
+        return panel;
+    }
 
     function show() {
         tag.show(vm);
@@ -113,6 +135,7 @@ export async function vmPage({ herd, desk, session, signal, params: [ref, view] 
                         .join(', ') || 'none',
                 ],
                 ['Started', vm.started_at ? time(vm.started_at) : ABSENT],
+                ['Console last opened', vm.last_attached_at ? time(vm.last_attached_at) : ABSENT],
                 ['Created', time(vm.created_at)],
                 ['Description', vm.description || ABSENT],
                 ...Object.entries(vm.labels ?? {}),
