@@ -328,8 +328,8 @@ static void add_display(xmlNodePtr devices, const struct virt_domain *d)
     }
     el(devices, "controller", "type", "usb", "model", "qemu-xhci", NULL);
     el(devices, "input", "type", "tablet", "bus", "usb", NULL);
-    /* A client that asks for the display alone would otherwise throw the others out. */
-    node = el(devices, "graphics", "type", "vnc", "sharePolicy", "force-shared", NULL);
+    /* A client that asks for the display alone must neither throw the others out nor be thrown out. */
+    node = el(devices, "graphics", "type", "vnc", "sharePolicy", "ignore", NULL);
     node = el(node, "listen", "type", "socket", NULL);
     if (*d->vnc_socket)
         need(xmlNewProp(node, X("socket"), X(d->vnc_socket)));

@@ -197,7 +197,7 @@ TEST(values_come_out_as_they_went_in)
     CHECK_XPATH(xml, "string(//channel[3]/target/@name)", "org.qemu.guest_agent.0");
     CHECK_XPATH(xml, "string(//vsock/cid/@address)", "1000");
     CHECK_XPATH(xml, "string(//graphics/listen/@socket)", "/run/x/vnc.sock");
-    CHECK_XPATH(xml, "string(//graphics/@sharePolicy)", "force-shared");
+    CHECK_XPATH(xml, "string(//graphics/@sharePolicy)", "ignore");
     CHECK_XPATH(xml, "count(//graphics/@port)", "0");
     CHECK_XPATH(xml, "string(//serial/@type)", "pty");
     CHECK_XPATH(xml, "count(//channel/source/@path)", "0");
