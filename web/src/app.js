@@ -21,6 +21,7 @@ const ROUTES = [
     [/^consoles$/, consolesPage],
     [/^recordings$/, lazy(() => import('./pages/recordings.js'), 'recordingsPage')],
     [/^recordings\/([^/]+)$/, lazy(() => import('./pages/recordings.js'), 'recordingPage')],
+    [/^images$/, lazy(() => import('./pages/images.js'), 'imagesPage')],
     [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
@@ -28,6 +29,7 @@ const ROUTES = [
 const NAV = [
     ['#/', 'Machines', 'vm:read'],
     ['#/consoles', 'Consoles', 'console:view'],
+    ['#/images', 'Images', 'image:read'],
     ['#/recordings', 'Recordings', 'console:view'],
     ['#/memory', 'Memory', 'host:read'],
     ['#/host', 'Host', 'host:read'],

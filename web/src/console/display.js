@@ -115,6 +115,7 @@ export function displayPane({
     );
     signal.addEventListener('abort', () => {
         drop();
+        sized.disconnect();
         root.remove();
     });
 
@@ -166,6 +167,19 @@ export function displayPane({
         canvas?.setAttribute('aria-describedby', hint);
         canvas?.setAttribute('role', 'application');
         setStatus('live');
+        showSize();
+        sized.disconnect();
+        sized.observe(canvas, { attributeFilter: ['width', 'height'] });
+    }
+
+    /* The room is of the picture's shape, so that no bars stand beside it. */
+    const sized = new MutationObserver(() => showSize());
+    function showSize() {
+        const canvas = screen.querySelector('canvas');
+        setText(facts, canvas ? `${canvas.width} × ${canvas.height}` : '');
+        if (canvas?.width && canvas.height) {
+            screen.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
+        }
     }
 
     async function onClose(event, opened) {
@@ -226,8 +240,7 @@ export function displayPane({
         if (changed && (live || now === 'ended')) {
             announce(`Display ${STATUS_WORDS[now].toLowerCase()}`);
         }
-        const canvas = screen.querySelector('canvas');
-        setText(facts, live && canvas ? `${canvas.width} × ${canvas.height}` : '');
+        setHidden(facts, !live);
     }
 
     function toggleMode() {

@@ -23,7 +23,7 @@ export async function openPane({ vm, stream, session, recorder, isOn, onClose, s
         },
         icon('close'),
     );
-    const recording = recordingParts({ vm, stream, session, recorder, isOn, signal });
+    const record = recordButton({ vm, stream, session, recorder, isOn, signal });
 
     async function openShare() {
         const { shareDialog } = await import('../lib/share.js');
@@ -36,8 +36,8 @@ export async function openPane({ vm, stream, session, recorder, isOn, onClose, s
         mayControl: session.can('console:control'),
         isOn,
         signal,
-        extras: [recording.dot, share],
-        menuExtras: [recording.button],
+        extras: [share],
+        menuExtras: [record],
         closing: [close],
     };
     if (stream === 'display') {
@@ -49,8 +49,7 @@ export async function openPane({ vm, stream, session, recorder, isOn, onClose, s
 }
 
 /* Everybody who looks sees that it is recorded; who may type may also start and stop it. */
-function recordingParts({ vm, stream, session, recorder, isOn, signal }) {
-    const dot = h('span', { class: 'recording', role: 'status' }, 'Recording');
+function recordButton({ vm, stream, session, recorder, isOn, signal }) {
     const button = action('Record', async () => {
         const now = recorder.of(vm().id, stream);
         button.disabled = true;
@@ -62,11 +61,10 @@ function recordingParts({ vm, stream, session, recorder, isOn, signal }) {
 
     function show() {
         const now = recorder.of(vm().id, stream);
-        setHidden(dot, !now);
         setText(button, now ? 'Stop recording' : 'Record');
         setHidden(button, !offered || !(now || isOn()));
     }
     recorder.on('change', show, signal);
     show();
-    return { dot, button };
+    return button;
 }

@@ -2,8 +2,11 @@
 import { h, setHidden, setText, uniqueId } from '../lib/dom.js';
 import { announce, showNote } from '../lib/notify.js';
 import { bytes } from '../lib/format.js';
+import { dialogForm } from '../lib/dialog.js';
+import { field } from '../lib/forms.js';
 import { menu } from '../lib/menu.js';
 import { isPlain, logPath, streamTitle } from '../lib/streams.js';
+import { keyBar } from './keybar.js';
 import { action, nameLink, press } from './parts.js';
 import { presence } from './presence.js';
 import { ConsoleStream } from './stream.js';
@@ -36,7 +39,6 @@ export function terminalPane({
     extras = [],
     closing = [],
     menuExtras = [],
-    onFacts = () => {},
 }) {
     const title = streamTitle(name);
     const plain = isPlain(name);
@@ -52,6 +54,7 @@ export function terminalPane({
     let received = 0;
     let mounted = false;
 
+    const dot = h('span', { class: 'recording', role: 'status' }, 'Recording');
     const state = h('span', { class: 'console-state' });
     const facts = h('span', { class: 'console-facts' });
     const screen = h('div', { class: 'console-screen' });
@@ -62,6 +65,8 @@ export function terminalPane({
     const alone = action('Take it for you alone', () => stream.take(true), {
         title: 'Also shuts out raw clients, which cannot ask for the keyboard',
     });
+    const copy = action('Copy selection', copySelection);
+    const paste = action('Paste …', pasteText);
     const leave = action('Leave terminal', leaveTerminal);
     const again = action('Connect again', () => stream.connect());
     const fit = action('Fit', fitGuest, {
@@ -79,6 +84,8 @@ export function terminalPane({
         { label: `More for ${title}` },
         ticket === null && mayControl && mode,
         mayControl && !stream.pipe && alone,
+        copy,
+        mayControl && paste,
         usual,
         reader,
         plain && lines,
@@ -95,7 +102,16 @@ export function terminalPane({
             { class: 'console-bar' },
             h('h2', null, nameLink(vm()), ' ', title),
             keyboard.root,
-            h('div', { class: 'button-row console-tools' }, again, fit, extras, more.root, closing),
+            h(
+                'div',
+                { class: 'button-row console-tools' },
+                again,
+                dot,
+                fit,
+                extras,
+                more.root,
+                closing,
+            ),
         ),
         screen,
         h(
@@ -144,7 +160,6 @@ export function terminalPane({
         showFacts();
     });
     stream.on('presence', showRights);
-    stream.on('facts', onFacts);
     stream.on('refusal', (code, words) => {
         if (code === 'not-holder') {
             keyboard.nudge();
@@ -178,7 +193,11 @@ export function terminalPane({
         setText(mode, viewing ? 'Join in' : 'Only watch');
         alone.disabled = stream.holds && stream.exclusive;
         fit.disabled = !stream.mayType;
+        setHidden(fit, viewing);
+        setHidden(usual, viewing);
+        setHidden(dot, !stream.recording);
         usual.disabled = !stream.mayType;
+        paste.disabled = !stream.mayType;
         terminal.readOnly = !stream.mayType;
         root.dataset.mode = stream.mode;
         root.dataset.keys = stream.mayType ? 'yes' : 'no';
@@ -225,6 +244,36 @@ export function terminalPane({
         announce('Left the terminal');
     }
 
+    async function copySelection() {
+        const text = terminal.selection;
+        if (!text) {
+            showNote('Nothing is selected: drag over the text first');
+            return;
+        }
+        try {
+            await navigator.clipboard.writeText(text);
+            announce('Copied the selection');
+        } catch {
+            showNote('This browser gives pages without https no clipboard');
+        }
+        terminal.focus();
+    }
+
+    /* Asked for each time: what is in the clipboard may be a secret, or end in a line end. */
+    async function pasteText() {
+        const text = h('textarea', { rows: 5, autocomplete: 'off', spellcheck: 'false' });
+        text.value = (await navigator.clipboard?.readText().catch(() => '')) ?? '';
+        const fields = [field({ label: 'Text', control: text })];
+        const heading = `Paste into ${title} of ${vm().name}`;
+        if (await dialogForm({ title: heading, fields, action: 'Paste' })) {
+            terminal.paste(text.value);
+        }
+        terminal.focus();
+    }
+
+    if (mayControl) {
+        root.insertBefore(keyBar(terminal), screen.nextSibling);
+    }
     showRights();
     return {
         root,

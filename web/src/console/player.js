@@ -103,6 +103,9 @@ export function player({ text, label, signal }) {
             } else if (now) {
                 flush();
                 terminal.resize(now.rows, now.columns);
+            } else if (event.kind === 'm') {
+                flush();
+                terminal.note(event.data || 'bytes are missing here');
             }
         }
         flush();

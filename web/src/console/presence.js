@@ -47,6 +47,7 @@ export function presence({ stream, what, signal }) {
             setHidden(take, !mayAsk);
             setHidden(release, !stream.holds || stream.count < 2);
             here.setLabel(`${plural(stream.count, 'viewer')}`);
+            setHidden(here.root, stream.count < 2);
             showPeople();
         }
         showRequests(live);

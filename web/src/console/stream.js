@@ -6,7 +6,7 @@
  * Signals: "status" (connecting | live | waiting | ended, words), "bytes" (Uint8Array, replayed),
  * "gap" (bytes lost, reason), "live" (what follows is new, not a repeat), "presence" (who is here or
  * who holds it changed), "size" (rows, cols), "eof" (the guest sends nothing more), "refusal" (code,
- * words), "facts" (any other frame, as it came).
+ * words).
  */
 import { Emitter } from '../lib/emitter.js';
 import { UNREACHABLE, get, request } from '../lib/api.js';
@@ -27,6 +27,7 @@ export class ConsoleStream extends Emitter {
     requests = []; /* ids, who has asked longest first */
     viewers = []; /* {id, name, mode, protocol, holder} */
     count = 0; /* may be more than are listed */
+    recording = false;
     rows = null;
     cols = null;
     #vm;
@@ -222,6 +223,7 @@ export class ConsoleStream extends Emitter {
             case 'viewers':
                 this.viewers = Array.isArray(message.viewers) ? message.viewers : [];
                 this.count = message.count ?? this.viewers.length;
+                this.recording = Boolean(message.recording);
                 this.emit('presence');
                 break;
             case 'control':
@@ -239,8 +241,7 @@ export class ConsoleStream extends Emitter {
             case 'error':
                 this.emit('refusal', message.code, message.detail);
                 break;
-            default:
-                this.emit('facts', message);
+            default: /* of a newer daemon */
         }
     }
 
@@ -250,6 +251,7 @@ export class ConsoleStream extends Emitter {
         this.holder = message.holder ?? null;
         this.exclusive = Boolean(message.exclusive);
         this.count = message.viewers ?? 1;
+        this.recording = Boolean(message.recording);
         if (!this.pipe) {
             this.offset = message.offset;
             this.#replayUntil = message.next;
@@ -257,7 +259,6 @@ export class ConsoleStream extends Emitter {
             this.#setSize(message);
         }
         this.#setStatus('live', '');
-        this.emit('facts', message);
         this.emit('presence');
         this.#endReplay();
     }

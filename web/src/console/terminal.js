@@ -112,7 +112,8 @@ export class ConsoleTerminal {
         for (const code of REFUSED_OSC) {
             this.term.parser.registerOscHandler(code, () => true);
         }
-        this.term.onData((text) => {
+        this.term.onData((typed) => {
+            const text = this.controlHeld ? this.#withControl(typed) : typed;
             if (this.plain) {
                 line.type(text);
             } else {
@@ -140,6 +141,33 @@ export class ConsoleTerminal {
             return true;
         });
         this.plain = plain;
+        this.controlHeld = false;
+        this.onControlUsed = () => {};
+    }
+
+    /* A key bar's Ctrl: for the one letter that comes next. */
+    #withControl(text) {
+        this.controlHeld = false;
+        this.onControlUsed();
+        return /^[@-_a-z]$/.test(text) ? String.fromCharCode(text.charCodeAt(0) & 0x1f) : text;
+    }
+
+    /* As if it were typed. */
+    press(text) {
+        this.term.input(text, true);
+    }
+
+    paste(text) {
+        this.term.paste(text);
+    }
+
+    get selection() {
+        return this.term.getSelection();
+    }
+
+    /* What an arrow key sends depends on what the program in the guest asked for. */
+    get arrowPrefix() {
+        return this.term.modes.applicationCursorKeysMode ? '\x1bO' : '\x1b[';
     }
 
     mount(parent) {

@@ -10,7 +10,9 @@ import { bytes, time } from './format.js';
 import { announce, problemBody, showProblem } from './notify.js';
 import { streamTitle } from './streams.js';
 
-/* What is being recorded now, of all VMs; kept by the event stream. */
+const NEWEST = 200;
+
+/* What is being recorded now, among the newest recordings; kept by the event stream. */
 export class Recorder extends Emitter {
     running = new Map(); /* recording id -> recording */
     #busy = false;
@@ -37,8 +39,9 @@ export class Recorder extends Emitter {
         }
         this.#busy = true;
         try {
-            const items = await listAll('/v1/recordings?state=recording', { signal: this.signal });
-            this.running = new Map(items.map((r) => [r.id, r]));
+            const { items } = await get(`/v1/recordings?limit=${NEWEST}`, { signal: this.signal });
+            const running = items.filter((r) => r.state === 'recording');
+            this.running = new Map(running.map((r) => [r.id, r]));
             this.emit('change');
         } catch {
             /* without the list there is no dot; the next event tries again */
@@ -149,6 +152,7 @@ export function recordingList({ recorder, session, vmId = null, signal, onCount 
                     'Download',
                 ),
                 mayDelete &&
+                    !going &&
                     h(
                         'button',
                         {

@@ -47,7 +47,11 @@ export async function createPage({ herd, signal }) {
     const images = (await listAll('/v1/images', { signal })).filter(
         (image) => image.state === 'ready' && image.kind !== 'iso',
     );
-    const usual = images.find((image) => image.name === 'demo') ?? images[0];
+    const asked = new URLSearchParams(location.hash.split('?')[1]).get('image');
+    const usual =
+        images.find((image) => image.name === asked) ??
+        images.find((image) => image.name === 'demo') ??
+        images[0];
     const number = (value, min, max) =>
         h('input', {
             type: 'number',
@@ -77,9 +81,7 @@ export async function createPage({ herd, signal }) {
         image: field({
             label: 'Image',
             pointer: '/image',
-            help: images.length
-                ? null
-                : 'There is no image yet: upload one with the API or the command line.',
+            help: images.length ? null : 'There is no image yet: upload one on the page “Images”.',
             control: h(
                 'select',
                 null,

@@ -53,6 +53,7 @@ export async function recordingPage({ session, signal, params: [id] }) {
                     'Download',
                 ),
                 session.can('console:control') &&
+                    recording.state !== 'recording' &&
                     h(
                         'button',
                         {

@@ -24,19 +24,17 @@ export async function sharedPage(ticket, signal) {
 }
 
 function refused(root, problem) {
+    const told =
+        problem.status === 410
+            ? {
+                  title: 'It was used already, has expired or was revoked.',
+                  remedy: 'Ask whoever gave it to you for a new one.',
+                  requestId: problem.requestId,
+              }
+            : problem;
     root.append(
         h('h1', null, 'This link does not work'),
-        h(
-            'div',
-            { class: 'notice notice-bad', role: 'alert' },
-            problemBody(problem),
-            problem.status === 410 &&
-                h(
-                    'p',
-                    null,
-                    'It was used already, has expired or was revoked: ask whoever gave it to you for a new one.',
-                ),
-        ),
+        h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(told)),
         h('p', null, h('a', { href: '#/' }, 'Sign in')),
     );
     return { title: 'Shared console', root, start() {} };
