@@ -23,7 +23,7 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
                        s->claim_us_p50 ? json_real((double)s->claim_us_p50 / 1000) : json_null(),
                        "claim_ms_max",
                        s->claim_us_max ? json_real((double)s->claim_us_max / 1000) : json_null());
-    json_object_update(object,
+    json_object_update_new(object,
                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", pool->id, "name",
                                  pool->name, "project_id", pool->project_id, "host_id",
                                  pool->host_id, "etag", etag, "status", status, "created_at",

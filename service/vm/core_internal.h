@@ -49,6 +49,7 @@ struct core {
     struct janitor *janitor;
     struct audit *audit;
     struct lease_keeper *leases;
+    _Atomic unsigned dialling; /* vsock connections that are being made */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 

@@ -210,10 +210,12 @@ static void sample(struct core *core, const struct lease *l, const struct snapsh
     if (!v)
         return;
     e->has_usage = true;
-    if (v->virt.has_cpu)
-        e->cpu_seconds = (double)v->virt.cpu_ns / 1e9;
-    if (v->virt.has_rss && v->virt.rss_bytes > e->peak_resident_bytes)
-        e->peak_resident_bytes = v->virt.rss_bytes;
+    if (v->dear->virt.has_cpu)
+        e->cpu_seconds = (double)v->dear->virt.cpu_ns / 1e9;
+    if (v->has_process && v->process.has_cpu)
+        e->cpu_seconds = v->process.cpu_user_seconds + v->process.cpu_system_seconds;
+    if (v->has_process && v->process.has_memory && v->process.resident_bytes > e->peak_resident_bytes)
+        e->peak_resident_bytes = v->process.resident_bytes;
     if (v->has_process && v->process.has_ksm_merging_pages)
         e->merging_bytes = (uint64_t)v->process.ksm_merging_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
