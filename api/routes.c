@@ -41,6 +41,7 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/pause",    "pauseVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/resume",   "resumeVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"GET",    "/v1/vms/{vm}/timeline", "getVmTimeline", ACCESS_VM_READ, INLINE, handle_vm_timeline},
 
     /* streams; the handlers also check console:control, which depends on ?mode= */
     {"GET",    "/v1/vms/{vm}/console",            "openConsole", ACCESS_CONSOLE_VIEW,

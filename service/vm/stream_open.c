@@ -22,7 +22,7 @@ static int not_on(const struct vm *vm, struct error *err)
  * Libvirt's own account of the running guest, and ours of the CID, must agree: the guest may have
  * been started without the device, and then somebody else's may have that address.
  */
-static int require_device(struct core *core, const struct vm *vm, struct error *err)
+int vm_require_vsock(struct core *core, const struct vm *vm, struct error *err)
 {
     uint32_t cid = 0;
 
@@ -66,7 +66,7 @@ static int open_vsock(struct core *core, const struct vm *vm, uint32_t port, int
     }
     if (vm->state != VM_STATE_RUNNING && vm->state != VM_STATE_STOPPING)
         return not_on(vm, err);
-    if (require_device(core, vm, err))
+    if (vm_require_vsock(core, vm, err))
         return -1;
     return dial(core, vm, port, ret_fd, err);
 }
