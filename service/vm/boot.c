@@ -34,12 +34,27 @@ static int begin_mutate(struct core *core, struct vm *next, struct change *chang
     return 0;
 }
 
-int vm_boot_begin(struct core *core, const char *vm_id, bool rebooted, struct error *err)
+static int begin(struct core *core, const char *vm_id, bool rebooted, struct error *err)
 {
     struct boot b = {.at = clock_wall_ms(), .rebooted = rebooted};
     struct change change = {.quiet = true};
 
     return vm_change(core, vm_id, begin_mutate, &b, &change, NULL, err);
+}
+
+int vm_boot_begin(struct core *core, const char *vm_id, struct error *err)
+{
+    return begin(core, vm_id, false, err);
+}
+
+void vm_boot_again(struct core *core, const struct vm *vm)
+{
+    struct error err;
+
+    if (event_write(core, "vm.rebooted", "vm", vm->id, NULL, &err) ||
+        begin(core, vm->id, true, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store a reboot of VM %s", vm->id);
+    vm_boot_watch(core, vm, true);
 }
 
 /* Is what was seen then about the boot that goes on now? */
@@ -78,6 +93,14 @@ int vm_mark(struct core *core, const char *vm_id, enum vm_mark mark, const char 
 
     json_decref(change.event_data);
     return rc;
+}
+
+void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at)
+{
+    struct error err;
+
+    if (vm_mark(core, vm_id, mark, "console", at, &err) && err.code != ERROR_VM_NOT_FOUND)
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store how far the boot of VM %s came", vm_id);
 }
 
 static int status_mutate(struct core *core, struct vm *next, struct change *change, void *arg,

@@ -1,3 +1,4 @@
+/* Searching what a guest prints for the stages of its boot. */
 #include "service/vm/console_scan.h"
 
 #include <stdbool.h>

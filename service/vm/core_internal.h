@@ -178,8 +178,12 @@ void vm_streams_open(struct core *core, const struct vm *vm, bool fresh);
 
 /* ---- boot.c: how far a guest's boot came ---- */
 
-/* A new boot begins: what is known of the last one goes. At a reboot by the guest, rebooted is set. */
-int vm_boot_begin(struct core *core, const char *vm_id, bool rebooted, struct error *err);
+/* A new boot begins: what is known of the last one goes. */
+int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
+/* The guest rebooted. */
+void vm_boot_again(struct core *core, const struct vm *vm);
+/* The console showed a mark. */
+void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
 /* What the guest says about itself; at most once a second. */
 int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);
 /* Has the console looked through for what is not known of this boot yet. */

@@ -138,7 +138,7 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
         return -1;
     if (info->state == VIRT_STATE_PAUSED)
         return 0;
-    if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, false, err)))
+    if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, err)))
         return -1;
     /* Paused first, so that the hub reads from the very first byte. */
     return virt_start(core->virt, vm->id, VIRT_START_PAUSED, err);

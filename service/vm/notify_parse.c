@@ -1,3 +1,4 @@
+/* Reading what a guest says about its boot. */
 #include "service/vm/notify_parse.h"
 
 #include <string.h>

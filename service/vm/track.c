@@ -285,24 +285,6 @@ static void sync_logged(struct core *core, const char *vm_id, const char *reason
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
 }
 
-static void handle_reboot(struct core *core, const struct vm *vm)
-{
-    struct error err;
-
-    if (event_write(core, "vm.rebooted", "vm", vm->id, NULL, &err) ||
-        vm_boot_begin(core, vm->id, true, &err))
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot store a reboot of VM %s", vm->id);
-    vm_boot_watch(core, vm, true);
-}
-
-static void handle_mark(struct core *core, const struct note *n)
-{
-    struct error err;
-
-    if (vm_mark(core, n->vm_id, n->mark, "console", n->at, &err) && err.code != ERROR_VM_NOT_FOUND)
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot store how far the boot of VM %s came", n->vm_id);
-}
-
 static void handle_event(struct core *core, const struct virt_event *event)
 {
     auto_vm struct vm *vm = registry_get(core->registry, event->uuid);
@@ -310,7 +292,7 @@ static void handle_event(struct core *core, const struct virt_event *event)
     if (!vm)
         return;
     if (event->guest_rebooted) {
-        handle_reboot(core, vm);
+        vm_boot_again(core, vm);
         return;
     }
     sync_logged(core, event->uuid, "");
@@ -439,7 +421,7 @@ static void handle(struct tracker *t, const struct note *n)
         sync_logged(t->core, n->vm_id, "");
         break;
     case NOTE_MARK:
-        handle_mark(t->core, n);
+        vm_boot_shown(t->core, n->vm_id, n->mark, n->at);
         break;
     case NOTE_AUDIT:
         audit_write(t->core->audit, t->core);
