@@ -54,6 +54,7 @@ const struct route routes[] = {
      ROUTE_UPGRADE | ROUTE_TICKET, handle_vsock_open},
     {"GET",    "/v1/vms/{vm}/display",            "openDisplay", ACCESS_CONSOLE_VIEW,
      ROUTE_UPGRADE | ROUTE_TICKET, handle_display_open},
+    {"GET",    "/v1/vms/{vm}/display.png", "getScreenshot",   ACCESS_CONSOLE_VIEW,    0, handle_screenshot},
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
 

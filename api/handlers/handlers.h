@@ -24,7 +24,7 @@ handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, han
     handle_vm_action, handle_vm_timeline;
 /* consoles.c */
 handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
-    handle_display_open, handle_console_log, handle_console_clear;
+    handle_display_open, handle_screenshot, handle_console_log, handle_console_clear;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */

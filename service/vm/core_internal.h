@@ -48,6 +48,7 @@ struct core {
     struct audit *audit;
     struct notifier *notifier; /* NULL: nobody listens */
     _Atomic unsigned dialling; /* vsock connections that are being made */
+    _Atomic unsigned picturing; /* screenshots */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
