@@ -9,7 +9,7 @@ def timeline(rig, vm):
 
 
 def test_a_linux_guest_passes_every_stage(rig):
-    vm = rig.create("demo", memory_mib=128, ready_pattern="root@", wait="ready")
+    vm = rig.create("demo", memory_mib=128, cmdline="console=ttyS0", ready_pattern="root@", wait="ready")
     assert vm["ready_at"]
     times = timeline(rig, vm["id"])
     stages = ["created_at", "started_at", "first_output_at", "kernel_at", "userland_at", "ready_at"]
@@ -34,8 +34,8 @@ def test_a_reboot_begins_anew(rig):
 def test_the_daemons_restart_in_between(fresh_rig):
     rig = fresh_rig()
     vm = rig.create("hello", ready_pattern="typed later", wait="console")["id"]
-    before = timeline(rig, vm)
-    assert before["first_output_at"] and not before["ready_at"]
+    before = eventually(lambda: (t := timeline(rig, vm))["first_output_at"] and t)
+    assert not before["ready_at"]
     rig.restart()
     with rig.console(vm) as console:
         console.send(b"typed later")
