@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "service/base/fd.h"
@@ -192,51 +191,39 @@ static int listen_unix(const char *path, int *ret_fd, struct failure *fail)
     return 0;
 }
 
-static volatile sig_atomic_t interrupted;
+static char socket_to_remove[sizeof(((struct sockaddr_un *)0)->sun_path)];
 
 static void on_interrupt(int signal_number)
 {
-    (void)signal_number;
-    interrupted = 1;
+    if (*socket_to_remove)
+        unlink(socket_to_remove);
+    _exit(128 + signal_number);
 }
 
-/* One process for each viewer: what one does cannot disturb another. */
+/* One viewer after the other; who wants two runs the command twice. */
 static int serve(struct cli *cli, const char *path, int listener, bool once, struct failure *fail)
 {
-    const struct sigaction stop = {.sa_handler = on_interrupt}; /* without SA_RESTART: ends accept */
+    const struct sigaction stop = {.sa_handler = on_interrupt};
 
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
-    if (!once)
-        signal(SIGCHLD, SIG_IGN); /* the kernel collects them */
-    while (!interrupted) {
+    for (;;) {
         auto_close int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         struct relay r = {.in = fd, .out = fd};
-        pid_t child;
+        int rc;
 
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
         if (fd < 0)
             return failure_set(fail, CLI_FAILED, "cannot accept: %s", strerror(errno));
+        rc = relay_run(cli, path, NULL, &r, fail);
         if (once)
-            return relay_run(cli, path, NULL, &r, fail);
-        child = fork();
-        if (child < 0)
-            return failure_set(fail, CLI_FAILED, "cannot start another process: %s", strerror(errno));
-        if (child == 0) {
-            int rc;
-
-            signal(SIGINT, SIG_DFL);
-            signal(SIGTERM, SIG_DFL);
-            close(listener);
-            rc = relay_run(cli, path, NULL, &r, fail);
-            if (rc)
-                failure_print(fail, stderr);
-            _exit(rc ? fail->exit : CLI_OK);
-        }
+            return rc;
+        if (rc) /* the next one may be luckier: the VM may be started meanwhile */
+            failure_print(fail, stderr);
+        *fail = (struct failure){.exit = CLI_FAILED};
     }
-    return 0;
 }
 
 /* A refusal is better heard now than by the first viewer. */
@@ -269,6 +256,8 @@ static int run_display(struct cli *cli, const struct args *args, struct failure 
     if (check_display(cli, vm, fail) ||
         (socket_path ? listen_unix(socket_path, &listener, fail) : listen_tcp(port, &listener, fail)))
         return -1;
+    if (socket_path)
+        str_copy_utf8(socket_to_remove, sizeof(socket_to_remove), socket_path);
     fflush(stdout);
     rc = serve(cli, path, listener, args_flag(args, "once"), fail);
     if (socket_path)
