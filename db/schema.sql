@@ -93,7 +93,15 @@ CREATE TABLE vms (
     created_at          INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at          INTEGER NOT NULL CHECK (updated_at >= 0),
     started_at          INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
-    deleted_at          INTEGER NOT NULL DEFAULT 0 CHECK (deleted_at >= 0) -- not 0: a tombstone
+    deleted_at          INTEGER NOT NULL DEFAULT 0 CHECK (deleted_at >= 0), -- not 0: a tombstone
+    -- of the current or last boot
+    first_output_at     INTEGER NOT NULL DEFAULT 0 CHECK (first_output_at >= 0),
+    kernel_at           INTEGER NOT NULL DEFAULT 0 CHECK (kernel_at >= 0),
+    userland_at         INTEGER NOT NULL DEFAULT 0 CHECK (userland_at >= 0),
+    ready_at            INTEGER NOT NULL DEFAULT 0 CHECK (ready_at >= 0),
+    rebooted_at         INTEGER NOT NULL DEFAULT 0 CHECK (rebooted_at >= 0), -- last, since started_at
+    last_attached_at    INTEGER NOT NULL DEFAULT 0 CHECK (last_attached_at >= 0), -- to a console
+    boot_status         TEXT    NOT NULL DEFAULT '' -- what the guest last said about itself
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.

@@ -36,6 +36,8 @@ struct blob *codec_list_rendered(struct blob *const *items, size_t count, const 
 /* The VM as JSON, rendered once per snapshot and kept with it; a reference. */
 struct blob *codec_vm(struct vm *vm);
 struct blob *codec_vm_list(struct vm *const *vms, size_t count, const char *next_cursor);
+/* How far its current or last boot came. */
+json_t *codec_timeline(const struct vm *vm);
 /* The VM with `operation`; op may be NULL. */
 struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 

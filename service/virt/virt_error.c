@@ -44,6 +44,8 @@ static const struct {
      "check that the image still exists and that QEMU's user may read it"},
     {"No graphics backend", ERROR_VM_STATE_CONFLICT, "the running guest has no display",
      "stop and start the VM"},
+    {"screens to take screenshot from", ERROR_VM_STATE_CONFLICT, "the running guest has no display",
+     "stop and start the VM"},
     {"State blocked", ERROR_NOT_SUPPORTED_BY_HOST, "a device of this VM cannot be saved",
      "shut the VM down instead"},
 };

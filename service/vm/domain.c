@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vsock/vsock.h"
 
 #define GIB (1024LL * 1024 * 1024)
 
@@ -141,7 +142,7 @@ struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 2];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX];
+    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[1];
     char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 8];
     size_t path_count;
 };
@@ -230,6 +231,13 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
     if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
         d->vsock_cid = vm->vsock_cid;
+    if (d->vsock_cid && notifier_port(core->notifier)) {
+        /* systemd reads it from the firmware's tables and says so there when it has started. */
+        p->oem[0] = keep(p, xasprintf("io.systemd.credential:vmm.notify_socket=vsock-stream:%u:%u",
+                                      VSOCK_CID_HOST, notifier_port(core->notifier)));
+        d->smbios_oem = p->oem;
+        d->smbios_oem_count = 1;
+    }
     if (spec->display) {
         d->vnc_socket = keep(p, vm_stream_socket(core, vm->id, "display"));
         if (!d->vnc_socket)
