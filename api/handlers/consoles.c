@@ -1,5 +1,5 @@
 /*
- * Byte streams of a VM over WebSocket, tickets for them, and what the console printed so far.
+ * Byte streams of a VM over WebSocket, and what the console printed so far.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,12 +59,6 @@ static int subprotocol_choose(const struct request *req, struct response *res,
     return 0;
 }
 
-static int ticket_failed(struct error *err)
-{
-    return error_set(err, ERROR_TICKET_EXPIRED,
-                     "the ticket is used, expired, or for another VM, stream or mode");
-}
-
 /*
  * The VM, if the caller may use the stream in this mode. A ticket's holder learns nothing about
  * VMs the ticket is not for.
@@ -89,7 +83,7 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     vm = vm_find(req->core, TICKET_PROJECT, ref, err);
     struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
     if (!vm || strlen(stream) >= sizeof(wanted.stream)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     str_copy_utf8(wanted.vm_id, sizeof(wanted.vm_id), vm->id);
@@ -97,17 +91,17 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     if (access_ticket_redeem(core_access(req->core), ticket, &wanted, &req->principal, err))
         return NULL;
     if (!str_eq(req->principal.project_id, vm->project_id)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     req->has_principal = true;
     return TAKE_PTR(vm);
 }
 
-/* Viewers are ended when their token is revoked, so a session's viewers carry its token's id. */
+/* A person is the same with a token and in its sessions; who came by a share link is somebody else. */
 static void viewer_name(const struct principal *p, char *ret, size_t size)
 {
-    if (*p->token_id)
+    if (*p->token_id && !str_starts(p->id, "ticket:"))
         snprintf(ret, size, "token:%s", p->token_id);
     else
         snprintf(ret, size, "%s", p->id);
@@ -133,7 +127,7 @@ static int open_stream(struct request *req, struct response *res, const char *st
                        struct error *err)
 {
     struct console_attach to = {.stream = stream, .has_from = request_query(req, "from")};
-    char viewer[96];
+    char viewer[96], rights[ACCESS_RIGHTS_SIZE];
     int64_t from = 0;
     int rc;
 
@@ -145,8 +139,10 @@ static int open_stream(struct request *req, struct response *res, const char *st
     if (!vm || stream_require(vm, stream, err))
         return -1;
     viewer_name(&req->principal, viewer, sizeof(viewer));
+    access_rights(&req->principal, rights);
     to.vm_id = vm->id;
     to.viewer = viewer;
+    to.rights = rights;
     to.name = req->principal.name;
     to.from = (uint64_t)from;
     if (stream_is_pipe(stream)) {
@@ -155,6 +151,7 @@ static int open_stream(struct request *req, struct response *res, const char *st
                                           .mode = to.mode,
                                           .protocol = to.protocol,
                                           .viewer = viewer,
+                                          .rights = rights,
                                           .name = to.name};
 
         rc = stream_open_pipe(req->core, vm, &pipe, &res->stream, err);
@@ -163,6 +160,11 @@ static int open_stream(struct request *req, struct response *res, const char *st
     }
     if (rc)
         return -1;
+    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
+    }
     res->status = 101;
     return 0;
 }
@@ -200,41 +202,6 @@ int handle_serial_open(struct request *req, struct response *res, struct error *
 int handle_vsock_open(struct request *req, struct response *res, struct error *err)
 {
     return open_named(req, res, "vsock", "port", err);
-}
-
-/* ---- tickets ---- */
-
-int handle_ticket_create(struct request *req, struct response *res, struct error *err)
-{
-    auto_ticket_request struct codec_ticket_request body = {0};
-    char secret[SECRET_RANDOM_TEXT], base[300], url[600];
-    struct ticket ticket = {0};
-    int64_t expires_at = 0;
-
-    if (codec_decode_ticket(req->json, &body, err))
-        return -1;
-    ticket.control = body.mode == 0;
-    if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
-        error_remedy(err, "Ask for mode view.");
-        return -1;
-    }
-    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, body.vm, err);
-    if (!vm)
-        return -1;
-    if (stream_require(vm, body.stream, err))
-        return -1;
-    if (!ticket.control && str_starts(body.stream, "vsock/"))
-        return error_set_at(err, ERROR_VALIDATION_FAILED, "/mode", "%s has no view mode", body.stream);
-    str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);
-    str_copy_utf8(ticket.stream, sizeof(ticket.stream), body.stream);
-    if (access_ticket_create(core_access(req->core), &req->principal, &ticket, secret, &expires_at,
-                             err))
-        return -1;
-    public_base(req, "ws", base, sizeof(base));
-    snprintf(url, sizeof(url), "%s/v1/vms/%s/%s?mode=%s&ticket=%s", base, vm->id, body.stream,
-             ticket.control ? "control" : "view", secret);
-    response_json(res, 201, codec_ticket(secret, url, expires_at));
-    return 0;
 }
 
 /* ---- the log ---- */
