@@ -1,6 +1,7 @@
 """The transport: WebSockets, and stopping with everything open."""
 
 import os
+import select
 import socket
 import threading
 import time
@@ -301,6 +302,27 @@ def test_pings_keep_the_socket_and_find_the_dead(own):
         assert dead.is_closed(5)
         alive.ws_send(b"x")
         assert alive.ws_bytes(1) == b"x"
+
+
+def test_a_slow_line_is_not_taken_for_a_dead_one(own):
+    """Output waits before it, the ping behind all of that; what counts is that it gets less."""
+    ping = 2  # and the end after four seconds
+    server = own("--ping", str(ping))
+    with server.connect() as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        c.upgrade()
+        block, sent = Connection.frame(b"x" * 60000), 0
+        c.sock.settimeout(0.5)
+        with pytest.raises(OSError):  # what comes back is not read, so in the end nothing more is taken
+            while sent < 1 << 30:
+                c.send(block)
+                sent += len(block)
+        c.sock.settimeout(15)
+        until = time.monotonic() + 5 * ping
+        while time.monotonic() < until:
+            assert c.sock.recv(20000), "closed"
+            select.select([], [], [], 0.08)  # a line of 250 KB/s
+        assert server.state()["websockets"] == 1
 
 
 def pong(c):
