@@ -59,7 +59,8 @@ static int start(struct daemon *d, struct error *err)
     for (int i = 0; i < passed && i < 16; i++)
         fds[http.passed_count++] = SD_LISTEN_FDS_START + i;
     http.passed_fds = fds;
-    if (core_start(&core, &d->core, err) || ws_start(&d->ws, err))
+    if (core_start(&core, &d->core, err) ||
+        ws_start((unsigned)s->websocket_ping_seconds, &d->ws, err))
         return -1;
     http.core = d->core;
     http.ws = d->ws;

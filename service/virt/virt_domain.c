@@ -94,6 +94,9 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
     if (!v->embedded) { /* a libvirtd's QEMU may be another user, confined, or on another host */
         own.console_socket = NULL;
         own.channel_sockets = NULL;
+        own.serial_sockets = NULL;
+        if (own.vnc_socket)
+            own.vnc_socket = "";
     }
     if (virt_domain_xml(&own, v->install_id, &xml, err) ||
         virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(v, conn, domain, err) ||

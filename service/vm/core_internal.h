@@ -46,6 +46,7 @@ struct core {
     struct sampler *sampler;
     struct janitor *janitor;
     struct audit *audit;
+    _Atomic unsigned dialling; /* vsock connections that are being made */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
