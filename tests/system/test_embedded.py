@@ -84,7 +84,7 @@ def test_root_sets_the_knobs_and_reads_what_each_vm_merges(embedded, linux, host
     assert answer.status == 200 and host.run(f"cat {KSM}/run {KSM}/pages_to_scan").split() == ["1", "5000"], answer
     try:
         def merged():
-            figures = [embedded.api.get(f"/v1/vms/{vm['id']}/stats").json["ksm"] for vm in (linux, other)]
+            figures = [embedded.ksm(vm["id"]) for vm in (linux, other)]
             return figures if all(f.get("merging_pages", 0) > 1000 for f in figures) else None
         figures = eventually(merged, SLOW, "merged pages in both", every=1)
         for vm, figure in zip((linux, other), figures):
@@ -94,8 +94,8 @@ def test_root_sets_the_knobs_and_reads_what_each_vm_merges(embedded, linux, host
         assert embedded.api.patch("/v1/ksm", {"knobs": {"run": 0}}).status == 200
         kernel = {vm["id"]: int(host.run(f"cat /proc/{embedded.qemu_pid(vm['id'])}/ksm_merging_pages"))
                   for vm in (linux, other)}
-        eventually(lambda: all(embedded.api.get(f"/v1/vms/{vm}/stats").json["ksm"]["merging_pages"] in
-                               range(pages * 9 // 10, pages * 11 // 10 + 1) for vm, pages in kernel.items()),
+        eventually(lambda: all(embedded.ksm(vm).get("merging_pages") in range(pages * 9 // 10, pages * 11 // 10 + 1)
+                               for vm, pages in kernel.items()),
                    60, f"the kernel's figures: {kernel}", every=1)
     finally:
         for name, value in before.items():
