@@ -43,6 +43,7 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/flatten",  "flattenVm",  ACCESS_VM_WRITE, 0,      handle_vm_flatten},
     {"POST",   "/v1/vms/{vm}/rebase",   "rebaseVm",   ACCESS_VM_WRITE, BODY,   handle_vm_rebase},
+    {"GET",    "/v1/vms/{vm}/timeline", "getVmTimeline", ACCESS_VM_READ, INLINE, handle_vm_timeline},
 
     /* streams; the handlers also check console:control, which depends on ?mode= */
     {"GET",    "/v1/vms/{vm}/console",            "openConsole", ACCESS_CONSOLE_VIEW,
@@ -55,6 +56,7 @@ const struct route routes[] = {
      ROUTE_UPGRADE | ROUTE_TICKET, handle_vsock_open},
     {"GET",    "/v1/vms/{vm}/display",            "openDisplay", ACCESS_CONSOLE_VIEW,
      ROUTE_UPGRADE | ROUTE_TICKET, handle_display_open},
+    {"GET",    "/v1/vms/{vm}/display.png", "getScreenshot",   ACCESS_CONSOLE_VIEW,    0, handle_screenshot},
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
 
@@ -96,6 +98,18 @@ const struct route routes[] = {
      handle_catalogue_source_delete},
     {"POST",   "/v1/catalogue-sources/{source}/refresh", "refreshCatalogueSource", ACCESS_IMAGE_WRITE, 0,
      handle_catalogue_source_refresh},
+
+    /* VMs with a death date */
+    {"GET",    "/v1/pools",                 "listPools",    ACCESS_VM_READ,     INLINE, handle_pool_list},
+    {"GET",    "/v1/pools/{pool}",          "getPool",      ACCESS_VM_READ,     INLINE, handle_pool_get},
+    {"PUT",    "/v1/pools/{pool}",          "putPool",      ACCESS_VM_WRITE,    BODY,   handle_pool_put},
+    {"DELETE", "/v1/pools/{pool}",          "deletePool",   ACCESS_VM_WRITE,    0,      handle_pool_delete},
+    {"GET",    "/v1/leases",                "listLeases",   ACCESS_VM_READ,     0,      handle_lease_list},
+    {"POST",   "/v1/leases",                "createLease",  ACCESS_LEASE_WRITE, BODY,   handle_lease_create},
+    {"GET",    "/v1/leases/{lease}",        "getLease",     ACCESS_VM_READ,     0,      handle_lease_get},
+    {"PATCH",  "/v1/leases/{lease}",        "renewLease",   ACCESS_LEASE_WRITE, BODY,   handle_lease_renew},
+    {"DELETE", "/v1/leases/{lease}",        "releaseLease", ACCESS_LEASE_WRITE, 0,      handle_lease_release},
+    {"GET",    "/v1/leases/{lease}/record", "getLeaseRecord", ACCESS_VM_READ,   0,      handle_lease_record},
 
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},

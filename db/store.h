@@ -45,6 +45,11 @@ struct vm_row {
     int64_t created_at, updated_at;
     int64_t started_at; /* last power-on, 0 never */
     int64_t deleted_at; /* tombstone; 0: alive */
+    /* Of the current or last boot; 0: not (yet) seen. */
+    int64_t first_output_at, kernel_at, userland_at, ready_at;
+    int64_t rebooted_at;      /* by the guest, last, since started_at; 0: not */
+    int64_t last_attached_at; /* to one of its consoles; 0: never */
+    const char *boot_status;  /* what the guest last said about itself, or "" */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */

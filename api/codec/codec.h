@@ -17,6 +17,7 @@
 #include "service/vm/core.h"
 #include "service/vm/event.h"
 #include "service/vm/image.h"
+#include "service/vm/lease.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
 #include "service/vm/vm.h"
@@ -35,6 +36,8 @@ struct blob *codec_list_rendered(struct blob *const *items, size_t count, const 
 /* The VM as JSON, rendered once per snapshot and kept with it; a reference. */
 struct blob *codec_vm(struct vm *vm);
 struct blob *codec_vm_list(struct vm *const *vms, size_t count, const char *next_cursor);
+/* How far its current or last boot came. */
+json_t *codec_timeline(const struct vm *vm);
 /* The VM with `operation`; op may be NULL. */
 struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
@@ -46,14 +49,31 @@ json_t *codec_image(const struct image *image, unsigned used_by);
 json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
 json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
 json_t *codec_problem(const struct error *err, const char *request_id);
+json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
+/* position 0: not queued */
+json_t *codec_lease(const struct lease *lease, int64_t position);
+json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
+/*
+ * Merging is a side channel, and exact counters are its cheapest reader: who lacks ksm:read gets
+ * them in steps of CODEC_KSM_STEP, rounded down.
+ */
+enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
+#define CODEC_KSM_STEP (64ULL << 20)
+uint64_t codec_ksm_coarse(uint64_t bytes);
+enum codec_ksm codec_ksm_for(const struct principal *principal);
+
 /* sample NULL: there are no figures, because of reason. */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
-                    const char *reason);
-json_t *codec_stats_list(const struct snapshot *snapshot);
-json_t *codec_ksm(const struct host_ksm *ksm);
+                    enum codec_ksm detail, const char *reason);
+json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
+                         enum codec_ksm detail);
+json_t *codec_vm_ksm(const struct vm_sample *sample, const struct host_ksm *ksm,
+                     enum codec_ksm detail);
+/* The host's: counters, knobs, what it costs. */
+json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail);
 
 struct codec_host {
     unsigned cpus;
@@ -111,6 +131,17 @@ int codec_decode_label(const json_t *body, struct codec_label_request *ret, stru
 int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err);
 void codec_label_request_done(struct codec_label_request *r);
 #define auto_label_request auto_scope(codec_label_request_done)
+struct codec_lease_request {
+    char *pool, *holder;
+    struct vm_spec *vm;
+    json_t *labels;
+    int64_t ttl_seconds, max_seconds, idle_seconds, queue_seconds;
+    int on_expiry;
+};
+int codec_decode_lease(const json_t *body, struct codec_lease_request *ret, struct error *err);
+void codec_lease_request_done(struct codec_lease_request *r);
+#define auto_lease_request auto_scope(codec_lease_request_done)
+int codec_decode_renewal(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
 
 struct codec_token_request {
     char *name;

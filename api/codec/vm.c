@@ -38,12 +38,16 @@ static void add_vm(struct strbuf *b, const struct vm *vm)
     else
         doc_add_text(b, "vsock_cid", NULL);
     doc_add_text(b, "image_id", *vm->image_id ? vm->image_id : NULL);
+    doc_add_text(b, "pool_id", *vm->pool_id ? vm->pool_id : NULL);
+    doc_add_text(b, "lease_id", *vm->lease_id ? vm->lease_id : NULL);
     doc_add_bool(b, "pending_changes", vm_has_pending_changes(vm));
     snprintf(etag, sizeof(etag), "%lld", (long long)vm->generation);
     doc_add_text(b, "etag", etag);
     add_time(b, "created_at", vm->created_at);
     add_time(b, "updated_at", vm->updated_at);
     add_time(b, "started_at", vm->started_at);
+    add_time(b, "ready_at", vm->marks[VM_MARK_READY]);
+    add_time(b, "last_attached_at", vm->last_attached_at);
 }
 
 struct blob *codec_vm(struct vm *vm)
@@ -88,6 +92,17 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op)
     add_vm(&b, vm);
     strbuf_addf(&b, ",\"operation\":%s}", text);
     return blob_new(b.data, b.len);
+}
+
+json_t *codec_timeline(const struct vm *vm)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "created_at",
+                     codec_time(vm->created_at), "started_at", codec_time(vm->started_at),
+                     "rebooted_at", codec_time(vm->rebooted_at), "first_output_at",
+                     codec_time(vm->marks[VM_MARK_FIRST_OUTPUT]), "kernel_at",
+                     codec_time(vm->marks[VM_MARK_KERNEL]), "userland_at",
+                     codec_time(vm->marks[VM_MARK_USERLAND]), "ready_at",
+                     codec_time(vm->marks[VM_MARK_READY]), "status", codec_text(vm->boot_status));
 }
 
 json_t *codec_problem(const struct error *err, const char *request_id)

@@ -21,10 +21,10 @@ handler_fn handle_metrics;
 handler_fn handle_host, handle_host_checks;
 /* vms.c */
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
-    handle_vm_action;
+    handle_vm_action, handle_vm_timeline;
 /* consoles.c */
 handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
-    handle_display_open, handle_console_log, handle_console_clear;
+    handle_display_open, handle_screenshot, handle_console_log, handle_console_clear;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */
@@ -37,6 +37,10 @@ handler_fn handle_catalogue_sources, handle_catalogue_source_create, handle_cata
 handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_delete,
     handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
+/* pools.c, leases.c */
+handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete, handle_lease_list,
+    handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
+    handle_lease_record;
 /* events.c */
 handler_fn handle_events;
 /* operations.c */

@@ -62,6 +62,11 @@ struct console_options {
     uint64_t rate_bytes;
     /* The first byte since power-on arrived; on the console thread, must not block. */
     void (*on_first_output)(void *opaque, const char *vm_id, const char *stream);
+    /*
+     * console_scan() found something: marks is 1 << enum vm_mark. Same thread, must not block. May be
+     * NULL.
+     */
+    void (*on_marks)(void *opaque, const char *vm_id, const char *stream, unsigned marks);
     /* The upstream ended (guest stopped, console taken); same thread, must not block. */
     void (*on_ended)(void *opaque, const char *vm_id, const char *stream);
     /* Any thread, in order for each stream, must not block or call the hub. May be NULL. */
@@ -83,6 +88,12 @@ void console_hub_free(struct console_hub *hub);
  */
 int console_feed(struct console_hub *hub, const char *vm_id, const char *stream, int fd, bool fresh,
                  struct error *err);
+/*
+ * From here on the stream is searched for what tells how far the guest's boot came (wanted: 1 << enum
+ * vm_mark), with ready (or NULL) as what says that it is ready. Each is told once. Any thread.
+ */
+int console_scan(struct console_hub *hub, const char *vm_id, const char *stream, unsigned wanted,
+                 const char *ready, struct error *err);
 bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stream);
 bool console_has_output(struct console_hub *hub, const char *vm_id, const char *stream);
 /*

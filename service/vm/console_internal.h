@@ -22,6 +22,7 @@
 #include "service/vm/console.h"
 #include "service/vm/console_file.h"
 #include "service/vm/console_ring.h"
+#include "service/vm/console_scan.h"
 #include "service/vm/console_v1.h"
 
 #define CONSOLE_CHUNK       65536 /* one read from the guest, one input buffer */
@@ -129,6 +130,7 @@ struct stream {
     bool exclusive;
     uint64_t last_request;
     unsigned rows, cols;
+    struct console_scan scan; /* of the boot that goes on */
     /* console_pace.c */
     uint64_t pace_floor; /* no trusted viewer is behind this */
     int64_t pace_allowed_ms;

@@ -10,6 +10,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
 
 const struct settings *core_settings(struct core *core)
 {
@@ -99,6 +100,19 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 
     (void)stream;
     wait_wake_vm(core->waits, vm_id);
+    lease_keeper_poke(core->leases);
+}
+
+static void on_marks(void *opaque, const char *vm_id, const char *stream, unsigned marks)
+{
+    struct core *core = opaque;
+    int64_t now = clock_wall_ms();
+
+    (void)stream;
+    for (int mark = 0; mark < VM_MARK_COUNT; mark++) {
+        if (marks & 1u << mark)
+            tracker_on_mark(core->tracker, vm_id, (enum vm_mark)mark, now);
+    }
 }
 
 static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
@@ -148,6 +162,7 @@ static int build(struct core *core, struct error *err)
         .log_bytes = (uint64_t)core->settings->console_log_bytes,
         .rate_bytes = (uint64_t)core->settings->console_rate_bytes,
         .on_first_output = on_first_output,
+        .on_marks = on_marks,
         .on_ended = on_stream_ended,
         .on_notice = tracker_on_console_notice,
         .opaque = core,
@@ -164,6 +179,8 @@ static int build(struct core *core, struct error *err)
         event_log_new(core, &core->events, err))
         return -1;
     db_set_event_hook(core->db, event_log_publish, core->events);
+    if (lease_keeper_open(core, &core->leases, err))
+        return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err) ||
         catalogue_open(core, &core->catalogue, err))
@@ -177,10 +194,11 @@ static int build(struct core *core, struct error *err)
         return -1;
     virt.opaque = core->tracker;
     if (note_start(core, err) ||
-        virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
+        virt_open(&virt, &core->virt, err) || notifier_start(core, &core->notifier, err) ||
+        tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
-    if (sampler_start(core, &core->sampler, err))
+    if (sampler_start(core, &core->sampler, err) || lease_keeper_start(core->leases, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -210,6 +228,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    lease_keeper_stop(core->leases);
     sampler_stop(core->sampler);
     if (core->waits)
         wait_list_stop(core->waits);
@@ -217,6 +236,7 @@ void core_stop(struct core *core)
         event_log_stop(core->events);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
+    notifier_stop(core->notifier);
     /* The operations' workers are gone, so nobody calls libvirt any more. */
     if (core->virt)
         virt_close(core->virt);
@@ -229,6 +249,7 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    lease_keeper_free(core->leases);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);

@@ -29,6 +29,8 @@
 
 #define CHANGE_LOCKS 64
 
+struct lease_keeper;
+
 struct core {
     struct settings *settings;
     char *state_dir;
@@ -48,7 +50,10 @@ struct core {
     struct sampler *sampler;
     struct janitor *janitor;
     struct audit *audit;
+    struct lease_keeper *leases;
+    struct notifier *notifier; /* NULL: nobody listens */
     _Atomic unsigned dialling; /* vsock connections that are being made */
+    _Atomic unsigned picturing; /* screenshots */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
@@ -84,7 +89,12 @@ struct change {
     struct op *op_update; /* a newer snapshot of a stored one */
     const struct idem *idem;
     int idem_status;
+    bool quiet;  /* nobody asked for it: updated_at stays */
     bool remove; /* tombstone: the VM leaves the registry, its CID is released */
+    /* More to write in the same transaction, and what follows it in memory; on the writer thread. */
+    int (*also)(struct db_tx *tx, void *arg, struct error *err);
+    void (*also_committed)(void *arg);
+    void *also_arg;
 };
 
 extern const struct actor actor_system;
@@ -97,6 +107,21 @@ int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg
               struct change *change, struct vm **ret, struct error *err);
 /* A new VM; fills seq and CID. */
 int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err);
+/* A new VM as lifecycle.c makes it, with what else is born with it; idem is looked up by the caller. */
+struct vm_birth {
+    const char *lease_id, *pool_id; /* or NULL */
+    int64_t pool_generation;
+    struct change *change; /* actor, idem and also are the caller's */
+    void (*on_named)(void *arg, const struct vm *vm); /* its id is drawn, nothing is written; or NULL */
+    void *arg;
+};
+int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
+                   struct vm_birth *birth, struct vm **ret, struct op **ret_op, struct error *err);
+/* VM_STATE_CONFLICT for a VM that waits in a pool: it must be clean when it is handed out. */
+int vm_refuse_waiting(const struct vm *vm, const struct actor *actor, struct error *err);
+/* Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. */
+int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
+              struct error *err);
 /* Only the operation and events. */
 int op_commit(struct core *core, struct op *op, struct error *err);
 /*
@@ -181,6 +206,8 @@ void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
 /* Starts what the host's boot should start, once for each boot. */
 void vm_autostart_after_boot(struct core *core);
+/* The console showed how far the boot came. */
+void tracker_on_mark(void *tracker, const char *vm_id, enum vm_mark mark, int64_t at);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
@@ -193,6 +220,34 @@ void tracker_look_again(struct tracker *t, const char *vm_id);
 /* Opens what the VM's definition promises: the console and every channel. fresh: it just started. */
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh);
 
+/* ---- boot.c: how far a guest's boot came ---- */
+
+/* A new boot begins: what is known of the last one goes. */
+int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
+/* The guest rebooted. */
+void vm_boot_again(struct core *core, const struct vm *vm);
+/* The console showed a mark. */
+void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
+/* What the guest says about itself; at most once a second. */
+int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);
+/* Has the console looked through for what is not known of this boot yet. */
+void vm_boot_watch(struct core *core, const struct vm *vm, bool fresh);
+/* Somebody uses a console of the VM; once a second is enough. */
+int vm_note_attached(struct core *core, const char *vm_id, int64_t at, struct error *err);
+
+/* ---- stream_open.c ---- */
+
+/* STREAM_UNAVAILABLE unless the running guest is the one that has the VM's CID. Asks libvirt. */
+int vm_require_vsock(struct core *core, const struct vm *vm, struct error *err);
+
+/* ---- notify.c: guests that say so themselves ---- */
+
+struct notifier;
+/* *ret NULL when this host has no vsock or the setting is off: nobody is listened to. */
+int notifier_start(struct core *core, struct notifier **ret, struct error *err);
+void notifier_stop(struct notifier *n);
+uint32_t notifier_port(const struct notifier *n); /* 0: nobody listens */
+
 /* ---- wait.c ---- */
 
 struct wait_list *wait_list_new(struct core *core, struct error *err);
@@ -200,6 +255,7 @@ void wait_list_stop(struct wait_list *w); /* ends all with WAIT_STOPPING */
 void wait_list_free(struct wait_list *w);
 void wait_wake_op(struct wait_list *w, const char *op_id);
 void wait_wake_vm(struct wait_list *w, const char *vm_id);
+void wait_wake_lease(struct wait_list *w, const char *lease_id);
 
 /* ---- event.c ---- */
 

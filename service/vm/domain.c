@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vsock/vsock.h"
 
 #define GIB (1024LL * 1024 * 1024)
 
@@ -70,7 +71,8 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
     auto_free char *dir = vm_dir(core, vm->id);
     auto_image struct image *image = NULL;
 
-    if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0700, err))
+    /* Others pass through, so that a libvirtd's QEMU, another user, reaches the disks it is given. */
+    if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0711, err))
         return -1;
     if (image && image->kind == IMAGE_DISK) {
         auto_free char *path = root_disk_path(core, vm);
@@ -145,7 +147,7 @@ struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 2];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX];
+    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[1];
     char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 8];
     size_t path_count;
 };
@@ -234,6 +236,13 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
     if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
         d->vsock_cid = vm->vsock_cid;
+    if (d->vsock_cid && notifier_port(core->notifier)) {
+        /* systemd reads it from the firmware's tables and says so there when it has started. */
+        p->oem[0] = keep(p, xasprintf("io.systemd.credential:vmm.notify_socket=vsock-stream:%u:%u",
+                                      VSOCK_CID_HOST, notifier_port(core->notifier)));
+        d->smbios_oem = p->oem;
+        d->smbios_oem_count = 1;
+    }
     if (spec->display) {
         d->vnc_socket = keep(p, vm_stream_socket(core, vm->id, "display"));
         if (!d->vnc_socket)

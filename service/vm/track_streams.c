@@ -90,7 +90,11 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
 
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 {
-    bool done = open_stream(core, vm, "console", fresh);
+    bool done;
+
+    if (fresh || !console_is_fed(core->consoles, vm->id, "console"))
+        vm_boot_watch(core, vm, fresh);
+    done = open_stream(core, vm, "console", fresh);
 
     for (int64_t i = 1; i < vm->spec->serial_ports; i++) {
         char stream[32];
