@@ -77,8 +77,9 @@ int args_number(const struct args *args, const char *name, int64_t min, int64_t 
 
 /* ---- tables ---- */
 
-extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[], event_commands[],
-    image_commands[], image_import_commands[], image_label_commands[], catalogue_commands[], token_commands[], op_commands[], help_commands[];
+extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
+    event_commands[], image_commands[], image_import_commands[], image_label_commands[],
+    catalogue_commands[], token_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];
