@@ -5,6 +5,7 @@ import './consoles.mjs';
 import './sharing.mjs';
 import './streams.mjs';
 import './images.mjs';
+import './hostile.mjs';
 import './pages.mjs';
 import './last.mjs';
 import { env, runAll } from './harness.mjs';
