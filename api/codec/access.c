@@ -135,7 +135,7 @@ void codec_token_request_done(struct codec_token_request *r)
     free(r->name);
 }
 
-static bool stream_ok(const char *text)
+bool codec_stream_is_console(const char *text)
 {
     return str_eq(text, "console") || (str_starts(text, "channels/") && text[strlen("channels/")]);
 }
@@ -157,7 +157,7 @@ int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, st
          .offset = AT(stream),
          .min = 1,
          .max = 79,
-         .valid = stream_ok,
+         .valid = codec_stream_is_console,
          .form = "console or channels/NAME"},
         {.name = "mode", .kind = DOC_ENUM, .offset = AT(mode), .choices = modes},
         {.name = "single_use", .kind = DOC_BOOL, .offset = AT(single_use)},

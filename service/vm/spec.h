@@ -55,7 +55,7 @@ struct vm_spec {
     size_t network_count;
     char *channels[VM_CHANNELS_MAX];
     size_t channel_count;
-    bool guest_agent, vsock, display, memory_merge, autostart;
+    bool guest_agent, vsock, display, memory_merge, autostart, record_console;
 };
 
 /* vm_spec_name_ok: ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ */

@@ -87,6 +87,7 @@ void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 {
     bool done = open_stream(core, vm, "console", fresh);
 
+    recording_of_boot(core, vm, fresh);
     for (size_t i = 0; i < vm->spec->channel_count; i++) {
         auto_free char *stream = xasprintf("channels/%s", vm->spec->channels[i]);
 

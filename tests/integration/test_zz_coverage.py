@@ -7,7 +7,8 @@ from validate import Coverage, read_record
 
 # libvirt's test driver has no consoles; tests/qemu opens them.
 NEVER_HERE = {"openConsole", "openChannel", "getConsoleLog", "clearConsoleLog", "putImageKernel", "putImageInitrd",
-              "cancelOperation", "patchKsm"}
+              "cancelOperation", "patchKsm", "startRecording", "getRecording", "deleteRecording", "stopRecording",
+              "getRecordingContent"}
 
 
 @pytest.fixture(scope="module")
