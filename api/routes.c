@@ -47,6 +47,12 @@ const struct route routes[] = {
      ROUTE_UPGRADE | ROUTE_TICKET, handle_console_open},
     {"GET",    "/v1/vms/{vm}/channels/{channel}", "openChannel", ACCESS_CONSOLE_VIEW,
      ROUTE_UPGRADE | ROUTE_TICKET, handle_channel_open},
+    {"GET",    "/v1/vms/{vm}/serial/{port}",      "openSerial",  ACCESS_CONSOLE_VIEW,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_serial_open},
+    {"GET",    "/v1/vms/{vm}/vsock/{port}",       "openVsock",   ACCESS_CONSOLE_VIEW,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_vsock_open},
+    {"GET",    "/v1/vms/{vm}/display",            "openDisplay", ACCESS_CONSOLE_VIEW,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_display_open},
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
 

@@ -8,6 +8,7 @@
 
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 
 #define EXPIRY_MAX_SECONDS 3153600000 /* a hundred years */
 #define SECRET_MAX         128
@@ -135,11 +136,6 @@ void codec_token_request_done(struct codec_token_request *r)
     free(r->name);
 }
 
-bool codec_stream_is_console(const char *text)
-{
-    return str_eq(text, "console") || (str_starts(text, "channels/") && text[strlen("channels/")]);
-}
-
 int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, struct error *err)
 {
     static const char *const modes[] = {"control", "view", NULL};
@@ -156,9 +152,9 @@ int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, st
          .required = true,
          .offset = AT(stream),
          .min = 1,
-         .max = 79,
-         .valid = codec_stream_is_console,
-         .form = "console or channels/NAME"},
+         .max = STREAM_NAME_MAX,
+         .valid = stream_name_ok,
+         .form = "console, serial/N, channels/NAME, vsock/PORT or display"},
         {.name = "mode", .kind = DOC_ENUM, .offset = AT(mode), .choices = modes},
         {.name = "single_use", .kind = DOC_BOOL, .offset = AT(single_use)},
         {.name = "expires_in_seconds",

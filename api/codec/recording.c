@@ -5,6 +5,7 @@
 
 #include "api/codec/codec.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 
 json_t *codec_recording(const struct recording *r)
 {
@@ -17,6 +18,12 @@ json_t *codec_recording(const struct recording *r)
                      r->actor);
 }
 
+/* One client's own stream cannot be read beside it. */
+static bool is_remembered(const char *stream)
+{
+    return stream_name_ok(stream) && !stream_is_pipe(stream);
+}
+
 int codec_decode_recording(const json_t *body, struct codec_recording_request *ret,
                            struct error *err)
 {
@@ -26,9 +33,9 @@ int codec_decode_recording(const json_t *body, struct codec_recording_request *r
          .nullable = true,
          .offset = offsetof(struct codec_recording_request, stream),
          .min = 1,
-         .max = 79,
-         .valid = codec_stream_is_console,
-         .form = "console or channels/NAME"},
+         .max = STREAM_NAME_MAX,
+         .valid = is_remembered,
+         .form = "console, serial/N or channels/NAME"},
     };
 
     return doc_decode(body, "", fields, DOC_COUNT(fields), ret, err);

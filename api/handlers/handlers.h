@@ -23,7 +23,8 @@ handler_fn handle_host, handle_host_checks;
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
     handle_vm_action;
 /* consoles.c */
-handler_fn handle_console_open, handle_channel_open, handle_console_log, handle_console_clear;
+handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
+    handle_display_open, handle_console_log, handle_console_clear;
 /* recordings.c */
 handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
     handle_recording_get, handle_recording_delete, handle_recording_content;
@@ -73,12 +74,6 @@ void answer_replayed(struct response *res, bool replayed);
 void public_base(const struct request *req, const char *scheme, char *ret, size_t size);
 /* Whether a comma-separated header holds the token (parameters after ';' do not count). */
 bool header_list_has(const char *header, const char *token);
-
-/* ---- consoles.c ---- */
-
-bool vm_has_stream(const struct vm *vm, const char *stream);
-/* -1, VM_NOT_FOUND */
-int no_such_stream(const struct vm *vm, const char *stream, struct error *err);
 
 /* ---- assets.c ---- */
 

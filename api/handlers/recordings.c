@@ -9,6 +9,7 @@
 #include "service/base/str.h"
 #include "service/vm/core.h"
 #include "service/vm/recording.h"
+#include "service/vm/stream.h"
 
 int handle_recording_start(struct request *req, struct response *res, struct error *err)
 {
@@ -22,11 +23,8 @@ int handle_recording_start(struct request *req, struct response *res, struct err
     stream = body.stream ? body.stream : "console";
     auto_vm struct vm *vm =
         vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
-    if (!vm)
-        return -1;
-    if (!vm_has_stream(vm, stream))
-        return no_such_stream(vm, stream, err);
-    if (recording_start(req->core, &actor, vm, stream, &rec, err))
+    if (!vm || stream_require(vm, stream, err) ||
+        recording_start(req->core, &actor, vm, stream, &rec, err))
         return -1;
     response_header(res, "Location", "/v1/recordings/%s", rec.id);
     response_json(res, 201, codec_recording(&rec));

@@ -9,6 +9,7 @@
 #include "service/base/str.h"
 #include "service/vm/access.h"
 #include "service/vm/core.h"
+#include "service/vm/stream.h"
 
 int handle_ticket_create(struct request *req, struct response *res, struct error *err)
 {
@@ -28,8 +29,10 @@ int handle_ticket_create(struct request *req, struct response *res, struct error
     auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, body.vm, err);
     if (!vm)
         return -1;
-    if (!vm_has_stream(vm, body.stream))
-        return no_such_stream(vm, body.stream, err);
+    if (stream_require(vm, body.stream, err))
+        return -1;
+    if (!ticket.control && str_starts(body.stream, "vsock/"))
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/mode", "%s has no view mode", body.stream);
     ticket.multi_use = !body.single_use;
     ticket.expires_in_seconds = body.expires_in_seconds;
     str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);

@@ -260,7 +260,7 @@ static int run_play(struct cli *cli, const struct args *args, struct failure *fa
 }
 
 static const struct option_row start_options[] = {
-    {"stream", 0, "STREAM", "console (the default) or channels/NAME"}, {0}};
+    {"stream", 0, "STREAM", "console (the default), serial/N or channels/NAME"}, {0}};
 
 static const struct option_row get_options[] = {
     {"output", 'o', "FILE", "write to this new file instead of standard output"}, {0}};

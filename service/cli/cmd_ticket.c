@@ -126,7 +126,7 @@ static const struct option_row options[] = {
     {"once", 0, NULL, "good for one connection"},
     {"many", 0, NULL, "good for any number of connections until it expires"},
     {"name", 'n', "NAME", "what it is for; its users appear under this name"},
-    {"stream", 0, "STREAM", "console (the default) or channels/NAME"},
+    {"stream", 0, "STREAM", "console (the default), serial/N, channels/NAME, display or vsock/PORT"},
     {0}};
 
 const struct command ticket_commands[] = {

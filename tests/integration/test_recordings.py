@@ -29,7 +29,7 @@ def test_a_vm_without_a_console_cannot_be_recorded(api, make_vm):
     vm = make_vm(start=True)
     answer = api.post(f"/v1/vms/{vm['id']}/recordings")
     assert answer.code == "stream-unavailable" and "Start the VM" in answer.json["remedy"]
-    assert api.post(f"/v1/vms/{vm['id']}/recordings", {"stream": "channels/none"}).code == "vm-not-found"
+    assert api.post(f"/v1/vms/{vm['id']}/recordings", {"stream": "channels/none"}).code == "stream-not-found"
     assert api.post(f"/v1/vms/{vm['id']}/recordings", {"stream": "display"}).json["pointer"] == "/stream"
     assert api.post(f"/v1/vms/{vm['id']}/recordings", {"stream": 7}).json["pointer"] == "/stream"
     assert api.post("/v1/vms/nobody/recordings").code == "vm-not-found"

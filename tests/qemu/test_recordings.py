@@ -180,7 +180,7 @@ def test_a_bound_ends_a_recording_and_a_flood_slows_nobody(fresh_rig):
 def test_what_cannot_be_recorded(rig):
     vm = rig.create(start=False)["id"]
     assert record(rig, vm, status=409)["code"] == "stream-unavailable"
-    assert record(rig, vm, status=404, stream="channels/none")["code"] == "vm-not-found"
+    assert record(rig, vm, status=404, stream="channels/none")["code"] == "stream-not-found"
     assert record(rig, vm, status=422, stream="vsock/1")["pointer"] == "/stream"
     assert record(rig, "nobody", status=404)["code"] == "vm-not-found"
     assert rig.api.post(f"/v1/vms/{vm}/recordings", {"colour": 1}).json["pointer"] == "/colour"

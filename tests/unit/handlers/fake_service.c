@@ -7,6 +7,7 @@
 #include "service/base/str.h"
 #include "service/conf/settings.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 #include "tests/unit/handlers/fakes.h"
 
 struct vm *fake_vm(const char *definition, enum vm_state state)
@@ -163,6 +164,17 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
     return 0;
 }
 
+int stream_open_pipe(struct core *core, const struct vm *vm, const struct console_pipe *pipe,
+                     struct source **ret, struct error *err)
+{
+    static struct source source;
+
+    fake.pipe = *pipe;
+    str_copy_utf8(fake.pipe_stream, sizeof(fake.pipe_stream), pipe->stream);
+    *ret = &source;
+    return outcome(err);
+}
+
 int console_log_read(struct console_hub *hub, const char *vm_id, const char *stream, uint64_t from,
                      size_t max, struct console_log *ret, struct error *err)
 {
@@ -267,7 +279,8 @@ const char *access_scope_name(int bit)
 {
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
-        "image:write", "host:read", "host:write",   "metrics:read",    "token:write"};
+        "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
+        "ksm:read"};
 
     return names[bit];
 }

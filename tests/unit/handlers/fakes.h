@@ -42,6 +42,8 @@ struct fake {
     struct vm_filter filter;
     struct console_attach attach;
     char attached_viewer[96];
+    struct console_pipe pipe;
+    char pipe_stream[80];
     struct ticket redeemed;
     int ensured;
 };
