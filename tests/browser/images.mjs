@@ -4,20 +4,21 @@ import { displayDisk } from './guest.mjs';
 import { go, name, page, shot } from './shared.mjs';
 
 const image = `${name}-image`;
+const form = page.locator('form', { hasText: 'Upload an image' });
 const card = (named = image) => page.locator(`.card[data-image="${named}"]`);
 
 test('an image is uploaded, a machine is offered from it, and it is deleted', async () => {
     await go(page, 'images', 'Images');
-    await page.getByLabel('File', { exact: true }).setInputFiles({
+    await form.getByLabel('File', { exact: true }).setInputFiles({
         name: `${image}.img`,
         mimeType: 'application/octet-stream',
         buffer: displayDisk(),
     });
     ok(
-        (await page.getByLabel('Name', { exact: true }).inputValue()) === image,
+        (await form.getByLabel('Name', { exact: true }).inputValue()) === image,
         'a name is offered',
     );
-    ok((await page.getByLabel('Format').inputValue()) === 'raw', 'the format is guessed');
+    ok((await form.getByLabel('Format').inputValue()) === 'raw', 'the format is guessed');
     await page.getByRole('button', { name: 'Upload', exact: true }).click();
     await until(
         'it is ready',
@@ -41,7 +42,7 @@ test('an image is uploaded, a machine is offered from it, and it is deleted', as
 
 test('a file that is not what it is said to be is refused in words, and can be replaced', async () => {
     await go(page, 'images', 'Images');
-    await page.getByLabel('File', { exact: true }).setInputFiles({
+    await form.getByLabel('File', { exact: true }).setInputFiles({
         name: `${image}.qcow2`,
         mimeType: 'application/octet-stream',
         buffer: Buffer.from('this is no qcow2'),
@@ -54,8 +55,8 @@ test('a file that is not what it is said to be is refused in words, and can be r
     await card()
         .getByRole('button', { name: `Upload the file of ${image}` })
         .waitFor();
-    await page.getByLabel('Name', { exact: true }).fill(image);
-    await page.getByLabel('File', { exact: true }).setInputFiles({
+    await form.getByLabel('Name', { exact: true }).fill(image);
+    await form.getByLabel('File', { exact: true }).setInputFiles({
         name: 'x.img',
         mimeType: 'application/octet-stream',
         buffer: displayDisk(),
@@ -64,7 +65,7 @@ test('a file that is not what it is said to be is refused in words, and can be r
     await until(
         'the name that is taken is marked',
         async () =>
-            (await page.getByLabel('Name', { exact: true }).getAttribute('aria-invalid')) ===
+            (await form.getByLabel('Name', { exact: true }).getAttribute('aria-invalid')) ===
             'true',
     );
     await card()

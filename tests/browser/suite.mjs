@@ -3,6 +3,7 @@ import './modules.mjs';
 import './first.mjs';
 import './consoles.mjs';
 import './sharing.mjs';
+import './recordings.mjs';
 import './streams.mjs';
 import './images.mjs';
 import './hostile.mjs';
