@@ -25,7 +25,25 @@ export async function imagesPage({ herd, session, signal }) {
     let images = [];
     let uploads = 0;
 
-    async function load() {
+    /* Events that come in a burst cost one or two reads. */
+    let loading = null;
+    let again = false;
+    function load() {
+        if (loading) {
+            again = true;
+            return loading;
+        }
+        loading = read().finally(() => {
+            loading = null;
+            if (again && !signal.aborted) {
+                again = false;
+                load();
+            }
+        });
+        return loading;
+    }
+
+    async function read() {
         try {
             images = await listAll('/v1/images', { signal });
             replace(trouble);
