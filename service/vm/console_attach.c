@@ -102,17 +102,6 @@ unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char 
     return s->viewer_count;
 }
 
-bool rights_have(const char *rights, const char *right)
-{
-    size_t len = strlen(right);
-
-    for (const char *p = rights; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
-        if (strcspn(p, " ") == len && memcmp(p, right, len) == 0)
-            return true;
-    }
-    return false;
-}
-
 void console_revoke(struct console_hub *hub, const char *right)
 {
     size_t count;

@@ -224,7 +224,6 @@ struct stream **hub_pick(struct console_hub *hub, const char *vm_id, enum hub_pi
 
 /* ---- console_attach.c ---- */
 
-bool rights_have(const char *rights, const char *right);
 void hub_seen_locked(struct console_hub *hub, const char *vm_id); /* hub->lock */
 
 /* ---- console_stream.c; "locked" means the caller holds s->lock ---- */

@@ -127,6 +127,7 @@ static void on_right_ended(void *opaque, const char *right)
     struct core *core = opaque;
 
     console_revoke(core->consoles, right);
+    event_log_revoke(core->events, right);
 }
 
 static int open_database(struct core *core, struct error *err)

@@ -242,6 +242,7 @@ void wait_wake_lease(struct wait_list *w, const char *lease_id);
 int event_log_new(struct core *core, struct event_log **ret, struct error *err);
 void event_log_stop(struct event_log *log); /* ends subscriptions */
 void event_log_free(struct event_log *log);
+void event_log_revoke(struct event_log *log, const char *right); /* ends subscriptions that came by it */
 void event_log_publish(void *log, const struct event_row *row); /* the database's event hook */
 /* Appends within a transaction; data may be NULL. */
 int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,

@@ -17,14 +17,13 @@
 
 #define TICK_MS    10
 #define RETRY_MS   5000
-#define STOP_MS    10000 /* that a client waits for the end of its recording */
 #define READ_MAX   16384
 #define OUT_MAX    65536 /* lines that wait to be written, and one read more */
 #define TURN_READS 64    /* of one console before the next one's turn */
 
 /* ---- what is due ---- */
 
-static void due_locked(struct tape *t)
+void tape_due_locked(struct tape *t)
 {
     if (t->due)
         return;
@@ -33,15 +32,15 @@ static void due_locked(struct tape *t)
     pthread_cond_signal(&t->recorder->news);
 }
 
-static void on_news(void *opaque)
+void tape_on_news(void *opaque)
 {
     struct tape *t = opaque;
 
     LOCK_SCOPE(&t->recorder->lock);
-    due_locked(t);
+    tape_due_locked(t);
 }
 
-static struct tape *find_locked(struct recorder *r, const char *id)
+struct tape *tape_find_locked(struct recorder *r, const char *id)
 {
     struct tape *t;
 
@@ -58,7 +57,7 @@ bool recorder_look(struct recorder *r, const char *id, struct recording *ret)
     const struct tape *t;
 
     LOCK_SCOPE(&r->lock);
-    t = find_locked(r, id);
+    t = tape_find_locked(r, id);
     if (!t)
         return false;
     ret->size_bytes = t->info.size_bytes;
@@ -114,7 +113,7 @@ static size_t fitting(struct tape *t, int64_t bound)
     return last ? (size_t)(last - t->out.data) + 1 : 0;
 }
 
-static void write_out(struct tape *t)
+void tape_write(struct tape *t)
 {
     struct recorder *r = t->recorder;
     const struct settings *s = r->core->settings;
@@ -187,7 +186,7 @@ static bool read_tape(struct tape *t, char *buf)
     for (int i = 0; i < TURN_READS && more && !t->ended; i++) {
         more = take(t, buf);
         if (t->out.len >= OUT_MAX)
-            write_out(t);
+            tape_write(t);
     }
     return more && !t->ended;
 }
@@ -205,7 +204,7 @@ static void close_source(struct tape *t)
     }
 }
 
-static void tape_free(struct tape *t)
+void tape_free(struct tape *t)
 {
     if (t->source)
         t->source->close(t->source);
@@ -227,7 +226,7 @@ static void finish(struct tape *t, bool last_chance)
         t->info.finished_at = clock_wall_ms();
         close_source(t);
         if (t->out.len && t->info.state != RECORDING_FAILED)
-            write_out(t);
+            tape_write(t);
         if (fdatasync(t->fd))
             write_failed(t, errno);
     }
@@ -257,12 +256,12 @@ static void serve(struct tape *t, char *buf, bool stopping)
     bool more = t->source && read_tape(t, buf), asked;
 
     if (t->source && t->out.len)
-        write_out(t);
+        tape_write(t);
     {
         LOCK_SCOPE(&t->recorder->lock);
         asked = t->stop;
         if (more && !t->ended && !asked)
-            due_locked(t);
+            tape_due_locked(t);
     }
     if (stopping)
         end(t, RECORDING_FINISHED, REASON_DAEMON_STOPPED);
@@ -348,176 +347,6 @@ static void *record_loop(void *arg)
             return NULL;
         serve(t, buf, true);
     }
-}
-
-/* ---- beginning and ending ---- */
-
-static int check_room(struct core *core, struct error *err)
-{
-    uint64_t floor = (uint64_t)core->settings->free_space_floor_mib << 20, free_bytes, total;
-
-    if (host_disk_space(core->state_dir, &free_bytes, &total, err))
-        return -1;
-    if (free_bytes < floor) {
-        error_set(err, ERROR_INSUFFICIENT_STORAGE,
-                  "only %llu MiB are free below the state directory",
-                  (unsigned long long)(free_bytes >> 20));
-        error_remedy(err, "Make room, or lower the setting free_space_floor_mib.");
-        return -1;
-    }
-    if (!recording_make_room(core->recorder, CAST_LINE_MAX)) {
-        error_set(err, ERROR_INSUFFICIENT_STORAGE,
-                  "recordings that are being made take all the room");
-        error_remedy(err, "Stop one of them, or raise the setting recordings_bytes.");
-        return -1;
-    }
-    return 0;
-}
-
-static int open_file(struct tape *t, struct error *err)
-{
-    auto_free char *path = recording_path(t->recorder, t->info.id);
-    auto_free char *title = xasprintf("%s %s", t->info.vm_name, t->info.stream);
-    const struct cast_header header = {.rows = t->info.rows,
-                                       .cols = t->info.cols,
-                                       .started_at = t->info.started_at,
-                                       .title = title};
-
-    t->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (t->fd < 0)
-        return error_errno(err, errno, "cannot make %s", path);
-    cast_header(&t->out, &header);
-    write_out(t);
-    return t->ended ? error_set(err, ERROR_INSUFFICIENT_STORAGE, "%s", t->info.state_reason) : 0;
-}
-
-static struct tape *tape_new(struct core *core, const struct actor *actor, const struct vm *vm,
-                             const char *stream)
-{
-    struct tape *t = xcalloc(1, sizeof(*t));
-    struct recording *rec = &t->info;
-
-    t->recorder = core->recorder;
-    t->fd = -1;
-    uuid_new(rec->id);
-    str_copy_utf8(rec->project_id, sizeof(rec->project_id), vm->project_id);
-    str_copy_utf8(rec->vm_id, sizeof(rec->vm_id), vm->id);
-    str_copy_utf8(rec->vm_name, sizeof(rec->vm_name), vm->spec->name);
-    str_copy_utf8(rec->stream, sizeof(rec->stream), stream);
-    str_copy_utf8(rec->actor, sizeof(rec->actor), actor->id);
-    str_copy_utf8(t->stopped_by, sizeof(t->stopped_by), actor_system.id);
-    console_size(core->consoles, vm->id, stream, &rec->rows, &rec->cols);
-    rec->rows = rec->rows ? rec->rows : CAST_ROWS;
-    rec->cols = rec->cols ? rec->cols : CAST_COLS;
-    rec->started_at = clock_wall_ms();
-    t->started_us = clock_monotonic_ns() / 1000;
-    return t;
-}
-
-static int begin(struct tape *t, struct core *core, const struct actor *actor, bool live,
-                 struct error *err)
-{
-    const struct console_attach attach = {.vm_id = t->info.vm_id,
-                                          .stream = t->info.stream,
-                                          .mode = CONSOLE_VIEW,
-                                          .protocol = CONSOLE_V1,
-                                          .recorder = true,
-                                          .live = live};
-
-    if (open_file(t, err) || console_attach(core->consoles, &attach, &t->source, err))
-        return -1;
-    return recording_store_begin(core, actor, &t->info, err);
-}
-
-static int start(struct core *core, const struct actor *actor, const struct vm *vm,
-                 const char *stream, bool live, struct recording *ret, struct error *err)
-{
-    struct recorder *r = core->recorder;
-    struct tape *t;
-
-    if (!console_is_fed(core->consoles, vm->id, stream)) {
-        error_set(err, ERROR_STREAM_UNAVAILABLE, "the %s of VM %s is not open", stream,
-                  vm->spec->name);
-        error_remedy(err, "Start the VM, or set its record_console and each boot is recorded.");
-        return -1;
-    }
-    if (check_room(core, err))
-        return -1;
-    t = tape_new(core, actor, vm, stream);
-    if (begin(t, core, actor, live, err)) {
-        auto_free char *path = recording_path(r, t->info.id);
-
-        atomic_fetch_sub(&r->bytes, t->info.size_bytes);
-        (void)unlink(path);
-        tape_free(t);
-        return -1;
-    }
-    *ret = t->info;
-    t->source->set_notify(t->source, on_news, t);
-    LOCK_SCOPE(&r->lock);
-    TAILQ_INSERT_TAIL(&r->tapes, t, link);
-    due_locked(t);
-    return 0;
-}
-
-int recording_start(struct core *core, const struct actor *actor, const struct vm *vm,
-                    const char *stream, struct recording *ret, struct error *err)
-{
-    return start(core, actor, vm, stream, true, ret, err);
-}
-
-/* Was the newest recording of this VM cut off by something else than its own end? */
-static bool goes_on(struct core *core, const struct vm *vm)
-{
-    auto_free struct recording *last = NULL;
-    struct error err;
-    size_t n;
-
-    if (recording_list(core, vm->project_id, vm->id, 0, 1, &last, &n, &err))
-        return false;
-    return n == 0 || last->finished_at < vm->started_at ||
-           str_eq(last->state_reason, REASON_VM_STOPPED) ||
-           str_eq(last->state_reason, REASON_DAEMON_STOPPED) ||
-           str_eq(last->state_reason, REASON_DAEMON_KILLED);
-}
-
-void recording_of_boot(struct core *core, const struct vm *vm, bool fresh)
-{
-    struct recording rec;
-    struct error err;
-
-    if (!vm->spec->record_console || !console_is_fed(core->consoles, vm->id, "console") ||
-        (!fresh && !goes_on(core, vm)))
-        return;
-    if (start(core, &actor_system, vm, "console", !fresh, &rec, &err) &&
-        err.code != ERROR_RECORDING_STATE_CONFLICT)
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot record the console of VM %s", vm->spec->name);
-}
-
-int recording_stop(struct core *core, const struct actor *actor, const char *id,
-                   struct recording *ret, struct error *err)
-{
-    struct recorder *r = core->recorder;
-    int64_t until = clock_monotonic_ms() + STOP_MS;
-    struct tape *t;
-
-    if (recording_get(core, actor->project_id, id, ret, err))
-        return -1;
-    {
-        LOCK_SCOPE(&r->lock);
-        t = find_locked(r, id);
-        if (!t)
-            return error_set(err, ERROR_RECORDING_STATE_CONFLICT, "the recording is %s already",
-                             recording_state_name(RECORDING_FINISHED));
-        t->stop = true;
-        str_copy_utf8(t->stopped_by, sizeof(t->stopped_by), actor->id);
-        due_locked(t);
-        while (find_locked(r, id)) {
-            if (!cond_wait_until(&r->gone, &r->lock, until))
-                return error_set(err, ERROR_UNAVAILABLE, "the recording could not be closed yet");
-        }
-    }
-    return recording_get(core, actor->project_id, id, ret, err);
 }
 
 /* ---- the recorder itself ---- */

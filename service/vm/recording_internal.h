@@ -1,6 +1,7 @@
 /*
- * Shared by recorder.c (the thread), recording.c (what is stored) and recording_read.c (downloads).
- * The recorder's lock and that of downloads are leaves; no disk and no database with either held.
+ * Shared by recorder.c (the thread), recorder_begin.c (its callers), recording.c (what is stored) and
+ * recording_read.c (downloads). The recorder's lock and that of downloads are leaves; no disk and no
+ * database with either held.
  */
 #ifndef DROVER_VM_RECORDING_INTERNAL_H
 #define DROVER_VM_RECORDING_INTERNAL_H
@@ -61,6 +62,14 @@ struct recorder {
 };
 
 /* ---- recorder.c ---- */
+
+struct tape *tape_find_locked(struct recorder *r, const char *id); /* with its lock */
+void tape_due_locked(struct tape *t);                              /* to be looked at soon */
+void tape_on_news(void *tape);                                     /* a source's notify */
+/* Writes t->out; on the thread that owns t. It may end t: the bound, the room, the disk. */
+void tape_write(struct tape *t);
+/* One that is in no list. */
+void tape_free(struct tape *t);
 
 /* The tape with this id as it is now; false: it is not being made. */
 bool recorder_look(struct recorder *r, const char *id, struct recording *ret);
