@@ -60,6 +60,19 @@ const struct route routes[] = {
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
 
+    /* recordings of consoles */
+    {"POST",   "/v1/vms/{vm}/recordings",       "startRecording",  ACCESS_CONSOLE_CONTROL,
+     ROUTE_BODY_OPTIONAL, handle_recording_start},
+    {"GET",    "/v1/recordings", "listRecordings", ACCESS_CONSOLE_VIEW, 0, handle_recording_list},
+    {"GET",    "/v1/recordings/{recording}", "getRecording",
+     ACCESS_CONSOLE_VIEW,    0, handle_recording_get},
+    {"DELETE", "/v1/recordings/{recording}", "deleteRecording",
+     ACCESS_CONSOLE_CONTROL, 0, handle_recording_delete},
+    {"POST",   "/v1/recordings/{recording}/stop", "stopRecording",
+     ACCESS_CONSOLE_CONTROL, 0, handle_recording_stop},
+    {"GET",    "/v1/recordings/{recording}/content", "getRecordingContent",
+     ACCESS_CONSOLE_VIEW,    0, handle_recording_content},
+
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
     {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    INLINE, handle_stats},

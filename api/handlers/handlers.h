@@ -25,6 +25,9 @@ handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, han
 /* consoles.c */
 handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
     handle_display_open, handle_screenshot, handle_console_log, handle_console_clear;
+/* recordings.c */
+handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
+    handle_recording_get, handle_recording_delete, handle_recording_content;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */

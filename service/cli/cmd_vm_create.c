@@ -20,6 +20,7 @@ static const struct {
 } flags[] = {
     {"autostart", "autostart", true}, {"guest-agent", "guest_agent", true},
     {"display", "display", true}, {"no-vsock", "vsock", false}, {"no-merge", "memory_merge", false},
+    {"record-console", "record_console", true},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -207,6 +208,7 @@ const struct option_row vm_create_options[] = {
     {"display", 0, NULL, "a graphical display"},
     {"no-vsock", 0, NULL, "no vsock device"},
     {"no-merge", 0, NULL, "keep the memory out of KSM"},
+    {"record-console", 0, NULL, "record the console of each boot (drover recording list)"},
     {"autostart", 0, NULL, "start after each boot of the host"},
     {"start", 0, NULL, "start it at once"},
     {"wait", 'w', "WHAT", "start it and wait until it is running, has printed on its console, or is ready"},

@@ -115,6 +115,12 @@ struct console_attach {
     const char *viewer; /* who it is, for the audit log: "token:ID", … */
     const char *name;   /* shown to other viewers, at most 64 bytes of it; NULL: the same */
     const char *rights; /* what it came in by, for console_revoke, separated by spaces; NULL: viewer */
+    /*
+     * Not a person but a recorder: it counts as no viewer and is not in their list; they are told
+     * that the console is recorded. Mode view; read with console_tap_read alone.
+     */
+    bool recorder;
+    bool live; /* begin with what comes next, not with what is remembered */
 };
 
 /*
@@ -127,6 +133,19 @@ struct console_attach {
  */
 int console_attach(struct console_hub *hub, const struct console_attach *attach,
                    struct source **ret, struct error *err);
+
+/* What a recorder reads next. */
+struct console_tapped {
+    enum { TAP_NOTHING, TAP_BYTES, TAP_GAP, TAP_SIZE, TAP_ENDED } what; /* nothing: notify follows */
+    size_t len;          /* TAP_BYTES: that many in buf */
+    uint64_t lost;       /* TAP_GAP: bytes that came too fast, or while nobody read */
+    unsigned rows, cols; /* TAP_SIZE */
+    int code;            /* TAP_ENDED */
+};
+void console_tap_read(struct source *recorder, void *buf, size_t max, struct console_tapped *ret);
+/* The size that was last said; 0: none was. */
+void console_size(struct console_hub *hub, const char *vm_id, const char *stream, unsigned *ret_rows,
+                  unsigned *ret_cols);
 
 /*
  * A stream of one client alone, "display" or "vsock/PORT": a source around a connected socket, no

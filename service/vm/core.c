@@ -127,6 +127,7 @@ static void on_right_ended(void *opaque, const char *right)
     struct core *core = opaque;
 
     console_revoke(core->consoles, right);
+    event_log_revoke(core->events, right);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -189,6 +190,8 @@ static int build(struct core *core, struct error *err)
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
         return -1;
     access_set_on_revoked(core->access, on_right_ended, core);
+    if (recorder_start(core, &core->recorder, err))
+        return -1;
     /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
     if (op_engine_load(core->ops, err))
         return -1;
@@ -241,6 +244,7 @@ void core_stop(struct core *core)
     if (core->virt)
         virt_close(core->virt);
     access_stop(core->access);
+    recorder_stop(core->recorder);
     console_hub_free(core->consoles);
     catalogue_close(core->catalogue);
     image_registry_close(core->images);

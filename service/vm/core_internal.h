@@ -52,6 +52,7 @@ struct core {
     struct audit *audit;
     struct lease_keeper *leases;
     struct notifier *notifier; /* NULL: nobody listens */
+    struct recorder *recorder;
     _Atomic unsigned dialling; /* vsock connections that are being made */
     _Atomic unsigned picturing; /* screenshots */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
@@ -262,6 +263,7 @@ void wait_wake_lease(struct wait_list *w, const char *lease_id);
 int event_log_new(struct core *core, struct event_log **ret, struct error *err);
 void event_log_stop(struct event_log *log); /* ends subscriptions */
 void event_log_free(struct event_log *log);
+void event_log_revoke(struct event_log *log, const char *right); /* ends subscriptions that came by it */
 void event_log_publish(void *log, const struct event_row *row); /* the database's event hook */
 /* Appends within a transaction; data may be NULL. */
 int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,
@@ -283,6 +285,18 @@ void audit_write(struct audit *a, struct core *core);
 
 int janitor_start(struct core *core, struct janitor **ret, struct error *err);
 void janitor_stop(struct janitor *j);
+
+/* ---- recorder.c ---- */
+
+struct recorder;
+/* *ret is to be stopped also on failure. */
+int recorder_start(struct core *core, struct recorder **ret, struct error *err);
+/* Finishes what is being recorded. After nobody begins another, before the hub goes. */
+void recorder_stop(struct recorder *r);
+/* The VM's console was opened: records it if the VM wants each boot recorded. Blocks on the disk. */
+void recording_of_boot(struct core *core, const struct vm *vm, bool fresh);
+/* Removes finished ones that are older than the moment. Blocks on the disk. */
+int recordings_prune(struct core *core, int64_t finished_before, struct error *err);
 
 struct image_registry *core_images(struct core *core);
 int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);

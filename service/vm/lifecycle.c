@@ -201,7 +201,8 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
     bool comes;
 
     (void)change;
-    if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) || vm_spec_decode(merged, &spec, NULL, err))
+    if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) ||
+        vm_spec_decode(merged, &spec, NULL, err))
         return -1;
     if (next->state == VM_STATE_DELETING)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is being deleted");

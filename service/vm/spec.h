@@ -59,7 +59,7 @@ struct vm_spec {
     size_t channel_count;
     int64_t serial_ports; /* the console and serial/1 to serial/3 */
     char *ready_pattern;  /* what the console prints when the guest is ready; NULL: it says so itself */
-    bool guest_agent, vsock, display, memory_merge, autostart;
+    bool guest_agent, vsock, display, memory_merge, autostart, record_console;
 };
 
 /* vm_spec_name_ok: ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ */

@@ -224,6 +224,7 @@ static const struct doc_field spec_fields[] = {
     {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
     {.name = "memory_merge", .kind = DOC_BOOL, .offset = AT(memory_merge)},
     {.name = "autostart", .kind = DOC_BOOL, .offset = AT(autostart)},
+    {.name = "record_console", .kind = DOC_BOOL, .offset = AT(record_console)},
     /* Their decoders need the whole struct rather than one place in it. */
     {.name = "labels", .kind = DOC_CUSTOM, .decode = decode_labels},
     {.name = "disks", .kind = DOC_CUSTOM, .decode = decode_disks},
@@ -384,6 +385,7 @@ char *vm_spec_text(const struct vm_spec *spec)
     doc_add_bool(&b, "display", spec->display);
     doc_add_bool(&b, "memory_merge", spec->memory_merge);
     doc_add_bool(&b, "autostart", spec->autostart);
+    doc_add_bool(&b, "record_console", spec->record_console);
     strbuf_addc(&b, '}');
     return strbuf_take(&b);
 }

@@ -107,6 +107,7 @@ void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 
         done &= open_stream(core, vm, stream, fresh);
     }
+    recording_of_boot(core, vm, fresh);
     if (!done)
         tracker_look_again(core->tracker, vm->id);
 }
