@@ -41,6 +41,8 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/pause",    "pauseVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/resume",   "resumeVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"POST",   "/v1/vms/{vm}/flatten",  "flattenVm",  ACCESS_VM_WRITE, 0,      handle_vm_flatten},
+    {"POST",   "/v1/vms/{vm}/rebase",   "rebaseVm",   ACCESS_VM_WRITE, BODY,   handle_vm_rebase},
     {"GET",    "/v1/vms/{vm}/timeline", "getVmTimeline", ACCESS_VM_READ, INLINE, handle_vm_timeline},
 
     /* streams; the handlers also check console:control, which depends on ?mode= */
@@ -88,6 +90,27 @@ const struct route routes[] = {
      .upload = &image_kernel_upload},
     {"PUT",    "/v1/images/{image}/content/initrd", "putImageInitrd",  ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
      .upload = &image_initrd_upload},
+    {"POST",   "/v1/images/{image}/verify",     "verifyImage",      ACCESS_IMAGE_WRITE, 0,    handle_image_verify},
+    {"GET",    "/v1/image-labels",              "listImageLabels",  ACCESS_IMAGE_READ,  0,    handle_label_list},
+    {"GET",    "/v1/image-labels/{label}",      "getImageLabel",    ACCESS_IMAGE_READ,  0,    handle_label_get},
+    {"PUT",    "/v1/image-labels/{label}",      "putImageLabel",    ACCESS_IMAGE_WRITE, BODY, handle_label_put},
+    {"DELETE", "/v1/image-labels/{label}",      "deleteImageLabel", ACCESS_IMAGE_WRITE, 0,    handle_label_delete},
+
+    /* the catalogue; running an entry may also bring its image */
+    {"GET",    "/v1/catalogue",                    "listCatalogue",     ACCESS_IMAGE_READ, 0, handle_catalogue_list},
+    {"GET",    "/v1/catalogue/{entry}",            "getCatalogueEntry", ACCESS_IMAGE_READ, 0, handle_catalogue_get},
+    {"GET",    "/v1/catalogue/{entry}/screenshot", "getScreenshotOfEntry", ACCESS_IMAGE_READ, 0,
+     handle_catalogue_screenshot},
+    {"POST",   "/v1/catalogue/{entry}/run",        "runCatalogueEntry", ACCESS_VM_WRITE,
+     BODY, handle_catalogue_run},
+    {"GET",    "/v1/catalogue-sources",            "listCatalogueSources",  ACCESS_IMAGE_READ,  0,
+     handle_catalogue_sources},
+    {"POST",   "/v1/catalogue-sources",            "createCatalogueSource", ACCESS_IMAGE_WRITE, BODY,
+     handle_catalogue_source_create},
+    {"DELETE", "/v1/catalogue-sources/{source}",   "deleteCatalogueSource", ACCESS_IMAGE_WRITE, 0,
+     handle_catalogue_source_delete},
+    {"POST",   "/v1/catalogue-sources/{source}/refresh", "refreshCatalogueSource", ACCESS_IMAGE_WRITE, 0,
+     handle_catalogue_source_refresh},
 
     /* VMs with a death date */
     {"GET",    "/v1/pools",                 "listPools",    ACCESS_VM_READ,     INLINE, handle_pool_list},

@@ -54,7 +54,8 @@ CREATE TABLE images (
     state_reason TEXT    NOT NULL DEFAULT '',
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at   INTEGER NOT NULL CHECK (updated_at >= 0)
-) STRICT;
+    -- where its bytes come from, as JSON, or ''
+    , source TEXT NOT NULL DEFAULT '') STRICT;
 
 -- A name is free again as soon as its image is on the way out.
 CREATE UNIQUE INDEX images_living_name ON images (project_id, name) WHERE state <> 'deleting';
@@ -66,8 +67,23 @@ CREATE TABLE image_files (
     sha256             TEXT    NOT NULL CHECK (length(sha256) = 64), -- lower-case hex
     size_bytes         INTEGER NOT NULL CHECK (size_bytes >= 0),
     virtual_size_bytes INTEGER NOT NULL DEFAULT 0 CHECK (virtual_size_bytes >= 0), -- disks
+    verified_at INTEGER NOT NULL DEFAULT 0, -- when the bytes were last compared with sha256
     PRIMARY KEY (image_id, role)
 ) STRICT, WITHOUT ROWID;
+
+-- Labels that move from image to image, one row for each image a label pointed at; the highest
+-- version is where it points now.
+CREATE TABLE image_labels (
+    project_id TEXT    NOT NULL REFERENCES projects (id),
+    name       TEXT    NOT NULL CHECK (name <> ''),
+    version    INTEGER NOT NULL CHECK (version >= 1),
+    image_id   TEXT    NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    keep       INTEGER NOT NULL CHECK (keep >= 0), -- versions that stay; 0: all
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    PRIMARY KEY (project_id, name, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX image_labels_image ON image_labels (image_id);
 
 -- Virtual machines: what was asked for, and what Drover last knew of each.
 CREATE TABLE vms (
@@ -143,6 +159,8 @@ CREATE TABLE operations (
     started_at   INTEGER NOT NULL DEFAULT 0 CHECK (started_at >= 0),
     finished_at  INTEGER NOT NULL DEFAULT 0 CHECK (finished_at >= 0),
     error_pointer TEXT NOT NULL DEFAULT '', -- the member of the definition at fault, or ''
+    done_bytes INTEGER NOT NULL DEFAULT 0 CHECK (done_bytes >= 0), -- copied, when it copies
+    total_bytes INTEGER NOT NULL DEFAULT 0 CHECK (total_bytes >= 0), -- 0: not known
     CHECK ((state IN ('pending', 'running')) = (finished_at = 0))
 ) STRICT;
 

@@ -79,10 +79,11 @@ struct op_row {
     const char *actor, *request_id;
     const char *error_code, *error_detail, *error_remedy, *error_pointer; /* "" unless failed */
     int64_t created_at, started_at, finished_at; /* 0: not yet */
+    int64_t done_bytes, total_bytes; /* of what it copies; total 0: not known */
 };
 
 int store_op_insert(struct db_tx *tx, const struct op_row *row, struct error *err);
-/* state, error_*, started_at, finished_at. */
+/* state, error_*, started_at, finished_at, bytes. */
 int store_op_update(struct db_tx *tx, const struct op_row *row, struct error *err);
 /* 1 found, 0 not. */
 int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
@@ -214,6 +215,7 @@ struct image_row {
     const char *description;
     const char *state;   /* "empty", "importing", "ready", "failed", "deleting" */
     const char *state_reason;
+    const char *source; /* JSON, or "" */
     int64_t created_at, updated_at;
 };
 struct image_file_row {
@@ -222,6 +224,14 @@ struct image_file_row {
     const char *sha256;
     int64_t size_bytes;
     int64_t virtual_size_bytes; /* disk: what the guest sees */
+    int64_t verified_at;        /* the bytes were last compared with sha256; 0: never since */
+};
+struct image_label_row {
+    const char *project_id, *name;
+    int64_t version; /* the highest of a name is where it points */
+    const char *image_id;
+    int64_t keep; /* versions that stay; 0: all */
+    int64_t created_at;
 };
 int store_image_insert(struct db_tx *tx, const struct image_row *row, int64_t *ret_seq,
                        struct error *err);
@@ -232,6 +242,13 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
                      struct error *err);
 int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_file_row *), void *arg,
                           struct error *err);
+
+int store_image_label_put(struct db_tx *tx, const struct image_label_row *row, struct error *err);
+/* Every version up to this one. */
+int store_image_label_delete(struct db_tx *tx, const char *project_id, const char *name,
+                             int64_t version, struct error *err);
+int store_image_label_each(struct db *db, int (*fn)(void *, const struct image_label_row *),
+                           void *arg, struct error *err);
 
 /* ---- Idempotency-Key: written in the transaction of the effect it names ---- */
 

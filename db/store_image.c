@@ -10,6 +10,7 @@ static void bind_changeable(struct stmt *s, const struct image_row *row)
     stmt_text(s, ":description", row->description);
     stmt_text(s, ":state", row->state);
     stmt_text(s, ":state_reason", row->state_reason);
+    stmt_text(s, ":source", row->source);
     stmt_int(s, ":updated_at", row->updated_at);
 }
 
@@ -87,6 +88,7 @@ int store_image_file_put(struct db_tx *tx, const struct image_file_row *row, str
     stmt_text(&s, ":sha256", row->sha256);
     stmt_int(&s, ":size_bytes", row->size_bytes);
     stmt_int(&s, ":virtual_size_bytes", row->virtual_size_bytes);
+    stmt_int(&s, ":verified_at", row->verified_at);
     if (stmt_run(&s, err))
         return s.rc == SQLITE_CONSTRAINT_FOREIGNKEY ? not_found(row->image_id, err) : -1;
     return 0;
@@ -113,6 +115,7 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
         row.description = stmt_next_text(&s);
         row.state = stmt_next_text(&s);
         row.state_reason = stmt_next_text(&s);
+        row.source = stmt_next_text(&s);
         row.created_at = stmt_next_int(&s);
         row.updated_at = stmt_next_int(&s);
         if (fn(arg, &row))
@@ -136,6 +139,57 @@ int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_fi
         row.sha256 = stmt_next_text(&s);
         row.size_bytes = stmt_next_int(&s);
         row.virtual_size_bytes = stmt_next_int(&s);
+        row.verified_at = stmt_next_int(&s);
+        if (fn(arg, &row))
+            return 0;
+    }
+    return rc;
+}
+
+/* ---- labels ---- */
+
+int store_image_label_put(struct db_tx *tx, const struct image_label_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_LABEL_PUT);
+
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_text(&s, ":name", row->name);
+    stmt_int(&s, ":version", row->version);
+    stmt_text(&s, ":image_id", row->image_id);
+    stmt_int(&s, ":keep", row->keep);
+    stmt_int(&s, ":created_at", row->created_at);
+    if (stmt_run(&s, err))
+        return s.rc == SQLITE_CONSTRAINT_FOREIGNKEY ? not_found(row->image_id, err) : -1;
+    return 0;
+}
+
+int store_image_label_delete(struct db_tx *tx, const char *project_id, const char *name,
+                             int64_t version, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_LABEL_DELETE);
+
+    stmt_text(&s, ":project_id", project_id);
+    stmt_text(&s, ":name", name);
+    stmt_int(&s, ":version", version);
+    return stmt_run(&s, err);
+}
+
+int store_image_label_each(struct db *db, int (*fn)(void *, const struct image_label_row *),
+                           void *arg, struct error *err)
+{
+    auto_reader struct reader r = reader_take(db);
+    auto_stmt struct stmt s = stmt_use(r.conn, QUERY_IMAGE_LABEL_EACH);
+    int rc;
+
+    while ((rc = stmt_row(&s, err)) > 0) {
+        struct image_label_row row;
+
+        row.project_id = stmt_next_text(&s);
+        row.name = stmt_next_text(&s);
+        row.version = stmt_next_int(&s);
+        row.image_id = stmt_next_text(&s);
+        row.keep = stmt_next_int(&s);
+        row.created_at = stmt_next_int(&s);
         if (fn(arg, &row))
             return 0;
     }

@@ -11,6 +11,8 @@ static void bind_progress(struct stmt *s, const struct op_row *row)
     stmt_text(s, ":error_pointer", row->error_pointer);
     stmt_int(s, ":started_at", row->started_at);
     stmt_int(s, ":finished_at", row->finished_at);
+    stmt_int(s, ":done_bytes", row->done_bytes);
+    stmt_int(s, ":total_bytes", row->total_bytes);
 }
 
 int store_op_insert(struct db_tx *tx, const struct op_row *row, struct error *err)
@@ -64,6 +66,8 @@ static struct op_row read_op(struct stmt *s)
     row.created_at = stmt_next_int(s);
     row.started_at = stmt_next_int(s);
     row.finished_at = stmt_next_int(s);
+    row.done_bytes = stmt_next_int(s);
+    row.total_bytes = stmt_next_int(s);
     return row;
 }
 

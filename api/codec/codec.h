@@ -50,6 +50,10 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
 /* position 0: not queued */
 json_t *codec_lease(const struct lease *lease, int64_t position);
 json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
+/* The image with `operation`; op may be NULL. */
+json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
+json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
+json_t *codec_problem(const struct error *err, const char *request_id);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
@@ -122,6 +126,9 @@ struct codec_image_request {
     char *name, *description, *cmdline;
     int kind, format;
     bool has_format;
+    const json_t *source_value; /* borrowed */
+    struct image_source *source; /* or NULL */
+    char *source_vm;             /* its `vm` as sent, or NULL */
 };
 int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err);
 void codec_image_request_done(struct codec_image_request *r);
@@ -138,6 +145,14 @@ int codec_decode_lease(const json_t *body, struct codec_lease_request *ret, stru
 void codec_lease_request_done(struct codec_lease_request *r);
 #define auto_lease_request auto_scope(codec_lease_request_done)
 int codec_decode_renewal(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
+struct codec_label_request { /* {image, keep?}, and {image} alone */
+    char *image;
+    int64_t keep; /* -1: not sent */
+};
+int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err);
+int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err);
+void codec_label_request_done(struct codec_label_request *r);
+#define auto_label_request auto_scope(codec_label_request_done)
 
 struct codec_token_request {
     char *name;

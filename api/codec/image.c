@@ -22,24 +22,26 @@ static json_t *files(const struct image *image)
             continue;
         json_object_set_new(
             object, image_part_name(i),
-            json_pack("{s:s, s:I, s:o}", "sha256", f->sha256, "size_bytes",
+            json_pack("{s:s, s:I, s:o, s:o}", "sha256", f->sha256, "size_bytes",
                       (json_int_t)f->size_bytes, "virtual_size_bytes",
-                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null()));
+                      f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null(),
+                      "verified_at", codec_time(f->verified_at)));
     }
     return object;
 }
 
 json_t *codec_image(const struct image *image, unsigned used_by)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:I, s:o, s:o}", "id",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:I, s:o, s:o}", "id",
                      image->id, "name", image->name, "description",
                      image->description ? image->description : "", "kind",
                      image_kind_name((int)image->kind), "format",
                      codec_text(image_format_name((int)image->format)), "cmdline",
                      image->cmdline ? json_string(image->cmdline) : json_null(), "state",
                      image_state_name((int)image->state), "state_reason", image->state_reason,
-                     "files", files(image), "used_by", (json_int_t)used_by, "created_at",
-                     codec_time(image->created_at), "updated_at", codec_time(image->updated_at));
+                     "source", image_source_encode(image->source), "files", files(image),
+                     "used_by", (json_int_t)used_by, "created_at", codec_time(image->created_at),
+                     "updated_at", codec_time(image->updated_at));
 }
 
 static int decode_format(const json_t *value, const char *pointer, void *out, struct error *err)
@@ -56,6 +58,40 @@ static int decode_format(const json_t *value, const char *pointer, void *out, st
     r->format = choice == 0 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW;
     r->has_format = true;
     return 0;
+}
+
+static int keep_source(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    (void)pointer;
+    (void)err;
+    ((struct codec_image_request *)out)->source_value = value;
+    return 0;
+}
+
+json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op)
+{
+    json_t *object = codec_image(image, used_by);
+
+    json_object_set_new(object, "operation", op ? codec_op(op) : json_null());
+    return object;
+}
+
+json_t *codec_image_checks(const struct image_checks *checks, const char *request_id)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < checks->count; i++) {
+        const struct image_check *c = &checks->checks[i];
+
+        json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:o}", "name", c->name, "ok", c->ok,
+                                              "detail", c->detail, "problem",
+                                              c->ok ? json_null() : codec_problem(&c->error, request_id)));
+    }
+    return json_pack("{s:b, s:o, s:o, s:o, s:b}", "ok", checks->ok, "checks", list, "size_bytes",
+                     checks->size_bytes ? json_integer(checks->size_bytes) : json_null(),
+                     "virtual_size_bytes",
+                     checks->virtual_size_bytes ? json_integer(checks->virtual_size_bytes) : json_null(),
+                     "resumable", checks->resumable);
 }
 
 int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err)
@@ -78,6 +114,7 @@ int codec_decode_image(const json_t *body, struct codec_image_request *ret, stru
          .max = DESCRIPTION_MAX},
         {.name = "kind", .kind = DOC_ENUM, .required = true, .offset = AT(kind), .choices = kinds},
         {.name = "format", .kind = DOC_CUSTOM, .nullable = true, .decode = decode_format},
+        {.name = "source", .kind = DOC_CUSTOM, .nullable = true, .decode = keep_source},
         {.name = "cmdline",
          .kind = DOC_STRING,
          .nullable = true,
@@ -96,6 +133,9 @@ int codec_decode_image(const json_t *body, struct codec_image_request *ret, stru
                                             : "is required with kind disk: qcow2 or raw");
     if (ret->cmdline && ret->kind != IMAGE_KERNEL)
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/cmdline", "goes only with kind kernel");
+    if (ret->source_value && image_source_decode(ret->source_value, (enum image_kind)ret->kind,
+                                                 &ret->source, &ret->source_vm, err))
+        return -1;
     return 0;
 }
 
@@ -104,4 +144,37 @@ void codec_image_request_done(struct codec_image_request *r)
     free(r->name);
     free(r->description);
     free(r->cmdline);
+    free(r->source_vm);
+    image_source_free(r->source);
+}
+
+/* ---- labels ---- */
+
+static const struct doc_field label_fields[] = {
+    {.name = "image",
+     .kind = DOC_STRING,
+     .required = true,
+     .offset = offsetof(struct codec_label_request, image),
+     .min = 1,
+     .max = VM_NAME_MAX},
+    {.name = "keep",
+     .kind = DOC_INT,
+     .offset = offsetof(struct codec_label_request, keep),
+     .min = 0,
+     .max = 1000},
+};
+
+int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err)
+{
+    return doc_decode(body, "", label_fields, DOC_COUNT(label_fields), ret, err);
+}
+
+int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err)
+{
+    return doc_decode(body, "", label_fields, 1, ret, err);
+}
+
+void codec_label_request_done(struct codec_label_request *r)
+{
+    free(r->image);
 }

@@ -105,24 +105,40 @@ json_t *codec_timeline(const struct vm *vm)
                      codec_time(vm->marks[VM_MARK_READY]), "status", codec_text(vm->boot_status));
 }
 
+json_t *codec_problem(const struct error *err, const char *request_id)
+{
+    auto_blob struct blob *problem = problem_render(err, request_id);
+
+    return json_loadb(problem->data, problem->len, 0, NULL);
+}
+
 static json_t *op_error(const struct op *op)
 {
-    auto_blob struct blob *problem = NULL;
-
     if (op->state != OP_FAILED && op->state != OP_CANCELLED)
         return json_null();
-    if (op->error.code == ERROR_NONE)
+    return op->error.code == ERROR_NONE ? json_null() : codec_problem(&op->error, op->request_id);
+}
+
+/* Of operations that copy bytes, from the moment they do. */
+static json_t *op_progress(const struct op *op)
+{
+    int64_t done = atomic_load(&op->progress->done_bytes);
+    int64_t total = atomic_load(&op->progress->total_bytes);
+    const char *stage = op_is_finished(op) ? NULL : atomic_load(&op->progress->stage);
+
+    if (!stage && !done && !total)
         return json_null();
-    problem = problem_render(&op->error, op->request_id);
-    return json_loadb(problem->data, problem->len, 0, NULL);
+    return json_pack("{s:o, s:I, s:o}", "stage", codec_text(stage), "done_bytes", (json_int_t)done,
+                     "total_bytes", total ? json_integer(total) : json_null());
 }
 
 json_t *codec_op(const struct op *op)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o}", "id", op->id,
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "id", op->id,
                      "kind", op->kind, "state", op_state_name(op->state), "vm_id",
                      codec_text(op->vm_id), "image_id", codec_text(op->image_id), "actor",
                      op->actor, "request_id", op->request_id, "created_at",
                      codec_time(op->created_at), "started_at", codec_time(op->started_at),
-                     "finished_at", codec_time(op->finished_at), "error", op_error(op));
+                     "finished_at", codec_time(op->finished_at), "progress",
+                     op_progress(op), "error", op_error(op));
 }

@@ -32,6 +32,13 @@ handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
+/* catalogue.c */
+handler_fn handle_catalogue_sources, handle_catalogue_source_create, handle_catalogue_source_refresh,
+    handle_catalogue_source_delete, handle_catalogue_list, handle_catalogue_get,
+    handle_catalogue_screenshot, handle_catalogue_run;
+/* image_labels.c */
+handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_delete,
+    handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
 /* pools.c, leases.c */
 handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete, handle_lease_list,

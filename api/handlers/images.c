@@ -38,15 +38,47 @@ int handle_image_list(struct request *req, struct response *res, struct error *e
     return 0;
 }
 
+static int dry_run(struct request *req, struct response *res, const struct image_request *r,
+                   struct error *err)
+{
+    struct actor actor = request_actor(req);
+    struct image_checks checks;
+
+    if (image_preflight(req->core, &actor, r, &checks, err))
+        return -1;
+    response_json(res, 200, codec_image_checks(&checks, req->id));
+    return 0;
+}
+
+/* The first thing that is wrong is the answer; what was not asked for costs the source nothing. */
+static int preflight(struct request *req, const struct image_request *r, struct error *err)
+{
+    struct actor actor = request_actor(req);
+    struct image_checks checks;
+
+    if (!r->source || *r->source->vm)
+        return 0;
+    if (image_preflight(req->core, &actor, r, &checks, err))
+        return -1;
+    for (size_t i = 0; i < checks.count; i++) {
+        if (!checks.checks[i].ok && checks.checks[i].error.code != ERROR_NAME_IN_USE) {
+            *err = checks.checks[i].error;
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int handle_image_create(struct request *req, struct response *res, struct error *err)
 {
     auto_image_request struct codec_image_request body = {0};
     auto_image struct image *image = NULL;
+    auto_op struct op *op = NULL;
     struct actor actor = request_actor(req);
     struct idem idem = request_idem(req);
-    bool replayed = false;
+    bool replayed = false, dry = false;
 
-    if (codec_decode_image(req->json, &body, err))
+    if (request_query_bool(req, "dry_run", &dry, err) || codec_decode_image(req->json, &body, err))
         return -1;
     const struct image_request request = {
         .name = body.name,
@@ -54,12 +86,21 @@ int handle_image_create(struct request *req, struct response *res, struct error 
         .cmdline = body.cmdline,
         .kind = (enum image_kind)body.kind,
         .format = (enum image_format)body.format,
+        .source = body.source,
     };
-    if (image_create(req->core, &actor, &request, &idem, &image, &replayed, err))
+    if (dry && !body.source_vm)
+        return dry_run(req, res, &request, err);
+    if (!image_was_created(req->core, &actor, &idem) &&
+        ((body.source_vm && image_source_bind(req->core, &actor, body.source_vm, body.source, err)) ||
+         preflight(req, &request, err)))
+        return -1;
+    if (dry)
+        return dry_run(req, res, &request, err);
+    if (image_create(req->core, &actor, &request, &idem, &image, &op, &replayed, err))
         return -1;
     response_header(res, "Location", "/v1/images/%s", image->id);
     answer_replayed(res, replayed);
-    response_json(res, 201, with_users(req, image));
+    response_json(res, 201, codec_image_created(image, image_users(req->core, image->id), op));
     return 0;
 }
 
@@ -77,8 +118,10 @@ int handle_image_get(struct request *req, struct response *res, struct error *er
 int handle_image_delete(struct request *req, struct response *res, struct error *err)
 {
     struct actor actor = request_actor(req);
+    bool retire = false;
 
-    if (image_delete(req->core, &actor, request_param(req, "image"), err))
+    if (request_query_bool(req, "retire", &retire, err) ||
+        image_delete(req->core, &actor, request_param(req, "image"), retire, err))
         return -1;
     res->status = 204;
     return 0;

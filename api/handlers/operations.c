@@ -8,6 +8,8 @@
 #include "service/base/str.h"
 #include "service/vm/op.h"
 
+#define CANCEL_WAIT_MS 10000
+
 static int state_argument(const struct request *req, const char **ret, struct error *err)
 {
     const char *name = request_query(req, "state");
@@ -80,12 +82,15 @@ int handle_op_get(struct request *req, struct response *res, struct error *err)
     return 0;
 }
 
+/* One that copies bytes takes a moment to end; the answer shows what became of it. */
 int handle_op_cancel(struct request *req, struct response *res, struct error *err)
 {
     auto_op struct op *op = NULL;
 
     if (op_cancel(req->core, req->principal.project_id, request_param(req, "operation"), &op, err))
         return -1;
+    if (!op_is_finished(op))
+        return request_park_op(req, op->id, CANCEL_WAIT_MS, get_resume);
     response_json(res, 200, codec_op(op));
     return 0;
 }

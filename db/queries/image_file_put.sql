@@ -1,8 +1,9 @@
 -- The bytes of one part of an image, new or replaced.
--- Parameters: :image_id, :role, :sha256, :size_bytes, :virtual_size_bytes
+-- Parameters: :image_id, :role, :sha256, :size_bytes, :virtual_size_bytes, :verified_at
 -- Columns: none
-INSERT INTO image_files (image_id, role, sha256, size_bytes, virtual_size_bytes)
-VALUES (:image_id, :role, :sha256, :size_bytes, :virtual_size_bytes)
+INSERT INTO image_files (image_id, role, sha256, size_bytes, virtual_size_bytes,
+                         verified_at)
+VALUES (:image_id, :role, :sha256, :size_bytes, :virtual_size_bytes, :verified_at)
 ON CONFLICT (image_id, role) DO UPDATE
 SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes,
-    virtual_size_bytes = excluded.virtual_size_bytes;
+    virtual_size_bytes = excluded.virtual_size_bytes, verified_at = excluded.verified_at;

@@ -1,11 +1,11 @@
 -- A new operation. Empty vm_id and image_id mean none.
 -- Parameters: :id, :project_id, :host_id, :vm_id, :image_id, :kind, :state, :params, :actor,
 --    :request_id, :error_code, :error_detail, :error_remedy, :error_pointer, :created_at,
---    :started_at, :finished_at
+--    :started_at, :finished_at, :done_bytes, :total_bytes
 -- Columns: none
 INSERT INTO operations (id, project_id, host_id, vm_id, image_id, kind, state, params, actor,
                         request_id, error_code, error_detail, error_remedy, error_pointer,
-                        created_at, started_at, finished_at)
+                        created_at, started_at, finished_at, done_bytes, total_bytes)
 VALUES (:id, :project_id, :host_id, NULLIF(:vm_id, ''), NULLIF(:image_id, ''), :kind, :state,
         :params, :actor, :request_id, :error_code, :error_detail, :error_remedy, :error_pointer,
-        :created_at, :started_at, :finished_at);
+        :created_at, :started_at, :finished_at, :done_bytes, :total_bytes);

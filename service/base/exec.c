@@ -23,6 +23,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 
+#define END_POLL_MS       500
 #define CHILD_STACK_BYTES ((size_t)64 * 1024)
 
 /* The child runs in our memory without a thread of its own: no instrumentation may look at it. */
@@ -91,7 +92,8 @@ CHILD_CODE static int child_main(void *arg)
         close_range(3, ~0U, 0) || chdir("/") || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) || setrlimit(RLIMIT_CORE, &no_core) ||
         child_limit(RLIMIT_AS, o->address_space_bytes) || child_limit(RLIMIT_CPU, o->cpu_seconds) ||
-        child_limit(RLIMIT_FSIZE, o->file_bytes) || child_limit(RLIMIT_NOFILE, o->open_files))
+        child_limit(RLIMIT_FSIZE, o->file_bytes) || child_limit(RLIMIT_NOFILE, o->open_files) ||
+        (o->nice && setpriority(PRIO_PROCESS, 0, o->nice)))
         goto out;
     umask(077);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -145,6 +147,7 @@ struct capture {
     char *data;
     size_t len, max;
     bool truncated;
+    const struct exec_options *tell; /* of stdout, when somebody listens */
 };
 
 static void cleanup_capture(struct capture (*cap)[2])
@@ -193,6 +196,8 @@ static void capture_read(struct capture *c)
         ssize_t n =
             keep ? read(c->fd, c->data + c->len, c->max - c->len) : read(c->fd, drop, sizeof(drop));
 
+        if (n > 0 && c->tell)
+            c->tell->on_output(c->tell->opaque, keep ? c->data + c->len : drop, (size_t)n);
         if (n > 0 && keep) {
             c->len += (size_t)n;
         } else if (n > 0) {
@@ -206,8 +211,9 @@ static void capture_read(struct capture *c)
     }
 }
 
-/* Until it exited (true) or the deadline passed (false). */
-static bool collect(int pidfd, struct capture cap[2], int64_t deadline_ms)
+/* Until it exited (true), or the deadline passed or it was not wanted any more (false). */
+static bool collect(const struct exec_options *o, int pidfd, struct capture cap[2],
+                    int64_t deadline_ms, bool *ret_ended)
 {
     for (;;) {
         struct pollfd p[3] = {{.fd = pidfd, .events = POLLIN},
@@ -217,6 +223,11 @@ static bool collect(int pidfd, struct capture cap[2], int64_t deadline_ms)
 
         if (left <= 0)
             return false;
+        *ret_ended = o->should_end && o->should_end(o->opaque);
+        if (*ret_ended)
+            return false;
+        if (o->should_end && left > END_POLL_MS)
+            left = END_POLL_MS;
         if (poll(p, 3, left > 60000 ? 60000 : (int)left) < 0)
             continue; /* EINTR; anything else ends at the deadline */
         capture_read(&cap[0]);
@@ -273,6 +284,8 @@ static int outcome(const struct exec_options *o, struct exec_result *r, int reap
     const char *name = slash ? slash + 1 : o->argv[0];
     auto_free char *said = xstrdup(r->err);
 
+    if (r->ended)
+        return error_set(err, ERROR_CANCELLED, "%s was ended", name);
     if (r->timed_out)
         return error_set(err, ERROR_TIMEOUT, "%s took longer than %lld ms", name,
                          (long long)o->timeout_ms);
@@ -296,12 +309,12 @@ void exec_result_done(struct exec_result *r)
 }
 
 /* Collects until it ended or has to; afterwards nothing of the group is left. */
-static int supervise(pid_t pid, int pidfd, struct capture cap[2], int64_t deadline_ms,
+static int supervise(const struct exec_options *o, pid_t pid, int pidfd, struct capture cap[2], int64_t deadline_ms,
                      struct exec_result *r)
 {
     int errnum = 0;
 
-    r->timed_out = !collect(pidfd, cap, deadline_ms);
+    r->timed_out = !collect(o, pidfd, cap, deadline_ms, &r->ended) && !r->ended;
     kill_group(pid, pidfd);
     if (reap(pidfd, r))
         errnum = errno;
@@ -335,12 +348,14 @@ int exec_run(const struct exec_options *o, struct exec_result *ret, struct error
     if (in < 0 || !stack || capture_open(&cap[0], ret->out, o->output_max, &out, err) ||
         capture_open(&cap[1], ret->err, o->output_max, &errors, err))
         return -1;
+    if (o->on_output)
+        cap[0].tell = o;
     child.in = in, child.out = out, child.err = errors;
     if (spawn(&child, stack, &pid, &pidfd, err))
         return -1;
     close(TAKE_FD(out));
     close(TAKE_FD(errors));
-    reap_errno = supervise(pid, pidfd, cap, deadline, ret);
+    reap_errno = supervise(o, pid, pidfd, cap, deadline, ret);
     if (*child.failed)
         return error_errno(err, *child.failed, "cannot run %s", o->argv[0]);
     return outcome(o, ret, reap_errno, err);

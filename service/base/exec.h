@@ -25,12 +25,18 @@ struct exec_options {
     uint64_t cpu_seconds;
     uint64_t file_bytes; /* largest file it may write */
     uint64_t open_files;
+    int nice; /* added to the daemon's own */
+    /* Each piece of stdout as it comes; and, polled twice a second, whether to kill it. Or NULL. */
+    void (*on_output)(void *opaque, const char *data, size_t len);
+    bool (*should_end)(void *opaque);
+    void *opaque;
 };
 
 struct exec_result {
     int status; /* exit status, -1 unless it exited by itself */
     int signal; /* that ended it, 0 if none */
     bool timed_out, truncated;
+    bool ended; /* by should_end */
     char *out, *err; /* NUL-terminated, never NULL after exec_run */
     size_t out_len, err_len;
 };
@@ -39,7 +45,7 @@ void exec_result_done(struct exec_result *r);
 #define auto_exec_result auto_scope(exec_result_done)
 
 /*
- * 0 when the program exited with status 0. Otherwise -1: TIMEOUT, or SYSTEM with the status or
+ * 0 when the program exited with status 0. Otherwise -1: TIMEOUT, CANCELLED (should_end), or SYSTEM with the status or
  * signal and the end of its stderr in the cause. *ret is filled in either case, must be
  * initialised with {0}, and is the caller's to clear.
  */

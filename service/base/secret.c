@@ -152,6 +152,102 @@ void secret_hash_free(struct secret_hash *h)
     free(h);
 }
 
+struct secret_hash512 {
+    crypto_hash_sha512_state state;
+};
+
+struct secret_hash512 *secret_hash512_new(void)
+{
+    struct secret_hash512 *h = xcalloc(1, sizeof(*h));
+
+    crypto_hash_sha512_init(&h->state);
+    return h;
+}
+
+void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len)
+{
+    crypto_hash_sha512_update(&h->state, data, len);
+}
+
+void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT])
+{
+    uint8_t bin[crypto_hash_sha512_BYTES];
+
+    crypto_hash_sha512_final(&h->state, bin);
+    sodium_bin2hex(ret, SECRET_SHA512_TEXT, bin, sizeof(bin));
+}
+
+void secret_hash512_free(struct secret_hash512 *h)
+{
+    free(h);
+}
+
+unsigned char *secret_from_base64(const char *text, size_t *ret_len)
+{
+    size_t len = strlen(text);
+    unsigned char *bin = xcalloc(len + 1, 1);
+
+    if (sodium_base642bin(bin, len, text, len, NULL, ret_len, NULL, sodium_base64_VARIANT_ORIGINAL) == 0)
+        return bin;
+    free(bin);
+    return NULL;
+}
+
+char *secret_to_base64(const void *data, size_t len)
+{
+    size_t size = sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
+    char *text = xcalloc(size, 1);
+
+    return sodium_bin2base64(text, size, data, len, sodium_base64_VARIANT_ORIGINAL);
+}
+
+/* Exactly so many bytes. */
+static bool from_base64(const char *text, unsigned char *ret, size_t size)
+{
+    size_t len = strcspn(text, "\r\n"), got;
+
+    return strspn(text + len, "\r\n") == strlen(text + len) &&
+           sodium_base642bin(ret, size, text, len, NULL, &got, NULL,
+                             sodium_base64_VARIANT_ORIGINAL) == 0 && got == size;
+}
+
+void secret_sign_keys(char ret_public[SECRET_SIGN_PUBLIC], char ret_secret[SECRET_SIGN_SECRET])
+{
+    unsigned char pk[crypto_sign_PUBLICKEYBYTES], sk[crypto_sign_SECRETKEYBYTES];
+
+    crypto_sign_keypair(pk, sk);
+    sodium_bin2base64(ret_public, SECRET_SIGN_PUBLIC, pk, sizeof(pk), sodium_base64_VARIANT_ORIGINAL);
+    sodium_bin2base64(ret_secret, SECRET_SIGN_SECRET, sk, sizeof(sk), sodium_base64_VARIANT_ORIGINAL);
+    sodium_memzero(sk, sizeof(sk));
+}
+
+bool secret_sign(const char *secret_key, const void *data, size_t len, char ret[SECRET_SIGNATURE])
+{
+    unsigned char sk[crypto_sign_SECRETKEYBYTES], sig[crypto_sign_BYTES];
+
+    if (!from_base64(secret_key, sk, sizeof(sk)))
+        return false;
+    crypto_sign_detached(sig, NULL, data, len, sk);
+    sodium_memzero(sk, sizeof(sk));
+    sodium_bin2base64(ret, SECRET_SIGNATURE, sig, sizeof(sig), sodium_base64_VARIANT_ORIGINAL);
+    return true;
+}
+
+bool secret_sign_key_ok(const char *public_key)
+{
+    unsigned char pk[crypto_sign_PUBLICKEYBYTES];
+
+    return from_base64(public_key, pk, sizeof(pk));
+}
+
+bool secret_sign_check(const char *public_key, const char *signature, const void *data, size_t len)
+{
+    unsigned char pk[crypto_sign_PUBLICKEYBYTES], sig[crypto_sign_BYTES];
+
+    return from_base64(public_key, pk, sizeof(pk)) && from_base64(signature, sig, sizeof(sig)) &&
+           crypto_sign_verify_detached(sig, data, len, pk) == 0;
+}
+
 void uuid_new(char ret[UUID_TEXT])
 {
     uuid_t u;

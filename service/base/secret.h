@@ -41,6 +41,25 @@ void secret_hash_add(struct secret_hash *h, const void *data, size_t len);
 void secret_hash_finish(struct secret_hash *h, char ret[SECRET_SHA256_TEXT]);
 void secret_hash_free(struct secret_hash *h);
 
+#define SECRET_SHA512_TEXT 129
+struct secret_hash512; /* SHA-512 while bytes stream by */
+struct secret_hash512 *secret_hash512_new(void);
+void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len);
+void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT]);
+void secret_hash512_free(struct secret_hash512 *h);
+
+/* NULL when it is not base64; caller frees. */
+unsigned char *secret_from_base64(const char *text, size_t *ret_len);
+char *secret_to_base64(const void *data, size_t len); /* caller frees */
+/* Ed25519, keys and signatures as base64 text. */
+#define SECRET_SIGN_PUBLIC 45    /* and NUL */
+#define SECRET_SIGN_SECRET 89
+#define SECRET_SIGNATURE   89
+void secret_sign_keys(char ret_public[SECRET_SIGN_PUBLIC], char ret_secret[SECRET_SIGN_SECRET]);
+bool secret_sign(const char *secret_key, const void *data, size_t len, char ret[SECRET_SIGNATURE]);
+bool secret_sign_check(const char *public_key, const char *signature, const void *data, size_t len);
+bool secret_sign_key_ok(const char *public_key);
+
 void uuid_new(char ret[UUID_TEXT]); /* version 4, lower case */
 bool uuid_is_valid(const char *text);
 /* A locally administered MAC (02:…) drawn at random, "02:xx:xx:xx:xx:xx". */

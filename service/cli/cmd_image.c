@@ -206,7 +206,8 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
 static int run_delete(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *id = url_escape(args->operand[0]);
-    auto_free char *path = xasprintf("/v1/images/%s", id);
+    auto_free char *path =
+        xasprintf("/v1/images/%s%s", id, args_flag(args, "retire") ? "?retire=true" : "");
     struct client_request r = {.method = "DELETE", .path = path};
     auto_answer struct answer a = {0};
 
@@ -225,6 +226,9 @@ static const struct option_row create_options[] = {
 static const struct option_row upload_options[] = {
     {"part", 'p', "PART", "content (default), kernel or initrd"}, {0}};
 
+static const struct option_row delete_options[] = {
+    {"retire", 0, NULL, "if VMs use it: free its name now, and let it go with the last of them"}, {0}};
+
 const struct command image_commands[] = {
     {"image list", "", 0, 0, "list images", NULL, run_list, NULL},
     {"image show", "IMAGE", 1, 1, "show one image", NULL, run_show, NULL},
@@ -233,5 +237,5 @@ const struct command image_commands[] = {
     {"image upload", "IMAGE FILE", 2, 2, "send the bytes of an image; - is standard input",
      upload_options, run_upload,
      "The file is read twice: once for its SHA-256, which the server checks, once to send it."},
-    {"image delete", "IMAGE", 1, 1, "delete an image that no VM uses", NULL, run_delete, NULL},
+    {"image delete", "IMAGE", 1, 1, "delete an image that no VM uses", delete_options, run_delete, NULL},
     {0}};

@@ -82,8 +82,9 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 /* ---- tables ---- */
 
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
-    event_commands[], image_commands[], recording_commands[], ticket_commands[], token_commands[],
-    op_commands[], help_commands[];
+    event_commands[], image_commands[], image_import_commands[], image_label_commands[],
+    catalogue_commands[], recording_commands[], ticket_commands[], token_commands[], op_commands[],
+    help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];
@@ -105,5 +106,8 @@ void cli_print_value(const json_t *value); /* JSON on stdout */
  */
 int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_t **ret,
                        struct failure *fail);
+
+/* The same without a limit, showing on a terminal how far it is. */
+int cli_watch_operation(struct cli *cli, const char *id, json_t **ret, struct failure *fail);
 
 #endif

@@ -9,6 +9,7 @@
 #include "service/json/doc.h"
 #include "db/store_lease.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
@@ -283,6 +284,12 @@ static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
         json_object_set_new(data, "error_code", json_string(error_slug(op->error.code)));
     if (write_op(tx, &c, err))
         return -1;
+    if (!*op->vm_id) {
+        auto_image struct image *image = image_registry_stored(w->core->images, op->image_id);
+
+        return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+                            "image", op->image_id, image ? image->name : "", data, err);
+    }
     return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
                         "vm", op->vm_id, vm ? vm->spec->name : "", data, err);
 }

@@ -183,7 +183,8 @@ static int build(struct core *core, struct error *err)
     if (lease_keeper_open(core, &core->leases, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
-        image_registry_open(core, &core->images, err))
+        image_registry_open(core, &core->images, err) ||
+        catalogue_open(core, &core->catalogue, err))
         return -1;
     core->waits = wait_list_new(core, err);
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
@@ -245,6 +246,7 @@ void core_stop(struct core *core)
     access_stop(core->access);
     recorder_stop(core->recorder);
     console_hub_free(core->consoles);
+    catalogue_close(core->catalogue);
     image_registry_close(core->images);
     access_close(core->access);
     if (core->db) {

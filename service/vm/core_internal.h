@@ -17,6 +17,7 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/catalogue.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
@@ -40,6 +41,7 @@ struct core {
     struct access *access;
     struct console_hub *consoles;
     struct image_registry *images;
+    struct catalogue *catalogue;
     struct registry *registry;
     struct event_log *events;
     struct wait_list *waits;
@@ -142,7 +144,11 @@ int op_engine_start(struct op_engine *e, struct error *err);
 void op_engine_stop(struct op_engine *e);
 void op_engine_free(struct op_engine *e);
 struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);
+struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
+                        const char *params);
+void op_progress_unref(struct op_progress *p); /* NULL is fine */
 void op_enqueue(struct op_engine *e, struct op *op); /* after its commit */
+struct op *op_of_image(struct op_engine *e, const char *image_id); /* its oldest unfinished one */
 bool op_vm_busy(struct op_engine *e, const char *vm_id); /* one is running right now */
 struct op *op_in_memory(struct op_engine *e, const char *id); /* a reference or NULL */
 /* The VM's state changed, or libvirt came back: look at what waits. */
@@ -152,16 +158,31 @@ void op_to_row(const struct op *op, struct op_row *ret);
 
 /* ---- execute.c: what an operation does; runs on an operation worker ---- */
 
-enum execute_result { EXECUTE_DONE, EXECUTE_FAILED, EXECUTE_WAITS, EXECUTE_AGAIN };
+enum execute_result {
+    EXECUTE_DONE,
+    EXECUTE_FAILED,
+    EXECUTE_WAITS,
+    EXECUTE_AGAIN,
+    EXECUTE_CANCELLED,
+};
 /*
  * EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes.
- * EXECUTE_AGAIN: libvirt went away or the disk refuses; to be done anew when they are back.
+ * EXECUTE_AGAIN: libvirt went away, the disk refuses or the daemon stops; to be done anew later.
+ * EXECUTE_CANCELLED: it was asked to end while it copied bytes, and has cleaned up.
  */
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err);
+
+/* What the engine has to know of a kind before it runs. */
+enum op_traits {
+    OP_COPIES = 1 << 0,  /* takes long, reports bytes, can be cancelled while it runs */
+    OP_OFFLINE = 1 << 1, /* needs no libvirt */
+};
+unsigned op_kind_traits(const char *kind);
 
 /* ---- domain.c: from a definition to what libvirt is told ---- */
 
 char *vm_dir(struct core *core, const char *vm_id); /* STATE_DIR/vms/ID */
+char *vm_root_disk(struct core *core, const char *vm_id);
 /* Where its QEMU listens for "console" or "channels/NAME"; NULL: the path is too long for a socket. */
 char *vm_stream_socket(struct core *core, const char *vm_id, const char *stream);
 /* Creates missing disks. Idempotent. */

@@ -31,9 +31,14 @@ char *vm_stream_socket(struct core *core, const char *vm_id, const char *stream)
     return strlen(path) <= VIRT_SOCKET_MAX ? TAKE_PTR(path) : NULL;
 }
 
+char *vm_root_disk(struct core *core, const char *vm_id)
+{
+    return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm_id);
+}
+
 static char *root_disk_path(struct core *core, const struct vm *vm)
 {
-    return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm->id);
+    return vm_root_disk(core, vm->id);
 }
 
 static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)
@@ -50,7 +55,7 @@ static int vm_image(struct core *core, const struct vm *vm, struct image **ret, 
     *ret = image_find(core, vm->project_id, vm->image_id, err);
     if (!*ret)
         return -1;
-    if ((*ret)->state != IMAGE_READY) {
+    if ((*ret)->state != IMAGE_READY && (*ret)->state != IMAGE_RETIRED) {
         error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s", (*ret)->name,
                      image_state_name((*ret)->state));
         error_remedy(err, "Upload its content first.");
@@ -271,6 +276,9 @@ int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_ch
     d.kvm = ret->kvm;
     if (image)
         add_image(core, vm, image, &d, &parts);
+    else if (spec->image) /* flattened: its root disk stands alone */
+        parts.disks[d.disk_count++] = (struct virt_disk){.path = keep(&parts, root_disk_path(core, vm)),
+                                                         .format = VIRT_DISK_QCOW2};
     add_devices(core, vm, &d, &parts);
     return virt_define(core->virt, &d, err);
 }

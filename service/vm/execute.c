@@ -9,6 +9,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/image_import.h"
 
 static int set_state(struct vm *next, enum vm_state state, const char *reason)
 {
@@ -230,7 +231,10 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
         return -1;
     console_forget(core->consoles, op->vm_id);
-    return vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err);
+    if (vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
+        return -1;
+    image_collect(core);
+    return 0;
 }
 
 static int reset(struct core *core, const struct op *op, struct error *err)
@@ -276,12 +280,29 @@ static const struct {
     const char *kind;
     int (*fn)(struct core *core, const struct op *op, struct error *err);
     bool waits;
+    unsigned traits;
+    /* Instead of fn: what knows by itself how it ended. */
+    enum execute_result (*copy)(struct core *core, const struct op *op, struct error *err);
 } kinds[] = {
     {"vm.create", create, false}, {"vm.start", start, false},   {"vm.stop", stop, false},
     {"vm.delete", delete, false}, {"vm.reset", reset, false},   {"vm.reboot", reboot, false},
     {"vm.pause", pause_vm, false}, {"vm.resume", resume, false}, {"vm.save", save, false},
     {"vm.shutdown", shutdown_vm, true},
+    {"image.import", NULL, false, OP_COPIES | OP_OFFLINE, image_import_execute},
+    {"image.publish", NULL, false, OP_COPIES, image_publish_execute},
+    {"image.verify", NULL, false, OP_COPIES | OP_OFFLINE, image_verify_execute},
+    {"vm.flatten", NULL, false, OP_COPIES, vm_rebase_execute},
+    {"vm.rebase", NULL, false, OP_COPIES, vm_rebase_execute},
 };
+
+unsigned op_kind_traits(const char *kind)
+{
+    for (size_t i = 0; i < DOC_COUNT(kinds); i++) {
+        if (strcmp(kinds[i].kind, kind) == 0)
+            return kinds[i].traits;
+    }
+    return 0;
+}
 
 /* The VM shows what became of it; a VM that could not be made or started has failed. */
 static void after_failure(struct core *core, const struct op *op, const struct error *failure)
@@ -320,6 +341,8 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
     for (size_t i = 0; i < DOC_COUNT(kinds); i++) {
         if (strcmp(kinds[i].kind, op->kind) != 0)
             continue;
+        if (kinds[i].copy)
+            return kinds[i].copy(core, op, err);
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
         if (comes_back(core, err))

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/op.h"
 #include "service/vm/vm.h"
 
 #define DESCRIPTION_MAX 4096
@@ -12,7 +15,8 @@
 
 static const char *const kind_names[] = {"disk", "kernel", "iso"};
 static const char *const format_names[] = {"", "qcow2", "raw"};
-static const char *const state_names[] = {"empty", "importing", "ready", "failed"};
+static const char *const state_names[] = {"empty", "importing", "ready", "failed",
+                                         "retired"};
 static const char *const part_names[] = {"content", "kernel", "initrd"};
 
 const char *image_kind_name(int kind)
@@ -51,6 +55,8 @@ struct image *image_copy(const struct image *i)
     copy->refs = 1;
     copy->description = xstrdup(i->description);
     copy->cmdline = xstrdup(i->cmdline);
+    copy->source = image_source_copy(i->source);
+    copy->source_text = xstrdup_null(i->source_text);
     return copy;
 }
 
@@ -66,6 +72,8 @@ void image_unref(struct image *i)
         return;
     free(i->description);
     free(i->cmdline);
+    image_source_free(i->source);
+    free(i->source_text);
     free(i);
 }
 
@@ -80,8 +88,10 @@ void image_to_row(const struct image *i, struct image_row *ret)
                               .format = image_format_name(i->format),
                               .cmdline = i->cmdline,
                               .description = i->description,
-                              .state = image_state_name(i->state),
+                              .state = i->state == IMAGE_RETIRED ? "deleting"
+                                                                 : image_state_name(i->state),
                               .state_reason = i->state_reason,
+                              .source = i->source_text ? i->source_text : "",
                               .created_at = i->created_at,
                               .updated_at = i->updated_at};
 }
@@ -121,7 +131,7 @@ struct image *image_find(struct core *core, const char *project_id, const char *
 
     if (!found) {
         error_set(err, ERROR_IMAGE_NOT_FOUND, "there is no image %s", ref);
-        error_remedy(err, "GET /v1/images lists the images.");
+        error_remedy(err, "GET /v1/images lists the images, GET /v1/image-labels the labels.");
     }
     return found;
 }
@@ -152,9 +162,88 @@ void image_list(struct core *core, const char *project_id, int64_t after_seq, si
     *ret_more = more;
 }
 
+/* ---- change ---- */
+
+struct store {
+    struct image_registry *registry;
+    const struct actor *actor;
+    struct image *next;
+    const char *event;
+    int part; /* of a file that changed, too; -1: none */
+};
+
+static int store_file(struct db_tx *tx, const struct store *s, struct error *err)
+{
+    const struct image_file *f = &s->next->files[s->part];
+    const struct image_file_row row = {.image_id = s->next->id,
+                                       .role = image_part_name(s->part),
+                                       .sha256 = f->sha256,
+                                       .size_bytes = f->size_bytes,
+                                       .virtual_size_bytes = f->virtual_size_bytes,
+                                       .verified_at = f->verified_at};
+
+    return store_image_file_put(tx, &row, err);
+}
+
+static int store_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct store *s = arg;
+    struct image_row row;
+
+    image_to_row(s->next, &row);
+    if (store_image_update(tx, &row, err) || (s->part >= 0 && store_file(tx, s, err)))
+        return -1;
+    return s->event ? image_event(tx, s->actor, s->next, s->event, err) : 0;
+}
+
+static void store_committed(void *arg)
+{
+    struct store *s = arg;
+
+    image_registry_put(s->registry, s->next);
+}
+
+int image_store(struct core *core, const struct actor *actor, struct image *next,
+                const char *event, struct error *err)
+{
+    struct store s = {
+        .registry = core_images(core), .actor = actor, .next = next, .event = event, .part = -1};
+
+    next->updated_at = clock_wall_ms();
+    return db_write(core_db(core), store_write, store_committed, &s, err);
+}
+
+int image_store_file(struct core *core, const struct actor *actor, struct image *next,
+                     enum image_part part, struct error *err)
+{
+    struct store s = {
+        .registry = core_images(core), .actor = actor, .next = next, .part = (int)part};
+
+    return db_write(core_db(core), store_write, store_committed, &s, err);
+}
+
+void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
+                       const char *reason)
+{
+    struct image_registry *r = core_images(core);
+    auto_image struct image *next = NULL, *stored = NULL;
+    struct error err = ERROR_INIT;
+    LOCK_SCOPE(&r->change);
+
+    stored = image_registry_stored(r, image_id);
+    if (!stored || stored->state == IMAGE_READY)
+        return;
+    next = image_copy(stored);
+    next->state = IMAGE_FAILED;
+    str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
+    /* Whoever asked gets the first error; this one adds nothing for them. */
+    if (image_store(core, actor, next, "image.failed", &err))
+        log_debug("cannot record that an image failed: %s", err.cause);
+}
+
 /* ---- create ---- */
 
-static int check_request(const struct image_request *r, struct error *err)
+int image_check_request(const struct image_request *r, struct error *err)
 {
     if (!r->name || !vm_spec_name_ok(r->name))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/name",
@@ -181,6 +270,7 @@ struct create {
     const struct actor *actor;
     const struct idem *idem;
     struct image *image;
+    struct op *op; /* or NULL */
     char replayed_id[UUID_TEXT];
     bool replayed, reused;
 };
@@ -223,10 +313,10 @@ static int create_write(struct db_tx *tx, void *arg, struct error *err)
             return -1;
     }
     image_to_row(i, &row);
-    return store_image_insert(tx, &row, &i->seq, err) ||
-                   image_event(tx, c->actor, i, "image.created", err)
-               ? -1
-               : 0;
+    if (store_image_insert(tx, &row, &i->seq, err) ||
+        image_event(tx, c->actor, i, "image.created", err))
+        return -1;
+    return c->op ? image_op_insert(tx, c->op, err) : 0;
 }
 
 static void create_committed(void *arg)
@@ -237,25 +327,76 @@ static void create_committed(void *arg)
         image_registry_put(c->registry, c->image);
 }
 
-int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
-                 const struct idem *idem, struct image **ret, bool *ret_replayed, struct error *err)
+/* Is there something to fetch or copy, or do the bytes follow? */
+static bool source_is_whole(const struct image_source *s)
 {
-    auto_image struct image *i = image_new();
-    struct create c = {.registry = core_images(core), .actor = actor, .idem = idem, .image = i};
+    bool whole = s && *s->vm;
 
-    if (check_request(r, err))
-        return -1;
+    for (int p = 0; s && p < IMAGE_PART_COUNT; p++)
+        whole |= s->links[p].url != NULL;
+    return whole;
+}
+
+static void fill(struct image *i, const struct actor *actor, const struct image_request *r)
+{
+    auto_json json_t *source = image_source_encode(r->source);
+
     uuid_new(i->id);
     snprintf(i->project_id, sizeof(i->project_id), "%s", actor->project_id);
     snprintf(i->host_id, sizeof(i->host_id), "%s", HOST_LOCAL);
     snprintf(i->name, sizeof(i->name), "%s", r->name);
     i->description = xstrdup(r->description ? r->description : "");
     i->cmdline = xstrdup(r->cmdline ? r->cmdline : "");
+    i->source = image_source_copy(r->source);
+    i->source_text = r->source ? doc_text(source) : NULL;
     i->kind = r->kind;
     i->format = r->format;
     i->state = IMAGE_EMPTY;
+    if (source_is_whole(r->source)) {
+        i->state = IMAGE_IMPORTING;
+        snprintf(i->state_reason, sizeof(i->state_reason), "see its operation");
+    }
     i->created_at = i->updated_at = clock_wall_ms();
-    if (db_write(core_db(core), create_write, create_committed, &c, err))
+}
+
+/* An import that failed keeps its reason until the next attempt under the same name. */
+static bool give_up_name(struct core *core, const struct actor *actor, const char *name)
+{
+    auto_image struct image *old = image_registry_find(core_images(core), actor->project_id, name);
+    struct error ignored;
+
+    if (!old || !old->source || old->state != IMAGE_FAILED || strcmp(old->name, name) != 0)
+        return false;
+    for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+        if (old->files[p].present)
+            return false;
+    }
+    return image_delete(core, actor, old->id, false, &ignored) == 0;
+}
+
+int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
+                 const struct idem *idem, struct image **ret, struct op **ret_op,
+                 bool *ret_replayed, struct error *err)
+{
+    auto_image struct image *i = image_new();
+    struct create c = {.registry = core_images(core), .actor = actor, .idem = idem, .image = i};
+    int rc;
+
+    *ret_op = NULL;
+    if (image_check_request(r, err))
+        return -1;
+    fill(i, actor, r);
+    if (i->state == IMAGE_IMPORTING)
+        c.op = image_op_new(core, actor, i);
+    rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc && err->code == ERROR_NAME_IN_USE && c.op && give_up_name(core, actor, r->name))
+        rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc == 0 && c.op && !c.replayed) {
+        image_op_enqueue(core, c.op);
+        *ret_op = TAKE_PTR(c.op);
+    }
+    op_unref(c.op);
+    if (rc)
         return -1;
     if (c.replayed) {
         struct image *made = image_find(core, actor->project_id, c.replayed_id, err);
@@ -263,6 +404,7 @@ int image_create(struct core *core, const struct actor *actor, const struct imag
         if (!made)
             return -1; /* made by the first request and deleted since */
         *ret = made;
+        *ret_op = image_op_pending(core, made->id);
     } else {
         *ret = TAKE_PTR(i);
     }
@@ -294,30 +436,51 @@ static void delete_committed(void *arg)
     struct delete *d = arg;
 
     image_registry_remove(d->registry, d->image->id);
+    image_labels_forget(d->registry, d->image->id);
 }
 
-int image_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err)
+static int retire(struct core *core, const struct actor *actor, const struct image *stored,
+                  unsigned users, struct error *err)
 {
-    struct image_registry *r = core_images(core);
-    auto_image struct image *found = NULL, *stored = NULL;
-    struct delete d = {.registry = r, .actor = actor};
-    unsigned users;
-    int rc;
-    LOCK_SCOPE(&r->change);
+    auto_image struct image *next = NULL;
 
-    found = image_find(core, actor->project_id, ref, err);
-    if (!found)
-        return -1;
-    users = registry_image_users(core, found->id);
-    if (users) {
-        error_set(err, ERROR_IMAGE_IN_USE, "%u VM%s of the image %s", users,
-                  users == 1 ? " is made" : "s are made", found->name);
-        error_remedy(err, "Delete the VMs first.");
+    if (stored->state == IMAGE_RETIRED)
+        return 0;
+    next = image_copy(stored);
+    next->state = IMAGE_RETIRED;
+    snprintf(next->state_reason, sizeof(next->state_reason), "goes with the last of %u VM%s", users,
+             users == 1 ? "" : "s");
+    return image_store(core, actor, next, "image.retired", err);
+}
+
+static int check_deletable(struct core *core, const struct image *i, unsigned users, struct error *err)
+{
+    char label[VM_NAME_MAX + 1];
+
+    image_label_of(core_images(core), i->id, label);
+    if (*label) {
+        error_set(err, ERROR_IMAGE_IN_USE, "the label %s points at the image %s", label, i->name);
+        error_remedy(err, "Move or delete the label first.");
         return -1;
     }
-    /* A VM that is being created right now is caught by the database: its row refers to ours. */
-    stored = image_registry_stored(r, found->id);
-    d.image = stored;
+    if (users == 0)
+        return 0;
+    error_set(err, ERROR_IMAGE_IN_USE, "%u VM%s of the image %s", users,
+              users == 1 ? " is made" : "s are made", i->name);
+    error_remedy(err, "Delete the VMs first, or retire the image: retire=true.");
+    return -1;
+}
+
+static int remove_image(struct core *core, const struct actor *actor, const struct image *stored,
+                        struct error *err)
+{
+    struct image_registry *r = core_images(core);
+    struct delete d = {.registry = r, .actor = actor, .image = stored};
+    auto_op struct op *op = image_op_pending(core, stored->id);
+    int rc;
+
+    if (op) /* nobody wants its bytes any more */
+        atomic_store(&op->progress->cancel, true);
     for (int p = 0; p < IMAGE_PART_COUNT; p++) {
         if (stored->files[p].present)
             image_content_doubt(r, stored->files[p].sha256);
@@ -328,4 +491,23 @@ int image_delete(struct core *core, const struct actor *actor, const char *ref, 
             image_content_settle(r, stored->files[p].sha256);
     }
     return rc;
+}
+
+int image_delete(struct core *core, const struct actor *actor, const char *ref, bool retires,
+                 struct error *err)
+{
+    struct image_registry *r = core_images(core);
+    auto_image struct image *found = NULL, *stored = NULL;
+    unsigned users;
+    LOCK_SCOPE(&r->change);
+
+    found = image_find(core, actor->project_id, ref, err);
+    if (!found)
+        return -1;
+    users = registry_image_users(core, found->id);
+    if (check_deletable(core, found, retires ? 0 : users, err))
+        return -1;
+    /* A VM that is being created right now is caught by the database: its row refers to ours. */
+    stored = image_registry_stored(r, found->id);
+    return users ? retire(core, actor, stored, users, err) : remove_image(core, actor, stored, err);
 }

@@ -3,7 +3,7 @@
  * are what they are declared to be. Reads only what it names, believes no length, follows nothing.
  * Deliberately no repair and no guessing of formats.
  */
-#include "service/vm/image.h"
+#include "service/vm/image_internal.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -401,36 +401,43 @@ static int inspect_initrd(const uint8_t *head, size_t len, struct error *err)
                   "this is not an initial file system that Linux accepts");
 }
 
-int image_inspect(int fd, enum image_kind kind, enum image_part part, enum image_format format,
-                  struct image_facts *ret, struct error *err)
+int image_inspect_begin(int fd, int64_t file_size, enum image_kind kind, enum image_part part,
+                        enum image_format format, struct image_facts *ret, struct error *err)
 {
     struct image_facts facts = {0};
     uint8_t head[4096];
-    struct stat st;
     size_t len;
     int rc;
 
-    if (fstat(fd, &st))
-        return error_errno(err, errno, "cannot read the content");
-    if (!S_ISREG(st.st_mode))
-        return refuse(err, NULL, "the content is not a regular file");
-    if (st.st_size == 0)
+    if (file_size == 0)
         return refuse(err, NULL, "the content is empty");
     if (read_at(fd, 0, head, sizeof(head), &len, err))
         return -1;
     if (kind == IMAGE_KERNEL && part == IMAGE_KERNEL_PART)
-        rc = inspect_kernel(head, len, (uint64_t)st.st_size, err);
+        rc = inspect_kernel(head, len, (uint64_t)file_size, err);
     else if (kind == IMAGE_KERNEL && part == IMAGE_INITRD_PART)
         rc = inspect_initrd(head, len, err);
     else if (kind == IMAGE_ISO && part == IMAGE_CONTENT)
         rc = inspect_iso(fd, err);
     else if (kind == IMAGE_DISK && part == IMAGE_CONTENT && format == IMAGE_FORMAT_QCOW2)
-        rc = inspect_qcow2(fd, (uint64_t)st.st_size, &facts, err);
+        rc = inspect_qcow2(fd, (uint64_t)file_size, &facts, err);
     else if (kind == IMAGE_DISK && part == IMAGE_CONTENT && format == IMAGE_FORMAT_RAW)
-        rc = inspect_raw(head, len, (uint64_t)st.st_size, &facts, err);
+        rc = inspect_raw(head, len, (uint64_t)file_size, &facts, err);
     else
         rc = refuse(err, NULL, "this kind of image has no such part");
     if (rc == 0)
         *ret = facts;
     return rc;
+}
+
+int image_inspect(int fd, enum image_kind kind, enum image_part part, enum image_format format,
+                  struct image_facts *ret, struct error *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return error_errno(err, errno, "cannot read the content");
+    if (!S_ISREG(st.st_mode))
+        return refuse(err, NULL, "the content is not a regular file");
+    return image_inspect_begin(fd, st.st_size, kind, part, format, ret, err);
 }

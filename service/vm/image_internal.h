@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "db/store.h"
+#include "service/net/fetch.h"
 #include "service/vm/core.h"
 #include "service/vm/image.h"
 
@@ -28,11 +29,19 @@ struct image_entry {
     unsigned uploading;   /* bits of enum image_part */
 };
 
+/* One version of a label. */
+struct image_label_entry {
+    char project_id[UUID_TEXT], name[VM_NAME_MAX + 1], image_id[UUID_TEXT];
+    int64_t version, keep, created_at;
+};
+
 struct image_registry {
     pthread_mutex_t change;
     pthread_mutex_t lock;        /* of what follows */
     struct image_entry *entries; /* in order of seq */
     size_t count, cap;
+    struct image_label_entry *labels; /* by project, name, version */
+    size_t label_count, label_cap;
     char *dir, *tmp_dir; /* STATE_DIR/images and …/tmp; never change */
 };
 
@@ -42,6 +51,16 @@ struct image_registry {
  */
 int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);
 void image_registry_close(struct image_registry *r); /* NULL is fine */
+
+/* ---- image_label.c ---- */
+
+int image_labels_load(struct core *core, struct image_registry *r, struct error *err);
+/* Under `lock`. */
+bool image_label_target(struct image_registry *r, const char *project_id, const char *name,
+                        char ret[UUID_TEXT]);
+/* Takes `lock`: the label that points at the image now, or "". */
+void image_label_of(struct image_registry *r, const char *image_id, char ret[VM_NAME_MAX + 1]);
+void image_labels_forget(struct image_registry *r, const char *image_id);
 
 /* All take `lock` themselves. find and stored: a reference or NULL. */
 struct image *image_registry_find(struct image_registry *r, const char *project_id,
@@ -70,6 +89,84 @@ struct image *image_copy(const struct image *i); /* one reference, mutable until
 void image_to_row(const struct image *i, struct image_row *ret);
 int image_event(struct db_tx *tx, const struct actor *actor, const struct image *i,
                 const char *type, struct error *err);
+
+/* The form of a request; VALIDATION_FAILED. */
+int image_check_request(const struct image_request *r, struct error *err);
+/*
+ * Stores next, which is image's next state, with an event (or NULL). Under `change`. Blocks on the
+ * disk.
+ */
+int image_store(struct core *core, const struct actor *actor, struct image *next,
+                const char *event, struct error *err);
+/* What nobody can use any more says why; an image that is ready stays so. */
+/* The row and one file of it. */
+int image_store_file(struct core *core, const struct actor *actor, struct image *next,
+                     enum image_part part, struct error *err);
+void image_label_prune(struct core *core, const struct actor *actor, const char *name);
+void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
+                       const char *reason);
+
+/* ---- image_upload.c: what arriving bytes have in common ---- */
+
+/* INSUFFICIENT_STORAGE when less than the floor would stay free. */
+int image_check_space(struct core *core, int64_t more, struct error *err);
+int64_t image_space_left(struct core *core); /* above the floor; may be negative */
+/* Writes all; a longer run of zeros becomes a hole. */
+int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err);
+/*
+ * The file at path, below tmp and of that digest, becomes the part's bytes: inspected, synced,
+ * moved into place, committed. It is gone afterwards in any case.
+ */
+int image_adopt(struct core *core, const struct actor *actor, const char *image_id,
+                enum image_part part, const char *path, const char *sha256, struct image **ret,
+                struct error *err);
+char *image_tmp_path(struct core *core, const char *what, const char *image_id, enum image_part part);
+
+/* ---- image_import.c and op.c: operations; the tests of the store have none ---- */
+
+struct op *image_op_new(struct core *core, const struct actor *actor, const struct image *i);
+int image_op_insert(struct db_tx *tx, const struct op *op, struct error *err);
+void image_op_enqueue(struct core *core, struct op *op);
+struct op *image_op_pending(struct core *core, const char *image_id); /* a reference or NULL */
+
+/* ---- image_download.c ---- */
+
+/*
+ * Brings a part's bytes to *ret_path (below tmp; what is there already is kept and gone on from),
+ * checks them against the link's hash and gives their SHA-256.
+ */
+enum fetch_result image_download(struct core *core, const struct op *op, const struct image *image,
+                                 enum image_part part, const char *path,
+                                 char ret_sha256[SECRET_SHA256_TEXT], struct error *err);
+/* Removes what image_download left for another try. */
+void image_download_forget(const char *path);
+
+/* ---- image_convert.c ---- */
+
+/* Unpacks xz; removes neither file. FETCH_* as a download ends. */
+enum fetch_result image_unxz(struct core *core, const struct op *op, const char *from, const char *to,
+                             struct error *err);
+/* qemu-img convert, under limits; to is new or replaced. total: bytes the guest sees, 0: find out. */
+enum fetch_result image_convert(struct core *core, const struct op *op, enum image_origin from_format,
+                                const char *from, enum image_format to_format, const char *to,
+                                int64_t total, struct error *err);
+/* qemu-img rebase: the disk stands on base afterwards, and what differs was copied. */
+enum fetch_result image_move_base(struct core *core, const struct op *op, const char *disk,
+                                  const char *base, enum image_format base_format, struct error *err);
+int image_hash_file(const struct op *op, const char *path, char ret[SECRET_SHA256_TEXT],
+                    struct error *err);
+
+/* ---- image_foreign.c: headers of formats that are only converted from; pure ---- */
+
+#define IMAGE_SIZE_UNKNOWN ((int64_t)1 << 46) /* as large as they come */
+/* IMAGE_REFUSED; fills the virtual size when the header has it. */
+int image_inspect_origin(int fd, int64_t file_size, enum image_origin origin, struct image_facts *ret,
+                         struct error *err);
+/* image_inspect of the first bytes of a file that will have file_size bytes. */
+int image_inspect_begin(int fd, int64_t file_size, enum image_kind kind, enum image_part part,
+                        enum image_format format, struct image_facts *ret, struct error *err);
+/* The format that arrives, once unpacked. */
+enum image_origin image_origin(const struct image *i);
 
 /* ---- image_check.c ---- */
 

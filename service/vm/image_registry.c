@@ -13,6 +13,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
+#include "service/json/doc.h"
 
 char *image_content_path(struct image_registry *r, const char *sha256)
 {
@@ -60,14 +61,21 @@ static void entry_done(struct image_entry *e)
 
 struct image *image_registry_find(struct image_registry *r, const char *project_id, const char *ref)
 {
+    char target[UUID_TEXT];
     LOCK_SCOPE(&r->lock);
 
     for (size_t i = 0; i < r->count; i++) {
         struct image *image = r->entries[i].shown;
 
         if (strcmp(image->project_id, project_id) == 0 &&
-            (strcmp(image->id, ref) == 0 || strcmp(image->name, ref) == 0))
+            (strcmp(image->id, ref) == 0 ||
+             (image->state != IMAGE_RETIRED && strcmp(image->name, ref) == 0)))
             return image_ref(image);
+    }
+    if (image_label_target(r, project_id, ref, target)) {
+        const struct image_entry *e = entry_of(r, target);
+
+        return e ? image_ref(e->shown) : NULL;
     }
     return NULL;
 }
@@ -188,6 +196,26 @@ static int index_of(const char *name, const char *(*name_of)(int), int count)
     return count;
 }
 
+/* What cannot be read is shown as nothing: only an unfinished import would miss it, and says so. */
+static void load_source(struct image *i, const char *text)
+{
+    static const struct doc_limits limits = {.bytes = 65536, .depth = 8, .tokens = 256};
+    auto_json json_t *value = NULL;
+    auto_free char *vm = NULL;
+    struct error err = ERROR_INIT;
+
+    if (!*text)
+        return;
+    i->source_text = xstrdup(text);
+    if (doc_parse(text, strlen(text), &limits, &value, &err) ||
+        image_source_decode(value, i->kind, &i->source, &vm, &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "the source of image %s cannot be read", i->id);
+        return;
+    }
+    if (vm)
+        snprintf(i->source->vm, sizeof(i->source->vm), "%s", vm);
+}
+
 static int load_image(void *arg, const struct image_row *row)
 {
     struct image_registry *r = arg;
@@ -196,8 +224,10 @@ static int load_image(void *arg, const struct image_row *row)
     int format = index_of(row->format, image_format_name, IMAGE_FORMAT_COUNT);
     int state = index_of(row->state, image_state_name, IMAGE_STATE_COUNT);
 
+    if (state == IMAGE_STATE_COUNT && strcmp(row->state, "deleting") == 0)
+        state = IMAGE_RETIRED;
     if (kind == IMAGE_KIND_COUNT || format == IMAGE_FORMAT_COUNT || state == IMAGE_STATE_COUNT)
-        return 0; /* the schema's checks leave only "deleting", which this version never writes */
+        return 0; /* the schema's checks leave none of these */
     i->seq = row->seq;
     snprintf(i->id, sizeof(i->id), "%s", row->id);
     snprintf(i->project_id, sizeof(i->project_id), "%s", row->project_id);
@@ -209,6 +239,7 @@ static int load_image(void *arg, const struct image_row *row)
     i->kind = (enum image_kind)kind;
     i->format = (enum image_format)format;
     i->state = (enum image_state)state;
+    load_source(i, row->source);
     i->created_at = row->created_at;
     i->updated_at = row->updated_at;
     image_registry_put(r, i);
@@ -230,6 +261,7 @@ static int load_file(void *arg, const struct image_file_row *row)
     snprintf(f->sha256, sizeof(f->sha256), "%s", row->sha256);
     f->size_bytes = row->size_bytes;
     f->virtual_size_bytes = row->virtual_size_bytes;
+    f->verified_at = row->verified_at;
     return 0;
 }
 
@@ -256,6 +288,19 @@ static void check_content(struct image_registry *r)
     }
 }
 
+/* Bytes of an import that the next operation goes on with: fetch-ID-PART, with or without a suffix. */
+static bool is_unfinished_import(struct image_registry *r, const char *name)
+{
+    char id[UUID_TEXT] = "";
+    const struct image_entry *e;
+
+    if (strncmp(name, "fetch-", 6) != 0 || strlen(name) < 6 + UUID_TEXT)
+        return false;
+    memcpy(id, name + 6, UUID_TEXT - 1);
+    e = entry_of(r, id);
+    return e && e->stored->source && e->stored->state == IMAGE_IMPORTING;
+}
+
 static bool is_digest(const char *name)
 {
     return strlen(name) == SECRET_SHA256_TEXT - 1 &&
@@ -275,7 +320,7 @@ static int sweep(struct image_registry *r, struct error *err)
 
         if (is_digest(name)) {
             image_content_settle(r, name);
-        } else if (name[0] != '.') {
+        } else if (name[0] != '.' && !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
         }
@@ -293,7 +338,8 @@ int image_registry_open(struct core *core, struct image_registry **ret, struct e
     r->tmp_dir = xasprintf("%s/tmp", r->dir);
     if (dir_ensure(r->dir, 0711, err) || dir_ensure(r->tmp_dir, 0700, err) ||
         store_image_each(core_db(core), load_image, r, err) ||
-        store_image_file_each(core_db(core), load_file, r, err) || sweep(r, err)) {
+        store_image_file_each(core_db(core), load_file, r, err) ||
+        image_labels_load(core, r, err) || sweep(r, err)) {
         image_registry_close(r);
         return -1;
     }
@@ -309,6 +355,7 @@ void image_registry_close(struct image_registry *r)
     for (size_t i = 0; i < r->count; i++)
         entry_done(&r->entries[i]);
     free(r->entries);
+    free(r->labels);
     free(r->dir);
     free(r->tmp_dir);
     pthread_mutex_destroy(&r->change);

@@ -62,17 +62,35 @@ DEFINE_CLEANUP(upload, struct image_upload *, upload_free);
 
 /* ---- space ---- */
 
-static int check_space(struct image_upload *u, int64_t more, struct error *err)
+static int free_space(struct core *core, int64_t *ret)
 {
-    int64_t floor = core_settings(u->core)->free_space_floor_mib * MIB, available;
     struct statvfs st;
 
-    if (statvfs(u->registry->tmp_dir, &st))
+    if (statvfs(core_images(core)->tmp_dir, &st))
+        return -1;
+    *ret = (int64_t)st.f_bavail * (int64_t)st.f_frsize;
+    return 0;
+}
+
+int64_t image_space_left(struct core *core)
+{
+    int64_t available = 0;
+
+    (void)free_space(core, &available); /* then there is none */
+    return available - core_settings(core)->free_space_floor_mib * MIB;
+}
+
+int image_check_space(struct core *core, int64_t more, struct error *err)
+{
+    int64_t floor = core_settings(core)->free_space_floor_mib * MIB, available;
+
+    if (free_space(core, &available))
         return error_errno(err, errno, "cannot tell how much space is free");
-    available = (int64_t)st.f_bavail * (int64_t)st.f_frsize;
     if (more > available - floor) {
-        error_set(err, ERROR_INSUFFICIENT_STORAGE, "%lld MiB are free, and %lld MiB must stay free",
-                  (long long)(available / MIB), (long long)(floor / MIB));
+        error_set(err, ERROR_INSUFFICIENT_STORAGE,
+                  "%lld MiB are wanted, %lld MiB are free, and %lld MiB must stay free",
+                  (long long)((more + MIB - 1) / MIB), (long long)(available / MIB),
+                  (long long)(floor / MIB));
         error_remedy(err, "Free some space, or lower the setting free_space_floor_mib.");
         return -1;
     }
@@ -116,7 +134,9 @@ static int check_part(const struct image *i, enum image_part part, int64_t size,
 static int check_users(struct core *core, const struct image *i, enum image_part part,
                        struct error *err)
 {
-    if (i->files[part].present || registry_image_users(core, i->id) == 0)
+    /* One that is being imported has VMs that wait for just this. */
+    if (i->files[part].present || (i->source && i->state == IMAGE_IMPORTING) ||
+        registry_image_users(core, i->id) == 0)
         return 0;
     return error_set(err, ERROR_IMAGE_IN_USE, "VMs use the image %s without this %s", i->name,
                      image_part_name(part));
@@ -135,8 +155,13 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
     u->part = part;
     u->size = size;
     u->image = image_find(core, actor->project_id, ref, err);
+    if (u->image && u->image->source && u->image->state == IMAGE_IMPORTING) {
+        error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the image %s is being imported", u->image->name);
+        error_remedy(err, "Wait for the operation, or cancel it.");
+        return -1;
+    }
     if (!u->image || check_part(u->image, part, size, expected_sha256, err) ||
-        check_users(core, u->image, part, err) || check_space(u, size > 0 ? size : 0, err))
+        check_users(core, u->image, part, err) || image_check_space(core, size > 0 ? size : 0, err))
         return -1;
     u->actor_id = xstrdup(actor->id);
     u->project_id = xstrdup(actor->project_id);
@@ -165,15 +190,13 @@ static bool is_zero(const char *data, size_t len)
     return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
 }
 
-static int put_bytes(struct image_upload *u, const char *data, size_t len, struct error *err)
+int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err)
 {
-    int64_t at = u->written;
-
     /* A run of zeros becomes a hole: raw disks are mostly empty. */
     if (len >= 4096 && is_zero(data, len))
         return 0;
     while (len) {
-        ssize_t n = pwrite(u->fd, data, len, at);
+        ssize_t n = pwrite(fd, data, len, at);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -198,7 +221,7 @@ static int look_around(struct image_upload *u, struct error *err)
     stored = image_registry_stored(u->registry, u->image->id);
     if (!stored)
         return error_set(err, ERROR_IMAGE_NOT_FOUND, "the image %s was deleted", u->image->name);
-    return check_space(u, 0, err);
+    return image_check_space(u->core, 0, err);
 }
 
 int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err)
@@ -210,7 +233,7 @@ int image_upload_write(struct image_upload *u, const void *data, size_t len, str
     if ((int64_t)len > max - u->written)
         return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld bytes",
                          image_part_name(u->part), (long long)max);
-    if (put_bytes(u, data, len, err))
+    if (image_write_at(u->fd, data, len, u->written, err))
         return -1;
     secret_hash_add(u->hash, data, len);
     u->written += (int64_t)len;
@@ -275,20 +298,10 @@ static int commit(struct commit *c, struct error *err)
 /* Bytes were refused: an image that is not yet ready says so until better ones come. */
 static void record_failure(struct image_upload *u, const struct error *why)
 {
-    auto_image struct image *next = NULL, *stored = NULL;
-    struct commit c = {.upload = u, .event = "image.failed"};
-    struct error err = ERROR_INIT;
-    LOCK_SCOPE(&u->registry->change);
+    struct actor actor = {
+        .id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
 
-    stored = image_registry_stored(u->registry, u->image->id);
-    if (!stored || stored->state == IMAGE_READY)
-        return;
-    next = image_copy(stored);
-    next->state = IMAGE_FAILED;
-    snprintf(next->state_reason, sizeof(next->state_reason), "%s", why->detail);
-    c.next = next;
-    if (commit(&c, &err)) /* the client gets the first error; this one adds nothing for it */
-        log_debug("cannot record a refused upload: %s", err.cause);
+    image_mark_failed(u->core, &actor, u->image->id, why->detail);
 }
 
 /* Under `change`: the file becomes content, unless the same bytes are there already. */
@@ -368,6 +381,40 @@ static int finish(struct image_upload *u, struct image **ret, struct error *err)
     }
     if (fchmod(u->fd, 0444) || fsync(u->fd))
         return error_errno(err, errno, "cannot write the upload");
+    return adopt(u, ret, err);
+}
+
+char *image_tmp_path(struct core *core, const char *what, const char *image_id, enum image_part part)
+{
+    return xasprintf("%s/%s-%s-%s", core_images(core)->tmp_dir, what, image_id, image_part_name(part));
+}
+
+int image_adopt(struct core *core, const struct actor *actor, const char *image_id,
+                enum image_part part, const char *path, const char *sha256, struct image **ret,
+                struct error *err)
+{
+    auto_scope(cleanup_upload) struct image_upload *u = xcalloc(1, sizeof(*u));
+    struct stat st;
+
+    u->core = core;
+    u->registry = core_images(core);
+    u->part = part;
+    u->path = xstrdup(path);
+    u->actor_id = xstrdup(actor->id);
+    u->project_id = xstrdup(actor->project_id);
+    u->request_id = xstrdup_null(actor->request_id);
+    u->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (u->fd < 0 || fstat(u->fd, &st))
+        return error_errno(err, errno, "cannot open what was imported");
+    u->size = u->written = st.st_size;
+    str_copy_utf8(u->sha256, sizeof(u->sha256), sha256);
+    u->image = image_registry_stored(u->registry, image_id);
+    if (!u->image)
+        return error_set(err, ERROR_IMAGE_NOT_FOUND, "the image was deleted");
+    if (verify(u, err))
+        return -1;
+    if (fchmod(u->fd, 0444) || fsync(u->fd))
+        return error_errno(err, errno, "cannot write the image");
     return adopt(u, ret, err);
 }
 

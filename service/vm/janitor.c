@@ -80,6 +80,8 @@ static void sweep(struct core *core)
         if (db_write(core->db, steps[i], NULL, &b, &err))
             log_failure(LOG_LEVEL_WARNING, &err, "cannot remove what is too old");
     }
+    image_collect(core);
+    image_verify_due(core);
     if (console_logs_prune(core->consoles, s->console_log_keep_hours * HOUR_MS, vm_is_there, core,
                            &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot remove the console logs of deleted VMs");

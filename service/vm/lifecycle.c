@@ -46,11 +46,12 @@ static int require_libvirt(struct core *core, struct error *err)
 
 /* The image named in a definition, as the id that the VM keeps. */
 static int resolve_image(struct core *core, const char *project_id, const struct vm_spec *spec,
-                         char ret[UUID_TEXT], struct error *err)
+                         char ret[UUID_TEXT], bool *ret_comes, struct error *err)
 {
     auto_image struct image *image = NULL;
 
     ret[0] = '\0';
+    *ret_comes = false;
     if (!spec->image) {
         if (!spec->cmdline && !spec->root_disk_gib)
             return 0;
@@ -63,7 +64,9 @@ static int resolve_image(struct core *core, const char *project_id, const struct
         error_remedy(err, "GET /v1/images lists the images.");
         return -1;
     }
-    if (image->state != IMAGE_READY) {
+    /* The operation that creates the VM waits for the one that imports the image. */
+    *ret_comes = image->state == IMAGE_IMPORTING && image->source;
+    if (image->state != IMAGE_READY && !*ret_comes) {
         error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s", spec->image,
                      image_state_name(image->state));
         error_remedy(err, "Upload its content first.");
@@ -74,7 +77,7 @@ static int resolve_image(struct core *core, const char *project_id, const struct
     if (spec->root_disk_gib && image->kind != IMAGE_DISK)
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/root_disk_gib",
                             "goes with a disk image only");
-    if (spec->root_disk_gib &&
+    if (spec->root_disk_gib && !*ret_comes &&
         spec->root_disk_gib * (1LL << 30) < image->files[IMAGE_CONTENT].virtual_size_bytes) {
         error_set_at(err, ERROR_VALIDATION_FAILED, "/root_disk_gib",
                      "is smaller than the image, which has %lld bytes",
@@ -102,10 +105,11 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     auto_vm struct vm *vm = xcalloc(1, sizeof(*vm));
     auto_op struct op *op = NULL;
     auto_json json_t *data = NULL;
+    bool comes;
 
     atomic_init(&vm->refs, 1);
     vm->spec = vm_spec_ref(spec);
-    if (resolve_image(core, actor->project_id, spec, vm->image_id, err) ||
+    if (resolve_image(core, actor->project_id, spec, vm->image_id, &comes, err) ||
         require_libvirt(core, err))
         return -1;
     uuid_new(vm->id);
@@ -119,6 +123,8 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
     op = op_new(actor, vm, "vm.create", start ? "{\"start\":true}" : "{\"start\":false}");
+    if (comes) /* after the operation that brings it */
+        str_copy_utf8(op->image_id, sizeof(op->image_id), vm->image_id);
     data = json_pack("{s:s}", "state", vm_state_name(vm->state));
     birth->change->event_type = "vm.created";
     birth->change->event_data = data;
@@ -192,6 +198,7 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
     auto_json json_t *old = vm_spec_encode(next->spec), *merged = doc_merge_patch(old, p->patch);
     auto_vm_spec struct vm_spec *spec = NULL;
     char image_id[UUID_TEXT];
+    bool comes;
 
     (void)change;
     if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) || vm_spec_decode(merged, &spec, NULL, err))
@@ -212,7 +219,7 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
             return error_set_at(err, ERROR_VALIDATION_FAILED, "/disks", "disks can only be added at the end");
     }
     if (!str_eq(spec->cmdline, next->spec->cmdline) &&
-        resolve_image(core, p->actor->project_id, spec, image_id, err))
+        resolve_image(core, p->actor->project_id, spec, image_id, &comes, err))
         return -1;
     auto_json json_t *now = vm_spec_encode(spec);
     if (json_equal(old, now))

@@ -25,8 +25,31 @@ struct op *op_ref(struct op *op)
 
 void op_unref(struct op *op)
 {
-    if (op && atomic_fetch_sub_explicit(&op->refs, 1, memory_order_acq_rel) == 1)
-        free(op);
+    if (!op || atomic_fetch_sub_explicit(&op->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    op_progress_unref(op->progress);
+    free(op);
+}
+
+static struct op_progress *progress_new(int64_t done, int64_t total)
+{
+    struct op_progress *p = xcalloc(1, sizeof(*p));
+
+    atomic_init(&p->refs, 1);
+    atomic_init(&p->done_bytes, done);
+    atomic_init(&p->total_bytes, total);
+    return p;
+}
+
+void op_progress_unref(struct op_progress *p)
+{
+    if (p && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+        free(p);
+}
+
+bool op_should_end(const struct op *op)
+{
+    return atomic_load(&op->progress->cancel) || atomic_load(&op->progress->stop);
 }
 
 bool op_is_finished(const struct op *op)
@@ -34,15 +57,15 @@ bool op_is_finished(const struct op *op)
     return op->state != OP_PENDING && op->state != OP_RUNNING;
 }
 
-struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params)
+static struct op *op_new_bare(const struct actor *actor, const char *kind, const char *params)
 {
     struct op *op = xcalloc(1, sizeof(*op));
 
     atomic_init(&op->refs, 1);
+    op->progress = progress_new(0, 0);
     uuid_new(op->id);
-    str_copy_utf8(op->project_id, sizeof(op->project_id), vm->project_id);
-    str_copy_utf8(op->host_id, sizeof(op->host_id), vm->host_id);
-    str_copy_utf8(op->vm_id, sizeof(op->vm_id), vm->id);
+    str_copy_utf8(op->project_id, sizeof(op->project_id), actor->project_id);
+    str_copy_utf8(op->host_id, sizeof(op->host_id), HOST_LOCAL);
     str_copy_utf8(op->kind, sizeof(op->kind), kind);
     str_copy_utf8(op->params, sizeof(op->params), params);
     str_copy_utf8(op->actor, sizeof(op->actor), actor->id);
@@ -51,11 +74,31 @@ struct op *op_new(const struct actor *actor, const struct vm *vm, const char *ki
     return op;
 }
 
+struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params)
+{
+    struct op *op = op_new_bare(actor, kind, params);
+
+    str_copy_utf8(op->project_id, sizeof(op->project_id), vm->project_id);
+    str_copy_utf8(op->host_id, sizeof(op->host_id), vm->host_id);
+    str_copy_utf8(op->vm_id, sizeof(op->vm_id), vm->id);
+    return op;
+}
+
+struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
+                        const char *params)
+{
+    struct op *op = op_new_bare(actor, kind, params);
+
+    str_copy_utf8(op->image_id, sizeof(op->image_id), image_id);
+    return op;
+}
+
 struct op *op_from_row(const struct op_row *row)
 {
     struct op *op = xcalloc(1, sizeof(*op));
 
     atomic_init(&op->refs, 1);
+    op->progress = progress_new(row->done_bytes, row->total_bytes);
     op->seq = row->seq;
     str_copy_utf8(op->id, sizeof(op->id), row->id);
     str_copy_utf8(op->project_id, sizeof(op->project_id), row->project_id);
@@ -107,6 +150,8 @@ void op_to_row(const struct op *op, struct op_row *ret)
         .created_at = op->created_at,
         .started_at = op->started_at,
         .finished_at = op->finished_at,
+        .done_bytes = atomic_load(&op->progress->done_bytes),
+        .total_bytes = atomic_load(&op->progress->total_bytes),
     };
 }
 

@@ -18,9 +18,22 @@ struct core;
 enum op_state { OP_PENDING, OP_RUNNING, OP_SUCCEEDED, OP_FAILED, OP_CANCELLED, OP_STATE_COUNT };
 const char *op_state_name(enum op_state state);
 
-/* An immutable snapshot. */
+/*
+ * How far an operation that copies bytes is, shared by all its snapshots; and what is asked of it
+ * while it runs. Any thread.
+ */
+struct op_progress {
+    _Atomic unsigned refs;
+    const char *_Atomic stage;               /* static text: "downloading", …; or NULL */
+    _Atomic int64_t done_bytes, total_bytes; /* of the stage; total 0: not known */
+    atomic_bool cancel;                      /* somebody wants it to end */
+    atomic_bool stop;                        /* the daemon stops; it goes on after the next start */
+};
+
+/* An immutable snapshot, but for its progress. */
 struct op {
     _Atomic unsigned refs;
+    struct op_progress *progress;
     int64_t seq;
     char id[UUID_TEXT];
     char project_id[UUID_TEXT], host_id[UUID_TEXT];
@@ -39,6 +52,7 @@ DEFINE_CLEANUP(op, struct op *, op_unref);
 #define auto_op auto_scope(cleanup_op)
 
 bool op_is_finished(const struct op *op);
+bool op_should_end(const struct op *op); /* cancelled, or the daemon stops */
 
 /* Unfinished ones come from memory, finished ones from the database (request workers only). */
 struct op *op_find(struct core *core, const char *project_id, const char *id, struct error *err);
@@ -52,7 +66,10 @@ struct op_list_filter {
 /* Newest first; caller unrefs each and frees the array. */
 int op_list(struct core *core, const struct op_list_filter *filter, struct op ***ret,
             size_t *ret_count, struct error *err);
-/* Only a pending operation can be cancelled; OPERATION_STATE_CONFLICT otherwise. */
+/*
+ * A pending operation is cancelled at once; one that copies bytes is asked to end, and *ret is
+ * still running. OPERATION_STATE_CONFLICT otherwise.
+ */
 int op_cancel(struct core *core, const char *project_id, const char *id, struct op **ret,
               struct error *err);
 

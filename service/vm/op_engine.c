@@ -13,6 +13,8 @@
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 
+#define OPERATION_THREADS_MAX 64
+#define COPY_THREADS_MAX      16
 #define POLL_MS 1000 /* how often waiting shutdowns are looked at without being poked */
 
 /* PHASE_UNSTORED: done, but the disk did not take the outcome; until it does, nobody is told. */
@@ -22,6 +24,7 @@ struct job {
     struct op *op;      /* the newest snapshot */
     struct op *outcome; /* PHASE_UNSTORED */
     enum phase phase;
+    unsigned traits;
     int64_t deadline; /* PHASE_WAITING, monotonic ms */
     struct job *prev, *next;
     UT_hash_handle hh;
@@ -35,7 +38,7 @@ struct op_engine {
     struct job *last;
     bool stopping, started;
     unsigned thread_count;
-    pthread_t threads[64];
+    pthread_t threads[OPERATION_THREADS_MAX + COPY_THREADS_MAX];
 };
 
 struct op_engine *op_engine_new(struct core *core)
@@ -71,6 +74,7 @@ void op_enqueue(struct op_engine *e, struct op *op)
     struct job *job = xcalloc(1, sizeof(*job));
 
     job->op = op_ref(op);
+    job->traits = op_kind_traits(op->kind);
     LOCK_SCOPE(&e->lock);
     job->prev = e->last;
     if (e->last)
@@ -104,6 +108,16 @@ struct op *op_in_memory(struct op_engine *e, const char *id)
     return job ? op_ref(job->op) : NULL;
 }
 
+struct op *op_of_image(struct op_engine *e, const char *image_id)
+{
+    LOCK_SCOPE(&e->lock);
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (strcmp(job->op->image_id, image_id) == 0)
+            return op_ref(job->op);
+    }
+    return NULL;
+}
+
 bool op_vm_busy(struct op_engine *e, const char *vm_id)
 {
     LOCK_SCOPE(&e->lock);
@@ -120,11 +134,18 @@ void op_engine_poke(struct op_engine *e)
     pthread_cond_broadcast(&e->work);
 }
 
-/* Is an older operation of the same VM still to be done? Waiting shutdowns do not count. */
+/* Do two operations touch the same VM or the same image? */
+static bool same_subject(const struct op *a, const struct op *b)
+{
+    return (*a->vm_id && strcmp(a->vm_id, b->vm_id) == 0) ||
+           (*a->image_id && strcmp(a->image_id, b->image_id) == 0);
+}
+
+/* Is an older operation of the same subject still to be done? Waiting shutdowns do not count. */
 static bool is_blocked(const struct job *job)
 {
     for (const struct job *j = job->prev; j; j = j->prev) {
-        if (j->phase != PHASE_WAITING && strcmp(j->op->vm_id, job->op->vm_id) == 0)
+        if (j->phase != PHASE_WAITING && same_subject(j->op, job->op))
             return true;
     }
     return false;
@@ -139,8 +160,11 @@ static bool wait_is_over(struct op_engine *e, const struct job *job)
             vm->state != VM_STATE_PAUSED);
 }
 
-/* The next job a worker can do something about. */
-static struct job *pick(struct op_engine *e)
+/*
+ * The next job a worker can do something about. What copies bytes has workers of its own, so that
+ * no download keeps a VM from starting.
+ */
+static struct job *pick(struct op_engine *e, unsigned copies)
 {
     struct error ignored;
     char reason[8];
@@ -149,8 +173,10 @@ static struct job *pick(struct op_engine *e)
     if (!db_is_writable(e->core->db, &ignored))
         return NULL;
     for (struct job *job = e->jobs; job; job = job->next) {
+        if ((job->traits & OP_COPIES) != copies)
+            continue;
         if (job->phase == PHASE_UNSTORED || (job->phase == PHASE_WAITING && wait_is_over(e, job)) ||
-            (job->phase == PHASE_QUEUED && up && !is_blocked(job)))
+            (job->phase == PHASE_QUEUED && (up || job->traits & OP_OFFLINE) && !is_blocked(job)))
             return job;
     }
     return NULL;
@@ -162,6 +188,7 @@ static struct op *op_next(const struct op *op, enum op_state state)
 
     memcpy(next, op, sizeof(*next));
     atomic_init(&next->refs, 1);
+    atomic_fetch_add_explicit(&next->progress->refs, 1, memory_order_relaxed);
     next->state = state;
     if (state == OP_RUNNING)
         next->started_at = clock_wall_ms();
@@ -229,8 +256,9 @@ static void finish(struct op_engine *e, struct job *job, const struct error *fai
 
     if (failure) {
         next->error = *failure;
-        log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of VM %s failed", next->id,
-                    next->kind, next->vm_id);
+        log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of %s %s failed", next->id,
+                    next->kind, *next->vm_id ? "VM" : "image",
+                    *next->vm_id ? next->vm_id : next->image_id);
     }
     store_outcome(e, job, next);
 }
@@ -252,6 +280,14 @@ static void end_wait(struct op_engine *e, struct job *job)
     struct error ignored;
     (void)vm_sync(e->core, job->op->vm_id, "shutdown not obeyed", &ignored);
     finish(e, job, &err);
+}
+
+static struct op *cancelled(const struct op *op)
+{
+    struct op *next = op_next(op, OP_CANCELLED);
+
+    error_set(&next->error, ERROR_CANCELLED, "cancelled by %s", op->actor);
+    return next;
 }
 
 static void run(struct op_engine *e, struct job *job)
@@ -282,13 +318,15 @@ static void run(struct op_engine *e, struct job *job)
     case EXECUTE_FAILED:
         finish(e, job, &err);
         break;
+    case EXECUTE_CANCELLED:
+        store_outcome(e, job, cancelled(job->op));
+        break;
     }
     log_set_request(NULL);
 }
 
-static void *worker(void *arg)
+static void *work(struct op_engine *e, unsigned copies)
 {
-    struct op_engine *e = arg;
 
     for (;;) {
         struct job *job = NULL;
@@ -296,7 +334,7 @@ static void *worker(void *arg)
 
         {
             LOCK_SCOPE(&e->lock);
-            while (!e->stopping && !(job = pick(e)))
+            while (!e->stopping && !(job = pick(e, copies)))
                 cond_wait_until(&e->work, &e->lock, clock_monotonic_ms() + POLL_MS);
             if (e->stopping)
                 return NULL;
@@ -310,6 +348,16 @@ static void *worker(void *arg)
         else
             run(e, job);
     }
+}
+
+static void *worker(void *arg)
+{
+    return work(arg, 0);
+}
+
+static void *copy_worker(void *arg)
+{
+    return work(arg, OP_COPIES);
 }
 
 static int load(void *arg, const struct op_row *row)
@@ -328,10 +376,14 @@ int op_engine_load(struct op_engine *e, struct error *err)
 
 int op_engine_start(struct op_engine *e, struct error *err)
 {
-    unsigned want = (unsigned)e->core->settings->operation_workers;
+    unsigned workers = (unsigned)e->core->settings->operation_workers;
+    unsigned want = workers + (unsigned)e->core->settings->copy_workers;
 
     for (; e->thread_count < want; e->thread_count++) {
-        if (thread_start(&e->threads[e->thread_count], "operation", worker, e, err))
+        bool copies = e->thread_count >= workers;
+
+        if (thread_start(&e->threads[e->thread_count], copies ? "copy" : "operation",
+                         copies ? copy_worker : worker, e, err))
             return -1;
     }
     return 0;
@@ -342,6 +394,8 @@ void op_engine_stop(struct op_engine *e)
     {
         LOCK_SCOPE(&e->lock);
         e->stopping = true;
+        for (struct job *job = e->jobs; job; job = job->next)
+            atomic_store(&job->op->progress->stop, true);
         pthread_cond_broadcast(&e->work);
     }
     for (unsigned i = 0; i < e->thread_count; i++)
@@ -366,14 +420,17 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
         if (job && job->phase == PHASE_QUEUED && job->op->state == OP_PENDING &&
             strcmp(job->op->kind, "vm.delete") != 0)
             job->phase = PHASE_ACTIVE; /* ours now: no worker takes it */
-        else
+        else if (job && job->phase != PHASE_UNSTORED && job->traits & OP_COPIES) {
+            atomic_store(&job->op->progress->cancel, true);
+            *ret = op_ref(job->op);
+            return 0;
+        } else
             job = NULL;
     }
     if (!job)
         return error_set(err, ERROR_OPERATION_STATE_CONFLICT, "the operation is %s",
                          op_state_name(op->state));
-    next = op_next(job->op, OP_CANCELLED);
-    error_set(&next->error, ERROR_CANCELLED, "cancelled by %s", op->actor);
+    next = cancelled(job->op);
     if (advance(e, job, next, err)) {
         op_unref(next);
         set_phase(e, job, PHASE_QUEUED);
@@ -389,7 +446,8 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
     free(job);
     /* The intent showed in the VM's state; now its real state shows again. */
     struct error ignored;
-    (void)vm_sync(core, (*ret)->vm_id, "cancelled", &ignored);
+    if (*(*ret)->vm_id)
+        (void)vm_sync(core, (*ret)->vm_id, "cancelled", &ignored);
     wait_wake_op(core->waits, (*ret)->id);
     return 0;
 }

@@ -110,6 +110,12 @@ size_t vm_count(struct core *core, enum vm_state state);
 
 struct op;
 
+/*
+ * Puts a stopped VM's root disk onto another image, or (image_ref NULL) on none. The operation
+ * reports the bytes it copied.
+ */
+int vm_rebase(struct core *core, const struct actor *actor, const char *vm_ref, const char *image_ref,
+              const struct idem *idem, struct op **ret_op, bool *ret_replayed, struct error *err);
 /* *ret_replayed: the key was seen before with the same request; ret_* show what it made then. */
 int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
               const struct idem *idem, struct vm **ret, struct op **ret_op, bool *ret_replayed,

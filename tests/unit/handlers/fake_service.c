@@ -30,7 +30,10 @@ struct vm *fake_vm(const char *definition, enum vm_state state)
 
 struct op *fake_op(enum op_state state)
 {
+    static struct op_progress none;
     struct op *op = xcalloc(1, sizeof(*op));
+
+    op->progress = &none;
 
     atomic_init(&op->refs, 1);
     strcpy(op->id, "0b9a1c3e-5d7f-4a2b-8c6d-1e3f5a7b9c0d");

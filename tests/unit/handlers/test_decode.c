@@ -63,7 +63,7 @@ TEST(images)
     CHECK_STR(REFUSED_AT(image_request, "{\"name\":\"a\",\"kind\":\"iso\",\"cmdline\":\"x\"}"),
               "/cmdline");
     CHECK_STR(REFUSED_AT(image_request, "{\"name\":\"a\",\"kind\":\"iso\",\"source\":{}}"),
-              "/source");
+              "/source/url");
     CHECK_STR(REFUSED_AT(image_request, "[]"), "");
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "service/base/str.h"
+#include "service/vm/op.h"
 
 const struct actor test_actor = {
     .id = "token:test", .project_id = PROJECT_DEFAULT, .request_id = "r-1"};
@@ -146,4 +147,35 @@ int core_contents(struct core *core)
 int core_leftovers(struct core *core)
 {
     return count_files(core->images->tmp_dir);
+}
+
+/* Nothing here has a source, so there are no operations. */
+struct op *image_op_new(struct core *core, const struct actor *actor, const struct image *i)
+{
+    (void)core, (void)actor, (void)i;
+    abort();
+}
+
+int image_op_insert(struct db_tx *tx, const struct op *op, struct error *err)
+{
+    (void)tx, (void)op, (void)err;
+    abort();
+}
+
+void image_op_enqueue(struct core *core, struct op *op)
+{
+    (void)core, (void)op;
+    abort();
+}
+
+struct op *image_op_pending(struct core *core, const char *image_id)
+{
+    (void)core, (void)image_id;
+    return NULL;
+}
+
+void op_unref(struct op *op)
+{
+    if (op)
+        abort();
 }

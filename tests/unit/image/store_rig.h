@@ -32,8 +32,9 @@ static inline struct image *create(const char *name, enum image_kind kind, enum 
     struct image *i = NULL;
     struct error err = ERROR_INIT;
     bool replayed;
+    struct op *op = NULL;
 
-    CHECK_OK(image_create(core, &test_actor, &r, NULL, &i, &replayed, &err));
+    CHECK_OK(image_create(core, &test_actor, &r, NULL, &i, &op, &replayed, &err));
     CHECK(!replayed);
     return i;
 }

@@ -63,8 +63,9 @@ static struct image *image_of(const char *name, enum image_format format)
     struct image_upload *u = NULL;
     struct error err = ERROR_INIT;
     bool replayed;
+    struct op *op = NULL;
 
-    CHECK_OK(image_create(core, &test_actor, &r, NULL, &made, &replayed, &err));
+    CHECK_OK(image_create(core, &test_actor, &r, NULL, &made, &op, &replayed, &err));
     image_unref(made);
     CHECK_OK(image_upload_begin(core, &test_actor, name, IMAGE_CONTENT, -1, NULL, &u, &err));
     CHECK_OK(image_upload_write(u, b.data, b.len, &err));

@@ -16,15 +16,15 @@ TEST(equal_bytes_are_stored_once_and_go_with_the_last)
     make_raw(2);
     CHECK_OK(upload_only("other", IMAGE_CONTENT, &err));
     CHECK_INT(core_contents(core), 2);
-    CHECK_OK(image_delete(core, &test_actor, "one", &err));
+    CHECK_OK(image_delete(core, &test_actor, "one", false, &err));
     CHECK_INT(core_contents(core), 2);
     core_again(core);
     CHECK_INT(core_contents(core), 2);
-    CHECK_OK(image_delete(core, &test_actor, "two", &err));
+    CHECK_OK(image_delete(core, &test_actor, "two", false, &err));
     CHECK_INT(core_contents(core), 1);
     CHECK_INT(core_leftovers(core), 0);
     CHECK_INT(core_events(core, "image.deleted"), 2);
-    CHECK_INT(image_delete(core, &test_actor, "two", &err), -1);
+    CHECK_INT(image_delete(core, &test_actor, "two", false, &err), -1);
     CHECK_INT(err.code, ERROR_IMAGE_NOT_FOUND);
     CHECK_INT(state_of("other"), IMAGE_READY);
     core_end(core);
@@ -39,7 +39,7 @@ TEST(an_image_in_use_is_not_deleted)
     make_raw(1);
     CHECK_OK(upload_only("disk", IMAGE_CONTENT, &err));
     core->users = 3;
-    CHECK_INT(image_delete(core, &test_actor, "disk", &err), -1);
+    CHECK_INT(image_delete(core, &test_actor, "disk", false, &err), -1);
     CHECK_INT(err.code, ERROR_IMAGE_IN_USE);
     CHECK_STR(err.detail, "3 VMs are made of the image disk");
     CHECK_INT(core_contents(core), 1);
@@ -77,7 +77,7 @@ TEST(an_image_of_a_vm_just_being_created_is_not_deleted)
     make_raw(1);
     CHECK_OK(upload_only("disk", IMAGE_CONTENT, &err));
     CHECK_OK(db_write(core->db, insert_vm, NULL, i->id, &err));
-    CHECK_INT(image_delete(core, &test_actor, "disk", &err), -1);
+    CHECK_INT(image_delete(core, &test_actor, "disk", false, &err), -1);
     CHECK_INT(err.code, ERROR_IMAGE_IN_USE);
     CHECK_INT(state_of("disk"), IMAGE_READY);
     CHECK_INT(core_contents(core), 1);
@@ -95,7 +95,7 @@ TEST(deleting_during_an_upload_ends_the_upload)
     create_only("disk", IMAGE_DISK, IMAGE_FORMAT_RAW);
     CHECK_OK(image_upload_begin(core, &test_actor, "disk", IMAGE_CONTENT, -1, NULL, &u, &err));
     CHECK_OK(image_upload_write(u, "x", 1, &err));
-    CHECK_OK(image_delete(core, &test_actor, "disk", &err));
+    CHECK_OK(image_delete(core, &test_actor, "disk", false, &err));
     CHECK_INT(image_upload_finish(u, &i, &err), -1);
     CHECK_INT(err.code, ERROR_IMAGE_NOT_FOUND);
     CHECK_INT(core_contents(core) + core_leftovers(core), 0);
@@ -262,11 +262,12 @@ static void *race(void *arg)
         struct error err = ERROR_INIT;
         char name[UUID_TEXT];
         bool replayed;
+        struct op *op = NULL;
         struct stat st;
 
         uuid_new(name);
         r.name = name;
-        if (image_create(core, &test_actor, &r, NULL, &made, &replayed, &err) ||
+        if (image_create(core, &test_actor, &r, NULL, &made, &op, &replayed, &err) ||
             image_upload_begin(core, &test_actor, name, IMAGE_CONTENT, -1, NULL, &u, &err) ||
             image_upload_write(u, n % 2 ? "equal" : name, 5, &err)) {
             ++*bad;
@@ -277,7 +278,7 @@ static void *race(void *arg)
             continue;
         }
         path = image_path(core, full, IMAGE_CONTENT);
-        if (stat(path, &st) || st.st_size != 5 || image_delete(core, &test_actor, name, &err))
+        if (stat(path, &st) || st.st_size != 5 || image_delete(core, &test_actor, name, false, &err))
             ++*bad;
     }
     return NULL;

@@ -42,8 +42,9 @@ TEST(bad_requests_name_the_member)
         struct image *made = NULL;
         struct error err = ERROR_INIT;
         bool replayed;
+        struct op *op = NULL;
 
-        CHECK_INT(image_create(core, &test_actor, &bad[i].r, NULL, &made, &replayed, &err), -1);
+        CHECK_INT(image_create(core, &test_actor, &bad[i].r, NULL, &made, &op, &replayed, &err), -1);
         CHECK_INT(err.code, ERROR_VALIDATION_FAILED);
         CHECK_STR(err.pointer, bad[i].pointer);
     }
@@ -57,10 +58,11 @@ TEST(a_name_is_taken_once)
     struct image *i = NULL;
     struct error err = ERROR_INIT;
     bool replayed;
+    struct op *op = NULL;
 
     core = core_begin(NULL);
     create_only("demo", IMAGE_DISK, IMAGE_FORMAT_RAW);
-    CHECK_INT(image_create(core, &test_actor, &r, NULL, &i, &replayed, &err), -1);
+    CHECK_INT(image_create(core, &test_actor, &r, NULL, &i, &op, &replayed, &err), -1);
     CHECK_INT(err.code, ERROR_NAME_IN_USE);
     CHECK_INT(core_events(core, "image.created"), 1);
     core_end(core);
@@ -75,17 +77,18 @@ TEST(a_key_makes_one_image)
     struct image *third = NULL;
     struct error err = ERROR_INIT;
     bool replayed;
+    struct op *op = NULL;
 
     secret_sha256_text("a", 1, sha[0]);
     secret_sha256_text("b", 1, sha[1]);
     core = core_begin(NULL);
-    CHECK_OK(image_create(core, &test_actor, &r, &idem, &first, &replayed, &err));
+    CHECK_OK(image_create(core, &test_actor, &r, &idem, &first, &op, &replayed, &err));
     CHECK(!replayed);
-    CHECK_OK(image_create(core, &test_actor, &r, &idem, &second, &replayed, &err));
+    CHECK_OK(image_create(core, &test_actor, &r, &idem, &second, &op, &replayed, &err));
     CHECK(replayed);
     CHECK_STR(second->id, first->id);
     idem.request_sha256 = sha[1];
-    CHECK_INT(image_create(core, &test_actor, &r, &idem, &third, &replayed, &err), -1);
+    CHECK_INT(image_create(core, &test_actor, &r, &idem, &third, &op, &replayed, &err), -1);
     CHECK_INT(err.code, ERROR_KEY_REUSED);
     CHECK_INT(core_events(core, "image.created"), 1);
     core_end(core);

@@ -1,0 +1,254 @@
+"""Images after their arrival: published, labelled, retired, stood on, read again."""
+import os
+import subprocess
+
+import pytest
+from daemon import eventually
+
+RAW = b"\x33\xc0" + os.urandom(200000) + b"\0" * 100000
+
+
+@pytest.fixture
+def image(api, name):
+    """image() is a raw disk image that is ready; image(data)."""
+    made = []
+
+    def make(data=RAW, fmt="raw", of=None):
+        response = api.post("/v1/images", {"name": of or name("img"), "kind": "disk", "format": fmt})
+        assert response.status == 201, response
+        made.append(response.json["id"])
+        response = api.put(f"/v1/images/{response.json['id']}/content", data)
+        assert response.status == 200, response
+        return response.json
+
+    yield make
+    for each in made:
+        api.delete(f"/v1/images/{each}", retire=True)
+
+
+@pytest.fixture
+def label(api, name):
+    made = []
+
+    def put(target, of=None, **body):
+        of = of or name("label")
+        made.append(of)
+        return api.request("PUT", f"/v1/image-labels/{of}", {"image": target, **body})
+
+    yield put
+    for each in made:
+        api.delete(f"/v1/image-labels/{each}")
+
+
+def root_disk(daemon, vm):
+    return daemon.state_dir / "vms" / vm["id"] / "root.qcow2"
+
+
+def write(disk, offset, size, pattern):
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", f"write -P {pattern} {offset} {size}", disk], check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def raw_of(disk, tmp_path):
+    out = tmp_path / "raw"
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", disk, out], check=True)
+    return out.read_bytes()
+
+
+def backing_of(disk):
+    import json
+    out = subprocess.run(["qemu-img", "info", "-f", "qcow2", "--output=json", disk], check=True, capture_output=True)
+    return json.loads(out.stdout).get("backing-filename")
+
+
+# ---- publish ----
+
+def test_publish_a_stopped_vm(api, daemon, image, make_vm, name, tmp_path):
+    vm = make_vm(image=image()["name"])
+    write(root_disk(daemon, vm), 65536, 65536, 0x41)
+    made = api.post("/v1/images", {"name": name("pub"), "kind": "disk", "format": "qcow2", "source": {"vm": vm["name"]}})
+    assert made.status == 201 and made.json["source"] == {"vm": vm["id"]}, made
+    operation = api.get(f"/v1/operations/{made.json['operation']['id']}", wait=60, patience=90).json
+    assert operation["state"] == "succeeded" and operation["kind"] == "image.publish", operation
+    assert operation["vm_id"] == vm["id"] and operation["progress"]["done_bytes"] > 0
+    ready = api.get(f"/v1/images/{made.json['id']}").json
+    content = daemon.state_dir / "images" / ready["files"]["content"]["sha256"]
+    assert backing_of(content) is None
+    assert raw_of(content, tmp_path)[65536:131072] == b"\x41" * 65536
+    api.delete(f"/v1/images/{made.json['id']}")
+
+
+def test_only_a_stopped_vm_with_a_disk_is_published(api, image, make_vm, name):
+    body = {"name": name(), "kind": "disk", "format": "qcow2"}
+    running = make_vm(image=image()["name"], start=True)
+    response = api.post("/v1/images", {**body, "source": {"vm": running["name"]}})
+    assert response.code == "vm-state-conflict" and response.json["pointer"] == "/source/vm", response
+    bare = make_vm()
+    response = api.post("/v1/images", {**body, "source": {"vm": bare["name"]}})
+    assert response.status == 422 and response.json["pointer"] == "/source/vm", response
+    for verb in ("flatten", "rebase"):
+        value = {"image": image()["name"]} if verb == "rebase" else None
+        assert api.post(f"/v1/vms/{running['id']}/{verb}", value).code == "vm-state-conflict"
+        assert api.post(f"/v1/vms/{bare['id']}/{verb}", value).code == "vm-state-conflict"
+
+
+# ---- flatten, rebase, retire ----
+
+def test_flatten_sets_the_image_free(api, daemon, image, make_vm, tmp_path):
+    base = image()
+    vm = make_vm(image=base["name"])
+    write(root_disk(daemon, vm), 0, 4096, 0x42)
+    before = raw_of(root_disk(daemon, vm), tmp_path)
+    assert api.delete(f"/v1/images/{base['id']}").code == "image-in-use"
+    operation = api.post(f"/v1/vms/{vm['id']}/flatten", wait=60, patience=90)
+    assert operation.status == 200 and operation.json["state"] == "succeeded", operation
+    assert operation.json["progress"]["done_bytes"] > len(RAW) / 2
+    assert backing_of(root_disk(daemon, vm)) is None and raw_of(root_disk(daemon, vm), tmp_path) == before
+    assert api.post(f"/v1/vms/{vm['id']}/flatten").code == "vm-state-conflict"
+    assert api.delete(f"/v1/images/{base['id']}").status == 204
+    started = api.post(f"/v1/vms/{vm['id']}/start", wait=30)
+    assert started.json["state"] == "succeeded", started
+    api.post(f"/v1/vms/{vm['id']}/stop", wait=30)
+
+
+def test_rebase_keeps_what_the_guest_sees(api, daemon, image, make_vm, tmp_path):
+    old, new = image(), image(RAW[:100000] + b"\x99" * 200002)
+    vm = make_vm(image=old["name"])
+    write(root_disk(daemon, vm), 4096, 4096, 0x43)
+    before = raw_of(root_disk(daemon, vm), tmp_path)
+    operation = api.post(f"/v1/vms/{vm['id']}/rebase", {"image": new["name"]}, wait=60, patience=90)
+    assert operation.status == 200 and operation.json["state"] == "succeeded", operation
+    assert raw_of(root_disk(daemon, vm), tmp_path) == before
+    assert backing_of(root_disk(daemon, vm)).endswith(new["files"]["content"]["sha256"])
+    assert api.get(f"/v1/vms/{vm['id']}").json["image"] == new["name"]
+    assert api.delete(f"/v1/images/{old['id']}").status == 204
+    assert api.delete(f"/v1/images/{new['id']}").code == "image-in-use"
+    for bad, code in (({"image": "nothing"}, "unknown-image"), ({}, "validation-failed"),
+                      ({"image": new["name"], "keep": 1}, "validation-failed")):
+        assert api.post(f"/v1/vms/{vm['id']}/rebase", bad).code == code
+
+
+def test_a_retired_image_goes_with_its_last_vm(api, daemon, image, make_vm, name):
+    base = image()
+    vm = make_vm(image=base["name"])
+    assert api.delete(f"/v1/images/{base['id']}", retire=True).status == 204
+    shown = api.get(f"/v1/images/{base['id']}").json
+    assert shown["state"] == "retired" and shown["used_by"] == 1
+    assert api.get(f"/v1/images/{base['name']}").status == 404
+    assert api.post("/v1/vms", {"name": name(), "image": base["name"]}).code == "unknown-image"
+    assert api.post("/v1/vms", {"name": name(), "image": base["id"]}).code == "image-state-conflict"
+    again = image(RAW + b"x", of=base["name"])  # the name is free
+    assert api.post(f"/v1/vms/{vm['id']}/start", wait=30).json["state"] == "succeeded"
+    api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30)
+    eventually(lambda: api.get(f"/v1/images/{base['id']}").status == 404, what="the retired image going")
+    assert not (daemon.state_dir / "images" / base["files"]["content"]["sha256"]).exists()
+    assert api.get(f"/v1/images/{again['id']}").json["state"] == "ready"
+
+
+def test_what_is_retired_stays_so_across_a_restart(fresh_daemon):
+    daemon = fresh_daemon()
+    api = daemon.client()
+    base = api.post("/v1/images", {"name": "base", "kind": "disk", "format": "raw"}).json
+    api.put(f"/v1/images/{base['id']}/content", RAW)
+    vm = api.post("/v1/vms", {"name": "vm", "image": "base"}).json
+    api.get(f"/v1/operations/{vm['operation']['id']}", wait=30)
+    api.request("PUT", "/v1/image-labels/other", {"image": "base"})
+    assert api.delete("/v1/images/base", retire=True).code == "image-in-use"  # labelled
+    api.delete("/v1/image-labels/other")
+    assert api.delete("/v1/images/base", retire=True).status == 204
+    daemon.restart()
+    api = daemon.client()
+    assert api.get(f"/v1/images/{base['id']}").json["state"] == "retired"
+    api.delete("/v1/vms/vm", force=True, wait=30)
+    eventually(lambda: api.get("/v1/images").json["items"] == [], what="the retired image going")
+
+
+# ---- labels ----
+
+def test_vms_are_made_by_label(api, image, label, make_vm, name):
+    first, second, ci = image(), image(RAW + b"2"), name("ci")
+    made = label(first["name"], ci)
+    assert made.status == 200 and made.json["version"] == 1 and made.json["image_id"] == first["id"], made
+    one = make_vm(image=ci)
+    assert label(second["name"], ci).json["version"] == 2
+    two = make_vm(image=ci)
+    assert api.get(f"/v1/images/{first['id']}").json["used_by"] == 1
+    assert api.get(f"/v1/images/{second['id']}").json["used_by"] == 1
+    assert api.get(f"/v1/images/{ci}").json["id"] == second["id"]
+    versions = api.get(f"/v1/image-labels/{ci}").json["versions"]
+    assert [(v["version"], v["image_id"]) for v in versions] == [(2, second["id"]), (1, first["id"])]
+    assert ci in [each["name"] for each in api.get("/v1/image-labels").json["items"]]
+    assert one["id"] != two["id"]
+
+
+def test_a_label_keeps_so_many_versions(api, image, label, make_vm, name):
+    ci, images = name("keep"), [image(RAW + bytes([i])) for i in range(5)]
+    vm = make_vm(image=images[1]["name"])
+    for each in images:
+        response = label(each["id"], ci, keep=2)
+        assert response.status == 200, response
+    assert [v["version"] for v in response.json["versions"]] == [5, 4]
+    states = [api.get(f"/v1/images/{each['id']}") for each in images]
+    assert [s.status for s in states] == [404, 200, 404, 200, 200]
+    assert states[1].json["state"] == "retired"  # a VM stands on it
+    api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30)
+    eventually(lambda: api.get(f"/v1/images/{images[1]['id']}").status == 404, what="the third going")
+    assert label(images[4]["id"], ci).json["version"] == 5  # no move, no version
+
+
+def test_what_is_wrong_with_a_label(api, image, label, name):
+    ready, empty = image(), api.post("/v1/images", {"name": name("empty"), "kind": "iso"}).json
+    assert label("nothing").code == "unknown-image"
+    assert label(empty["name"]).code == "image-state-conflict"
+    assert label(ready["name"], ready["name"]).code == "name-in-use"
+    assert label(ready["name"], "Bad_Name").status == 400
+    assert label(ready["name"], keep=-1).code == "validation-failed"
+    assert label(ready["name"], extra=1).json["pointer"] == "/extra"
+    assert api.get("/v1/image-labels/none").code == "label-not-found"
+    assert api.delete("/v1/image-labels/none").code == "label-not-found"
+    ci = name("ci")
+    assert label(ready["name"], ci).status == 200
+    response = api.delete(f"/v1/images/{ready['id']}", retire=True)
+    assert response.code == "image-in-use" and ci in response.json["detail"]
+    api.delete(f"/v1/images/{empty['id']}")
+
+
+# ---- verification ----
+
+def test_verification_finds_what_rotted(api, daemon, image):
+    good = image(RAW + b"good")
+    operation = api.post(f"/v1/images/{good['id']}/verify", wait=30)
+    assert operation.status == 200 and operation.json["state"] == "succeeded", operation
+    assert api.get(f"/v1/images/{good['id']}").json["files"]["content"]["verified_at"]
+    bad = image(RAW + b"bad")
+    path = daemon.state_dir / "images" / bad["files"]["content"]["sha256"]
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(1000)
+        file.write(b"rot!")
+    operation = api.post(f"/v1/images/{bad['id']}/verify", wait=30).json
+    assert operation["state"] == "failed" and operation["error"]["code"] == "digest-mismatch", operation
+    shown = api.get(f"/v1/images/{bad['id']}").json
+    assert shown["state"] == "failed" and "changed on the disk" in shown["state_reason"]
+    assert api.post("/v1/images/none/verify").code == "image-not-found"
+
+
+def test_the_command_labels_and_copies(api, daemon, image, make_vm, name):
+    from daemon import BUILD
+    env = {**os.environ, "DROVER_TOKEN": daemon.admin_token()}
+
+    def drover(*args):
+        done = subprocess.run([BUILD / "drover", "--url", daemon.url, *args], capture_output=True, text=True, env=env,
+                              timeout=120)
+        assert done.returncode == 0, (args, done)
+        return done.stdout
+
+    base, other, ci = image(), image(RAW + b"o"), name("ci")
+    assert drover("image", "label", ci, base["name"], "--keep", "2") == f"{ci} -> {base['name']}\n"
+    assert ci in drover("image", "labels")
+    vm = make_vm(image=ci)
+    assert drover("vm", "rebase", vm["name"], other["name"]).startswith("vm.rebase succeeded")
+    assert drover("vm", "flatten", vm["name"]).startswith("vm.flatten succeeded")
+    assert drover("image", "verify", other["name"]).startswith("image.verify succeeded")
+    drover("image", "unlabel", ci)
+    drover("image", "delete", base["name"], "--retire")
