@@ -47,11 +47,24 @@ json_t *codec_image(const struct image *image, unsigned used_by);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
+/*
+ * Merging is a side channel, and exact counters are its cheapest reader: who lacks ksm:read gets
+ * them in steps of CODEC_KSM_STEP, rounded down.
+ */
+enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
+#define CODEC_KSM_STEP (64ULL << 20)
+uint64_t codec_ksm_coarse(uint64_t bytes);
+enum codec_ksm codec_ksm_for(const struct principal *principal);
+
 /* sample NULL: there are no figures, because of reason. */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
-                    const char *reason);
-json_t *codec_stats_list(const struct snapshot *snapshot);
-json_t *codec_ksm(const struct host_ksm *ksm);
+                    enum codec_ksm detail, const char *reason);
+json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
+                         enum codec_ksm detail);
+json_t *codec_vm_ksm(const struct vm_sample *sample, const struct host_ksm *ksm,
+                     enum codec_ksm detail);
+/* The host's: counters, knobs, what it costs. */
+json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail);
 
 struct codec_host {
     unsigned cpus;

@@ -227,6 +227,12 @@ int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error
 /* ---- statistics, on a connection of their own ---- */
 
 #define VIRT_STATS_DEVICES 16
+#define VIRT_STATS_VCPUS   64 /* shown one by one; the sums have all */
+
+struct virt_vcpu_stats {
+    bool has_time, has_wait, has_delay;
+    uint64_t time_ns, wait_ns, delay_ns;
+};
 
 struct virt_block_stats {
     char name[32]; /* target, "vda" */
@@ -253,15 +259,17 @@ struct virt_stats {
     uint64_t balloon_bytes, maximum_bytes, rss_bytes;
     uint64_t available_bytes, unused_bytes, usable_bytes, disk_caches_bytes;
     uint64_t major_faults, minor_faults, swap_in_bytes, swap_out_bytes;
-    size_t block_count, net_count;
+    size_t block_count, net_count, vcpu_count;
+    struct virt_vcpu_stats vcpu[VIRT_STATS_VCPUS];
     struct virt_block_stats blocks[VIRT_STATS_DEVICES];
     struct virt_net_stats nets[VIRT_STATS_DEVICES];
 };
 
 /*
- * One bulk call (NOWAIT) over all active domains of ours; blocks at most as long as libvirt
- * does, so only the sampler's thread calls it. Caller frees the array.
+ * One running domain of ours; VM_NOT_FOUND when it does not run. Never waits for a job somebody else
+ * runs on it, but for a QEMU that has stopped answering it waits as long as libvirt does: so only
+ * the sampler's own workers call it.
  */
-int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, struct error *err);
+int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err);
 
 #endif

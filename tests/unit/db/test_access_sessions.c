@@ -337,6 +337,7 @@ TEST(names_of_roles_and_scopes_go_both_ways)
     CHECK_INT(access_role_from_name("emperor"), ACCESS_ROLE_COUNT);
     CHECK_STR(access_scope_name(0), "vm:read");
     CHECK_STR(access_scope_name(9), "token:write");
+    CHECK_STR(access_scope_name(10), "ksm:read");
     for (int i = 0; i < ACCESS_ROLE_COUNT - 1; i++) {
         unsigned lower = access_role_scopes((enum access_role)i);
         unsigned higher = access_role_scopes((enum access_role)(i + 1));

@@ -287,7 +287,8 @@ const char *access_scope_name(int bit)
 {
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
-        "image:write", "host:read", "host:write",   "metrics:read",    "token:write"};
+        "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
+        "ksm:read"};
 
     return names[bit];
 }

@@ -300,18 +300,17 @@ TEST(consoles_are_not_supported_by_this_driver)
 
 TEST(statistics_are_of_ours_only)
 {
-    auto_free struct virt_stats *stats = NULL;
+    struct virt_stats stats = {0};
     struct error err = ERROR_INIT;
-    size_t count = 99;
 
-    CHECK_OK(virt_stats_all(v, &stats, &count, &err));
-    CHECK_INT(count, 0); /* the foreign one runs, ours does not */
-    free(TAKE_PTR(stats));
+    CHECK_INT(virt_stats_read(v, foreign_uuid(), &stats, &err), -1); /* it runs, but is not ours */
+    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
+    CHECK_INT(virt_stats_read(v, A, &stats, &err), -1); /* ours, but does not run */
+    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
     CHECK_OK(virt_start(v, A, VIRT_START_RUN, &err));
-    CHECK_OK(virt_stats_all(v, &stats, &count, &err));
-    CHECK_INT(count, 1);
-    CHECK_STR(stats[0].uuid, A);
-    CHECK_INT(stats[0].state, VIRT_STATE_RUNNING);
+    CHECK_OK(virt_stats_read(v, A, &stats, &err));
+    CHECK_STR(stats.uuid, A);
+    CHECK_INT(stats.state, VIRT_STATE_RUNNING);
     CHECK_OK(virt_destroy(v, A, &err));
 }
 
