@@ -25,7 +25,10 @@ handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, han
 /* consoles.c */
 handler_fn handle_console_open, handle_channel_open, handle_console_log, handle_console_clear;
 /* stats.c */
-handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
+handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
+    handle_density;
+/* history.c */
+handler_fn handle_vm_history, handle_host_history;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;

@@ -56,6 +56,16 @@ struct sampler *core_sampler(struct core *core)
     return core->sampler;
 }
 
+struct history *core_history(struct core *core)
+{
+    return core->history;
+}
+
+struct ksm_tuner *core_ksm_tuner(struct core *core)
+{
+    return core->ksm_tuner;
+}
+
 struct image_registry *core_images(struct core *core)
 {
     return core->images;
@@ -142,6 +152,7 @@ static int note_start(struct core *core, struct error *err)
 static int build(struct core *core, struct error *err)
 {
     auto_free char *log_dir = xasprintf("%s/consoles", core->state_dir);
+    auto_free char *history = xasprintf("%s/history.db", core->state_dir);
     const struct console_options consoles = {
         .ring_bytes = (size_t)core->settings->console_ring_bytes,
         .viewers_max = (unsigned)core->settings->console_viewers,
@@ -180,7 +191,9 @@ static int build(struct core *core, struct error *err)
         virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
-    if (sampler_start(core, &core->sampler, err))
+    if (history_start(core, history, &core->history, err) ||
+        sampler_start(core, &core->sampler, err) ||
+        ksm_tuner_start(core, &core->ksm_tuner, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -195,6 +208,7 @@ int core_start(const struct core_options *options, struct core **ret, struct err
         mutex_init(&core->change_locks[i]);
     core->registry = registry_new();
     core->audit = audit_new();
+    core->admission = admission_new();
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
@@ -210,7 +224,9 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    ksm_tuner_stop(core->ksm_tuner);
     sampler_stop(core->sampler);
+    history_stop(core->history);
     if (core->waits)
         wait_list_stop(core->waits);
     if (core->events)
@@ -232,6 +248,7 @@ void core_stop(struct core *core)
     op_engine_free(core->ops);
     tracker_free(core->tracker);
     audit_free(core->audit);
+    admission_free(core->admission);
     registry_free(core->registry);
     host_close(core->host);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)

@@ -14,7 +14,9 @@ struct access;
 struct console_hub;
 struct core;
 struct db;
+struct history;
 struct host;
+struct ksm_tuner;
 struct sampler;
 struct settings;
 struct virt;
@@ -41,6 +43,8 @@ struct host *core_host(struct core *core);
 struct access *core_access(struct core *core);
 struct console_hub *core_consoles(struct core *core);
 struct sampler *core_sampler(struct core *core);
+struct ksm_tuner *core_ksm_tuner(struct core *core);
+struct history *core_history(struct core *core);
 
 /* For /readyz: one entry per part. */
 struct core_part {

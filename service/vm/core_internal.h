@@ -2,7 +2,8 @@
  * What the files of service/vm share with each other and with nobody else.
  *
  * Lock order: a VM's change lock (core_change_lock) is taken first and may be held across a
- * database commit; the operation engine's lock may take the registry's; every other lock is a leaf,
+ * database commit; the operation engine's and the admission's lock may take the registry's; the
+ * tuner's `work` is held while /sys is written; every other lock is a leaf,
  * held for a few instructions. No lock is held across a call into libvirt.
  */
 #ifndef DROVER_VM_CORE_INTERNAL_H
@@ -17,10 +18,13 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/admission.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
 #include "service/vm/image.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
 #include "service/vm/vm.h"
@@ -44,6 +48,9 @@ struct core {
     struct op_engine *ops;
     struct tracker *tracker;
     struct sampler *sampler;
+    struct ksm_tuner *ksm_tuner;
+    struct admission *admission;
+    struct history *history;
     struct janitor *janitor;
     struct audit *audit;
     pthread_mutex_t change_locks[CHANGE_LOCKS];

@@ -3,6 +3,8 @@
  */
 #include <string.h>
 
+#include "service/base/str.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/sampler.h"
 
 static const struct {
@@ -12,6 +14,22 @@ static const struct {
 #include "service/vm/ksm_cause.def"
 #undef C
 };
+
+static const char *const mode_names[KSM_MODE_COUNT] = {"off", "static", "auto"};
+
+const char *ksm_mode_name(enum ksm_mode mode)
+{
+    return mode_names[mode];
+}
+
+enum ksm_mode ksm_mode_from_name(const char *name)
+{
+    int i = 0;
+
+    while (i < KSM_MODE_COUNT && !str_eq(name, mode_names[i]))
+        i++;
+    return (enum ksm_mode)i;
+}
 
 const char *ksm_cause_word(enum ksm_cause cause)
 {

@@ -125,6 +125,8 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
+    if (start && admission_admit(core, vm, err))
+        return -1;
     op = op_new(actor, vm, "vm.create", start ? "{\"start\":true}" : "{\"start\":false}");
     data = json_pack("{s:s}", "state", vm_state_name(vm->state));
     struct change change = {.event_type = "vm.created",
@@ -284,6 +286,9 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
         return replay(core, actor, &found, &unused, ret_op, err);
     vm = vm_find(core, actor->project_id, ref, err);
     if (!vm || require_libvirt(core, err))
+        return -1;
+    if (verb == VM_VERB_START && verbs[verb].states & (1u << vm->state) &&
+        admission_admit(core, vm, err))
         return -1;
     rc = vm_change(core, vm->id, act_mutate, &a, &change, NULL, err);
     json_decref(change.event_data);
