@@ -26,7 +26,7 @@ struct admission_sum {
     uint64_t need_bytes;     /* of the VM in question */
     bool measured;           /* need_bytes is what others of its kind take, not what it was given */
 };
-/* As it is now, for one more like vm (NULL: for none). Memory only, but may wait for what libvirt says of the host. */
+/* As it is now, for one more like vm (NULL: for none). Any thread, memory only. */
 void admission_look(struct core *core, const struct vm *vm, struct admission_sum *ret);
 
 /*

@@ -6,7 +6,12 @@
 #include <string.h>
 
 #define PAGES_MIN      64
-#define PAGES_MAX      200000
+/*
+ * ksmd holds its lock for a whole batch, and every write to a knob waits for it. On a busy host a
+ * batch takes several times what it costs: many small ones, never a big one.
+ */
+#define PAGES_MAX      5000
+#define BOOST_SLEEP_MS 4
 #define PAGE_COST_US   2.5   /* a first guess; measuring corrects it */
 #define BOOST_MAX_MS   300000
 #define GROWTH_MIN     (32ULL << 20)
@@ -237,7 +242,7 @@ const struct ksm_plan *ksm_policy_step(struct ksm_policy *p, const struct ksm_bu
     plan->target_scan_seconds = SCAN_SECONDS;
     switch (plan->phase) {
     case KSM_BOOST:
-        plan->sleep_millisecs = 20;
+        plan->sleep_millisecs = BOOST_SLEEP_MS;
         percent = (double)b->boost_percent;
         break;
     case KSM_STEADY:

@@ -247,6 +247,8 @@ static void step(struct ksm_tuner *t)
 {
     auto_snapshot struct snapshot *now = sampler_latest(t->core->sampler);
 
+    if (!now->tick) /* there is no sample yet */
+        return;
     LOCK_SCOPE(&t->work);
     switch (t->config.mode) {
     case KSM_MODE_AUTO:
