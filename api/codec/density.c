@@ -32,7 +32,7 @@ static void put(json_t *object, const char *name, json_t *value)
 static void put_bytes(json_t *object, const char *name, uint64_t bytes, enum codec_ksm detail)
 {
     put(object, name,
-        json_integer((json_int_t)(detail == CODEC_KSM_EXACT ? bytes : codec_ksm_coarse(bytes))));
+        json_integer((json_int_t)(detail == CODEC_KSM_EXACT ? bytes : ksm_coarse(bytes))));
 }
 
 static void add_vm(struct sum *sum, const struct vm *vm, const struct vm_sample *s,

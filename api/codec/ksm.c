@@ -18,11 +18,6 @@ static const struct {
 #undef K
 };
 
-uint64_t codec_ksm_coarse(uint64_t bytes)
-{
-    return bytes / CODEC_KSM_STEP * CODEC_KSM_STEP;
-}
-
 enum codec_ksm codec_ksm_for(const struct principal *principal)
 {
     return principal->scopes & ACCESS_KSM_READ ? CODEC_KSM_EXACT : CODEC_KSM_COARSE;
@@ -78,7 +73,7 @@ json_t *codec_ksm(const struct host_ksm *ksm, const struct ksm_tuner_status *tun
     if (ksm->has_saved)
         json_object_set_new(object, "saved_bytes",
                             json_integer((json_int_t)(exact ? ksm->saved_bytes
-                                                            : codec_ksm_coarse(ksm->saved_bytes))));
+                                                            : ksm_coarse(ksm->saved_bytes))));
     if (ksm->has_ksmd_cpu)
         json_object_set_new(object, "ksmd_cpu_seconds", json_real(ksm->ksmd_cpu_seconds));
     if (exact)

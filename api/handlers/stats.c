@@ -10,6 +10,7 @@
 #include "service/host/host.h"
 #include "service/vm/core.h"
 #include "service/vm/sampler.h"
+#include "service/vm/stats_topic.h"
 
 int handle_vm_stats(struct request *req, struct response *res, struct error *err)
 {
@@ -34,8 +35,20 @@ int handle_vm_stats(struct request *req, struct response *res, struct error *err
 int handle_stats(struct request *req, struct response *res, struct error *err)
 {
     auto_snapshot struct snapshot *snapshot = sampler_latest(core_sampler(req->core));
+    bool exact = codec_ksm_for(&req->principal) == CODEC_KSM_EXACT;
 
     (void)err;
+    if (request_wants_upgrade(req)) {
+        res->stream = stats_subscribe(req->core, exact, STATS_FORMAT_JSON);
+        res->status = 101;
+        return 0;
+    }
+    if (header_list_has(request_header(req, "Accept"), "text/event-stream")) {
+        res->stream = stats_subscribe(req->core, exact, STATS_FORMAT_SSE);
+        res->content_type = "text/event-stream";
+        response_header(res, "X-Accel-Buffering", "no"); /* nginx would hold it back */
+        return 0;
+    }
     response_json(res, 200, codec_stats_list(snapshot, req->principal.project_id,
                                              codec_ksm_for(&req->principal)));
     return 0;

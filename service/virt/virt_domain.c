@@ -28,13 +28,34 @@ static int name_taken(struct error *err, const char *name)
     return -1;
 }
 
-static int check_name_free(virConnectPtr conn, const struct virt_domain *want, struct error *err)
+/*
+ * A domain of ours that has the name of another VM belongs to one that was renamed since: libvirt
+ * hears of that at its next start. Until then it is called by its id, so that the name is free.
+ */
+static int give_name_up(struct virt *v, virConnectPtr conn, virDomainPtr other, const char *uuid,
+                        const char *name, struct error *err)
+{
+    struct domxml_mark mark;
+
+    if (virt_owner_read(v, other, &mark) <= 0)
+        return name_taken(err, name);
+    if (virDomainIsActive(other) == 1) {
+        error_set_at(err, ERROR_NAME_IN_USE, "/name",
+                     "VM %s was renamed and still runs under the name \"%s\"", uuid, name);
+        error_remedy(err, "Choose another name, or stop that VM first.");
+        return -1;
+    }
+    return virDomainRename(other, uuid, 0) < 0 ? virt_fail(conn, err, "rename a renamed VM") : 0;
+}
+
+static int check_name_free(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
+                           struct error *err)
 {
     auto_domain virDomainPtr other = virDomainLookupByName(conn, want->name);
     char uuid[VIR_UUID_STRING_BUFLEN];
 
     if (other && virDomainGetUUIDString(other, uuid) == 0 && !str_eq(uuid, want->uuid))
-        return name_taken(err, want->name);
+        return give_name_up(v, conn, other, uuid, want->name, err);
     return 0;
 }
 
@@ -73,9 +94,12 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
     if (!v->embedded) { /* a libvirtd's QEMU may be another user, confined, or on another host */
         own.console_socket = NULL;
         own.channel_sockets = NULL;
+        own.serial_sockets = NULL;
+        if (own.vnc_socket)
+            own.vnc_socket = "";
     }
     if (virt_domain_xml(&own, v->install_id, &xml, err) ||
-        virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(conn, domain, err) ||
+        virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(v, conn, domain, err) ||
         prepare_existing(v, conn, domain, err))
         return -1;
     defined = virDomainDefineXMLFlags(conn, xml, 0);

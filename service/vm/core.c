@@ -11,6 +11,8 @@
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 
+#define BOOT_MAX_MS 600000
+
 const struct settings *core_settings(struct core *core)
 {
     return core->settings;
@@ -54,6 +56,11 @@ struct console_hub *core_consoles(struct core *core)
 struct sampler *core_sampler(struct core *core)
 {
     return core->sampler;
+}
+
+struct timing *core_timing(struct core *core)
+{
+    return core->timing;
 }
 
 struct history *core_history(struct core *core)
@@ -106,8 +113,12 @@ static int load_vm(void *arg, const struct vm_row *row)
 static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 {
     struct core *core = opaque;
+    auto_vm struct vm *vm = registry_get(core->registry, vm_id);
+    int64_t ms = vm && vm->started_at ? clock_wall_ms() - vm->started_at : -1;
 
-    (void)stream;
+    /* A console that speaks for the first time long after the start does not tell of a boot. */
+    if (str_eq(stream, "console") && ms >= 0 && ms < BOOT_MAX_MS)
+        timing_add_boot(core->timing, ms);
     wait_wake_vm(core->waits, vm_id);
 }
 
@@ -118,12 +129,11 @@ static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
     tracker_on_stream_ended(core->tracker, vm_id, stream);
 }
 
-static void on_token_revoked(void *opaque, const char *token_id)
+static void on_right_ended(void *opaque, const char *right)
 {
     struct core *core = opaque;
-    auto_free char *prefix = xasprintf("token:%s", token_id);
 
-    console_revoke(core->consoles, prefix);
+    console_revoke(core->consoles, right);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -182,7 +192,7 @@ static int build(struct core *core, struct error *err)
     core->waits = wait_list_new(core, err);
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
         return -1;
-    access_set_on_revoked(core->access, on_token_revoked, core);
+    access_set_on_revoked(core->access, on_right_ended, core);
     /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
     if (op_engine_load(core->ops, err))
         return -1;
@@ -209,6 +219,8 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     core->registry = registry_new();
     core->audit = audit_new();
     core->admission = admission_new();
+    core->stats_topic = stats_topic_new();
+    core->timing = timing_new();
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
@@ -231,11 +243,13 @@ void core_stop(struct core *core)
         wait_list_stop(core->waits);
     if (core->events)
         event_log_stop(core->events);
+    stats_topic_stop(core->stats_topic);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
     /* The operations' workers are gone, so nobody calls libvirt any more. */
     if (core->virt)
         virt_close(core->virt);
+    access_stop(core->access);
     console_hub_free(core->consoles);
     image_registry_close(core->images);
     access_close(core->access);
@@ -249,6 +263,8 @@ void core_stop(struct core *core)
     tracker_free(core->tracker);
     audit_free(core->audit);
     admission_free(core->admission);
+    stats_topic_free(core->stats_topic);
+    timing_free(core->timing);
     registry_free(core->registry);
     host_close(core->host);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)

@@ -18,6 +18,7 @@ struct history;
 struct host;
 struct ksm_tuner;
 struct sampler;
+struct timing;
 struct settings;
 struct virt;
 
@@ -45,6 +46,7 @@ struct console_hub *core_consoles(struct core *core);
 struct sampler *core_sampler(struct core *core);
 struct ksm_tuner *core_ksm_tuner(struct core *core);
 struct history *core_history(struct core *core);
+struct timing *core_timing(struct core *core);
 
 /* For /readyz: one entry per part. */
 struct core_part {

@@ -27,6 +27,8 @@
 #include "service/vm/ksm_tuner.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
+#include "service/vm/stats_topic.h"
+#include "service/vm/timing.h"
 #include "service/vm/vm.h"
 #include "service/vm/wait.h"
 
@@ -51,8 +53,11 @@ struct core {
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
     struct history *history;
+    struct stats_topic *stats_topic;
+    struct timing *timing;
     struct janitor *janitor;
     struct audit *audit;
+    _Atomic unsigned dialling; /* vsock connections that are being made */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 

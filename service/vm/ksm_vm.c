@@ -84,6 +84,11 @@ enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ks
     return KSM_CAUSE_VOLATILE;
 }
 
+uint64_t ksm_coarse(uint64_t bytes)
+{
+    return bytes / KSM_COARSE_STEP * KSM_COARSE_STEP;
+}
+
 bool ksm_saved_of(const struct host_process *p, const struct host_ksm *ksm, uint64_t *ret)
 {
     double pages = 0;

@@ -329,6 +329,7 @@ void sampler_step(struct sampler *s)
         s->latest = next;
     }
     history_feed(core->history, next, last);
+    stats_topic_publish(core->stats_topic, next);
     snapshot_unref(old);
     dear_watch(s);
 }

@@ -79,11 +79,12 @@ def make_vm(api, name):
     """make_vm(start=True, …) creates a VM, waits until it runs, and deletes it afterwards.
 
     One that is not started is returned when its definition is with libvirt: until then what the
-    operation finds out (which acceleration, and why) is still to come.
+    operation finds out (which acceleration, and why) is still to come. settle=False: the answer as
+    it came.
     """
     made = []
 
-    def make(wait=None, **definition):
+    def make(wait=None, settle=True, **definition):
         definition.setdefault("name", name())
         if definition.get("start") and wait is None:
             wait = "running"
@@ -91,9 +92,10 @@ def make_vm(api, name):
         assert response.status == 201, response
         vm = response.json
         made.append(vm["id"])
-        if wait is None and vm.get("operation"):
+        if settle and wait is None and vm.get("operation"):
             operation = api.get(f"/v1/operations/{vm['operation']['id']}", wait=30).json
             assert operation["state"] == "succeeded", operation
+            return dict(api.get(f"/v1/vms/{vm['id']}").json, operation=operation)
         return vm
 
     yield make

@@ -228,8 +228,9 @@ def test_a_ticket_names_its_address(daemon, api, make_vm):
 def test_tickets_for_what_does_not_exist(api, make_vm):
     vm = make_vm()
     assert ticket(api, {"name": "nobody"}).code == "vm-not-found"
-    assert ticket(api, vm, stream="channels/none").code == "vm-not-found"
-    assert ticket(api, vm, stream="display").json["pointer"] == "/stream"
+    assert ticket(api, vm, stream="channels/none").code == "stream-not-found"
+    assert ticket(api, vm, stream="display").code == "stream-not-found"
+    assert ticket(api, vm, stream="screen").json["pointer"] == "/stream"
     assert ticket(api, vm, mode="destroy").json["pointer"] == "/mode"
 
 

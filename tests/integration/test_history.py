@@ -1,7 +1,13 @@
-"""History of figures and density, on the test driver: its VMs have no process, the host has figures."""
+"""History, density, the live topic and what goes with /metrics, on the test driver: its VMs have no process."""
+import json
+import re
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 
 
 def known(history, figure):
@@ -91,3 +97,63 @@ def test_without_the_scope_merged_memory_is_coarse(daemon, api):
     assert viewer.get("/v1/ksm/density").json["coarse"] is True
     assert not [f for f in viewer.get("/v1/host/history").json["figures"] if f.startswith("ksm")]
     assert "drover_vm_ksm" not in viewer.get("/metrics").text
+
+
+def test_the_live_topic_as_events_and_over_a_websocket(daemon, api, make_vm):
+    vm = make_vm(start=True, memory_mib=80)
+    ticks = []
+    stream = api.sse("/v1/stats")
+    for _, value in stream:
+        ticks.append(value)
+        if any(i["vm_id"] == vm["id"] for i in value["items"]) and len({t["tick"] for t in ticks}) > 1:
+            break
+    stream.close()
+    item = next(i for i in ticks[-1]["items"] if i["vm_id"] == vm["id"])
+    assert item["promised_bytes"] == 80 << 20 and item["ksm_cause"]
+    assert [t["tick"] for t in ticks] == sorted(t["tick"] for t in ticks)
+    assert ticks[-1]["host"]["running"] >= 1 and ticks[-1]["part"] <= ticks[-1]["parts"]
+    with daemon.websocket("/v1/stats") as socket:
+        first, second = (json.loads(socket.receive()[1]) for _ in range(2))
+    assert (second["tick"], second["part"]) > (first["tick"], first["part"])
+
+
+def test_other_exporters_names(daemon, api, make_vm):
+    vm = make_vm(memory_mib=72)
+    text = api.get("/metrics", compat="libvirt").text
+    assert "\nlibvirt_up 1\n" in text and "drover_" not in text
+    assert "# TYPE libvirt_domain_info_cpu_time_seconds_total counter" in text and vm["name"]
+    node = api.get("/metrics", compat="node").text
+    if api.get("/v1/ksm").json["available"]:
+        assert "\nnode_ksmd_run " in node and "\nnode_ksmd_sleep_seconds " in node
+    for body in (text, node):
+        if shutil.which("promtool"):
+            done = subprocess.run(["promtool", "check", "metrics"], input=body.encode(), capture_output=True, check=False)
+            assert done.returncode == 0 or b"error" not in done.stderr.lower(), done.stdout + done.stderr
+    response = api.get("/metrics", compat="zabbix")
+    assert response.code == "invalid-argument" and response.json["pointer"] == "compat"
+
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy/prometheus"
+
+
+def test_dashboard_and_alerts_use_names_that_exist(contract):
+    known = {m["name"] for m in contract.document["x-metrics"]}
+    for m in contract.document["x-metrics"]:
+        if m["type"] == "histogram":
+            known |= {m["name"] + suffix for suffix in ("_bucket", "_sum", "_count")}
+    dashboard = json.loads((DEPLOY / "dashboard.json").read_text())
+    texts = {panel["title"]: " ".join(t["expr"] for t in panel["targets"]) for panel in dashboard["panels"]}
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+    for group in rules["groups"]:
+        texts |= {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    assert len(texts) > 12
+    for where, text in texts.items():
+        used = set(re.findall(r"\b(?:drover|process|node|libvirt)_[a-z0-9_]+", text))
+        assert used and used <= known, (where, used - known)
+
+
+def test_promtool_accepts_the_alerts():
+    if not shutil.which("promtool"):
+        pytest.skip("promtool (package prometheus) is not installed")
+    done = subprocess.run(["promtool", "check", "rules", DEPLOY / "alerts.yml"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()

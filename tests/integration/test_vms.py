@@ -5,7 +5,7 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 
 
 def test_a_name_is_enough(api, make_vm, name):
-    vm = make_vm(name=name("small"))
+    vm = make_vm(name=name("small"), settle=False)
     assert UUID.fullmatch(vm["id"])
     assert vm["state"] == "stopped" and vm["started_at"] is None
     assert vm["cpus"] == 1 and vm["memory_mib"] == 512 and vm["machine"] == "q35"

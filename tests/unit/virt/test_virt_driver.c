@@ -101,12 +101,35 @@ TEST(a_domain_is_defined_any_number_of_times)
 
 TEST(another_domains_name_is_refused)
 {
-    struct virt_domain d = definition(B, "a");
+    struct virt_domain d = definition(B, "test"), running = definition(B, "a");
     struct error err = ERROR_INIT;
 
     CHECK_INT(virt_define(v, &d, &err), -1);
     CHECK_STR(error_slug(err.code), "name-in-use");
     CHECK_STR(err.pointer, "/name");
+    CHECK_OK(virt_start(v, A, VIRT_START_RUN, &err));
+    CHECK_INT(virt_define(v, &running, &err), -1);
+    CHECK_STR(error_slug(err.code), "name-in-use");
+    CHECK(strstr(err.detail, A) != NULL);
+    CHECK_OK(virt_destroy(v, A, &err));
+}
+
+TEST(a_renamed_vm_that_is_off_gives_its_name_up)
+{
+    struct virt_domain d = definition(B, "a"), back = definition(A, "a");
+    struct virt_info info;
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(virt_define(v, &d, &err));
+    CHECK_OK(virt_info(v, B, &info, &err));
+    CHECK_STR(info.name, "a");
+    CHECK_OK(virt_info(v, A, &info, &err));
+    CHECK_STR(info.name, A);
+    CHECK_OK(virt_undefine(v, B, &err));
+    back.generation = 3;
+    CHECK_OK(virt_define(v, &back, &err));
+    CHECK_OK(virt_info(v, A, &info, &err));
+    CHECK_STR(info.name, "a");
 }
 
 TEST(lifecycle_and_its_events)
