@@ -24,10 +24,14 @@ static const struct {
     const char *name, *type, *help;
     vm_figure *figure;
 } vm_rows[] = {
-    {"libvirt_domain_info_maximum_memory_bytes", "gauge", "Maximum allowed memory of the domain, in bytes.", maximum_memory},
-    {"libvirt_domain_info_memory_usage_bytes", "gauge", "Memory usage of the domain, in bytes.", memory_usage},
-    {"libvirt_domain_info_virtual_cpus", "gauge", "Number of virtual CPUs for the domain.", virtual_cpus},
-    {"libvirt_domain_info_cpu_time_seconds_total", "counter", "Amount of CPU time used by the domain, in seconds.", cpu_time},
+    {"libvirt_domain_info_maximum_memory_bytes", "gauge",
+     "Maximum allowed memory of the domain, in bytes.", maximum_memory},
+    {"libvirt_domain_info_memory_usage_bytes", "gauge", "Memory usage of the domain, in bytes.",
+     memory_usage},
+    {"libvirt_domain_info_virtual_cpus", "gauge", "Number of virtual CPUs for the domain.",
+     virtual_cpus},
+    {"libvirt_domain_info_cpu_time_seconds_total", "counter",
+     "Amount of CPU time used by the domain, in seconds.", cpu_time},
 };
 
 #define BLOCK(member) offsetof(struct virt_block_stats, member)
@@ -38,18 +42,30 @@ static const struct {
     bool net;
     size_t offset;
 } device_rows[] = {
-    {"libvirt_domain_block_stats_read_bytes_total", "Number of bytes read from a block device, in bytes.", false, BLOCK(read_bytes)},
-    {"libvirt_domain_block_stats_read_requests_total", "Number of read requests from a block device.", false, BLOCK(read_requests)},
-    {"libvirt_domain_block_stats_write_bytes_total", "Number of bytes written from a block device, in bytes.", false, BLOCK(write_bytes)},
-    {"libvirt_domain_block_stats_write_requests_total", "Number of write requests from a block device.", false, BLOCK(write_requests)},
-    {"libvirt_domain_interface_stats_receive_bytes_total", "Number of bytes received on a network interface, in bytes.", true, NET(receive_bytes)},
-    {"libvirt_domain_interface_stats_receive_packets_total", "Number of packets received on a network interface.", true, NET(receive_packets)},
-    {"libvirt_domain_interface_stats_receive_errors_total", "Number of packet receive errors on a network interface.", true, NET(receive_errors)},
-    {"libvirt_domain_interface_stats_receive_drops_total", "Number of packet receive drops on a network interface.", true, NET(receive_drops)},
-    {"libvirt_domain_interface_stats_transmit_bytes_total", "Number of bytes transmitted on a network interface, in bytes.", true, NET(transmit_bytes)},
-    {"libvirt_domain_interface_stats_transmit_packets_total", "Number of packets transmitted on a network interface.", true, NET(transmit_packets)},
-    {"libvirt_domain_interface_stats_transmit_errors_total", "Number of packet transmit errors on a network interface.", true, NET(transmit_errors)},
-    {"libvirt_domain_interface_stats_transmit_drops_total", "Number of packet transmit drops on a network interface.", true, NET(transmit_drops)},
+    {"libvirt_domain_block_stats_read_bytes_total",
+     "Number of bytes read from a block device, in bytes.", false, BLOCK(read_bytes)},
+    {"libvirt_domain_block_stats_read_requests_total",
+     "Number of read requests from a block device.", false, BLOCK(read_requests)},
+    {"libvirt_domain_block_stats_write_bytes_total",
+     "Number of bytes written from a block device, in bytes.", false, BLOCK(write_bytes)},
+    {"libvirt_domain_block_stats_write_requests_total",
+     "Number of write requests from a block device.", false, BLOCK(write_requests)},
+    {"libvirt_domain_interface_stats_receive_bytes_total",
+     "Number of bytes received on a network interface, in bytes.", true, NET(receive_bytes)},
+    {"libvirt_domain_interface_stats_receive_packets_total",
+     "Number of packets received on a network interface.", true, NET(receive_packets)},
+    {"libvirt_domain_interface_stats_receive_errors_total",
+     "Number of packet receive errors on a network interface.", true, NET(receive_errors)},
+    {"libvirt_domain_interface_stats_receive_drops_total",
+     "Number of packet receive drops on a network interface.", true, NET(receive_drops)},
+    {"libvirt_domain_interface_stats_transmit_bytes_total",
+     "Number of bytes transmitted on a network interface, in bytes.", true, NET(transmit_bytes)},
+    {"libvirt_domain_interface_stats_transmit_packets_total",
+     "Number of packets transmitted on a network interface.", true, NET(transmit_packets)},
+    {"libvirt_domain_interface_stats_transmit_errors_total",
+     "Number of packet transmit errors on a network interface.", true, NET(transmit_errors)},
+    {"libvirt_domain_interface_stats_transmit_drops_total",
+     "Number of packet transmit drops on a network interface.", true, NET(transmit_drops)},
 };
 
 static void head(struct strbuf *b, const char *name, const char *type, const char *help)
@@ -58,7 +74,8 @@ static void head(struct strbuf *b, const char *name, const char *type, const cha
 }
 
 /* A VM's name and libvirt's device names hold nothing that would need escaping. */
-static void add_devices(struct strbuf *b, size_t row, const struct vm *vm, const struct vm_sample *s)
+static void add_devices(struct strbuf *b, size_t row, const struct vm *vm,
+                        const struct vm_sample *s)
 {
     const struct virt_stats *v = &s->dear->virt;
     bool net = device_rows[row].net;
@@ -69,9 +86,10 @@ static void add_devices(struct strbuf *b, size_t row, const struct vm *vm, const
 
         if (net ? !v->nets[i].has_counters : !v->blocks[i].has_requests)
             continue;
-        strbuf_addf(b, "%s{domain=\"%s\",target_device=\"%s\"} %llu\n", device_rows[row].name,
-                    vm->spec->name, device,
-                    (unsigned long long)*(const uint64_t *)(const void *)(base + device_rows[row].offset));
+        strbuf_addf(
+            b, "%s{domain=\"%s\",target_device=\"%s\"} %llu\n", device_rows[row].name,
+            vm->spec->name, device,
+            (unsigned long long)*(const uint64_t *)(const void *)(base + device_rows[row].offset));
     }
 }
 
