@@ -113,8 +113,8 @@ void answer_count(struct exchange *x, int status)
 
     x->http->now_ms = now / 1000000;
     count_add(&c->routes[row][status / 100 < 6 ? status / 100 : 0], 1);
-    count_add(&c->latency[latency_bucket((double)ns / 1e9)], 1);
-    count_add(&c->latency_ns, (unsigned long long)ns);
+    count_add(&c->latency[row].bucket[latency_bucket((double)ns / 1e9)], 1);
+    count_add(&c->latency[row].ns, (unsigned long long)ns);
     request_log(x, status, ns);
 }
 

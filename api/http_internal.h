@@ -198,8 +198,10 @@ struct http {
     struct counters {
         size_t route_count;
         _Atomic unsigned long long (*routes)[6]; /* the last one: no route matched */
-        _Atomic unsigned long long latency[HTTP_LATENCY_BUCKETS + 1];
-        _Atomic unsigned long long latency_ns, auth_failures, malformed, timed_out;
+        struct {
+            _Atomic unsigned long long bucket[HTTP_LATENCY_BUCKETS + 1], ns;
+        } *latency; /* as many as routes */
+        _Atomic unsigned long long auth_failures, malformed, timed_out;
         _Atomic unsigned long long refused, accepted, connections, in_flight, parked, streams;
         _Atomic unsigned long long suspended; /* exchanges some other thread has */
     } count;

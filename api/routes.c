@@ -75,9 +75,12 @@ const struct route routes[] = {
 
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
-    {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    INLINE, handle_stats},
+    {"GET",    "/v1/vms/{vm}/stats/history", "getVmHistory", ACCESS_VM_READ, 0, handle_vm_history},
+    {"GET",    "/v1/host/history",   "getHostHistory", ACCESS_HOST_READ, 0, handle_host_history},
+    {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    ROUTE_UPGRADE_OPTIONAL, handle_stats},
     {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},
     {"PATCH",  "/v1/ksm",            "patchKsm",   ACCESS_HOST_WRITE, BODY,   handle_ksm_patch},
+    {"GET",    "/v1/ksm/density",    "getDensity", ACCESS_HOST_READ, 0, handle_density},
 
     /* images */
     {"GET",    "/v1/images",         "listImages",  ACCESS_IMAGE_READ,  0,    handle_image_list},

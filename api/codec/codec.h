@@ -14,9 +14,12 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/admission.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
 #include "service/vm/image.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/lease.h"
 #include "service/vm/op.h"
 #include "service/vm/recording.h"
@@ -57,13 +60,8 @@ json_t *codec_problem(const struct error *err, const char *request_id);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
-/*
- * Merging is a side channel, and exact counters are its cheapest reader: who lacks ksm:read gets
- * them in steps of CODEC_KSM_STEP, rounded down.
- */
+/* Without the scope ksm:read figures of merged memory are coarse: see ksm_coarse(). */
 enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
-#define CODEC_KSM_STEP (64ULL << 20)
-uint64_t codec_ksm_coarse(uint64_t bytes);
 enum codec_ksm codec_ksm_for(const struct principal *principal);
 
 /* sample NULL: there are no figures, because of reason. */
@@ -74,7 +72,23 @@ json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id
 json_t *codec_vm_ksm(const struct vm_sample *sample, const struct host_ksm *ksm,
                      enum codec_ksm detail);
 /* The host's: counters, knobs, what it costs. */
-json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail);
+/* tuner may be NULL. */
+json_t *codec_ksm(const struct host_ksm *ksm, const struct ksm_tuner_status *tuner,
+                  enum codec_ksm detail);
+
+/* vm_id NULL: the host's. */
+struct blob *codec_history(const char *vm_id, const struct history_answer *answer,
+                           enum codec_ksm detail);
+
+struct codec_density {
+    const struct snapshot *snapshot;
+    struct vm *const *vms;
+    size_t count;
+    const char *label; /* groups by its value; NULL: by image */
+    const struct admission_sum *admission;
+    enum codec_ksm detail;
+};
+json_t *codec_density(const struct codec_density *density);
 
 struct codec_host {
     unsigned cpus;
@@ -189,11 +203,7 @@ int codec_decode_sign_in(const json_t *body, struct codec_sign_in *ret, struct e
 void codec_sign_in_done(struct codec_sign_in *r);
 #define auto_sign_in auto_scope(codec_sign_in_done)
 
-struct codec_knobs {
-    bool has[HOST_KSM_COUNT];
-    int64_t value[HOST_KSM_COUNT];
-};
-int codec_decode_knobs(const json_t *body, struct codec_knobs *ret, struct error *err);
+int codec_decode_ksm(const json_t *body, struct ksm_tuner_patch *ret, struct error *err);
 
 /*
  * The SHA-256 of a Content-Digest header (may be NULL) as hex; *ret_found false when it has none.

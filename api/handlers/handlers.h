@@ -29,7 +29,10 @@ handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_
 handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
     handle_recording_get, handle_recording_delete, handle_recording_content;
 /* stats.c */
-handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
+handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
+    handle_density;
+/* history.c */
+handler_fn handle_vm_history, handle_host_history;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
 /* catalogue.c */

@@ -2,7 +2,8 @@
  * What the files of service/vm share with each other and with nobody else.
  *
  * Lock order: a VM's change lock (core_change_lock) is taken first and may be held across a
- * database commit; the operation engine's lock may take the registry's; every other lock is a leaf,
+ * database commit; the operation engine's and the admission's lock may take the registry's; the
+ * tuner's `work` is held while /sys is written; every other lock is a leaf,
  * held for a few instructions. No lock is held across a call into libvirt.
  */
 #ifndef DROVER_VM_CORE_INTERNAL_H
@@ -17,13 +18,18 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/admission.h"
 #include "service/vm/catalogue.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
 #include "service/vm/image.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
+#include "service/vm/stats_topic.h"
+#include "service/vm/timing.h"
 #include "service/vm/vm.h"
 #include "service/vm/wait.h"
 
@@ -48,6 +54,11 @@ struct core {
     struct op_engine *ops;
     struct tracker *tracker;
     struct sampler *sampler;
+    struct ksm_tuner *ksm_tuner;
+    struct admission *admission;
+    struct history *history;
+    struct stats_topic *stats_topic;
+    struct timing *timing;
     struct janitor *janitor;
     struct audit *audit;
     struct lease_keeper *leases;

@@ -122,6 +122,8 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
+    if (start && admission_admit(core, vm, err))
+        return -1;
     op = op_new(actor, vm, "vm.create", start ? "{\"start\":true}" : "{\"start\":false}");
     if (comes) /* after the operation that brings it */
         str_copy_utf8(op->image_id, sizeof(op->image_id), vm->image_id);
@@ -314,6 +316,9 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
         return replay(core, actor, &found, &unused, ret_op, err);
     vm = vm_find(core, actor->project_id, ref, err);
     if (!vm || require_libvirt(core, err))
+        return -1;
+    if (verb == VM_VERB_START && verbs[verb].states & (1u << vm->state) &&
+        admission_admit(core, vm, err))
         return -1;
     rc = vm_change(core, vm->id, act_mutate, &a, &change, NULL, err);
     json_decref(change.event_data);

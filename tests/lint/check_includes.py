@@ -20,6 +20,7 @@ OWNERS = {
     "sqlite3.h": ["db/db_internal.h"],
     "microhttpd.h": ["api/http_internal.h"],
     "libwebsockets.h": ["api/ws_internal.h", "service/cli/socket.c"],
+    "zlib.h": ["service/vm/history_codec.c"],
     "curl/*": ["service/cli/client.c", "service/net/fetch.c"],
     "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
                   "service/vm/console_v1*", "api/*", "service/cli/value.h"],
