@@ -10,6 +10,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
 
 #define BOOT_MAX_MS 600000
 
@@ -120,6 +121,7 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
     if (str_eq(stream, "console") && ms >= 0 && ms < BOOT_MAX_MS)
         timing_add_boot(core->timing, ms);
     wait_wake_vm(core->waits, vm_id);
+    lease_keeper_poke(core->leases);
 }
 
 static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
@@ -186,6 +188,8 @@ static int build(struct core *core, struct error *err)
         event_log_new(core, &core->events, err))
         return -1;
     db_set_event_hook(core->db, event_log_publish, core->events);
+    if (lease_keeper_open(core, &core->leases, err))
+        return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err))
         return -1;
@@ -203,7 +207,7 @@ static int build(struct core *core, struct error *err)
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
     if (history_start(core, history, &core->history, err) ||
         sampler_start(core, &core->sampler, err) ||
-        ksm_tuner_start(core, &core->ksm_tuner, err))
+        ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -236,6 +240,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    lease_keeper_stop(core->leases);
     ksm_tuner_stop(core->ksm_tuner);
     sampler_stop(core->sampler);
     history_stop(core->history);
@@ -257,6 +262,7 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    lease_keeper_free(core->leases);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);
