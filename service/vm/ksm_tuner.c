@@ -179,6 +179,7 @@ static void step_auto(struct ksm_tuner *t, const struct snapshot *now)
     const struct ksm_input in = make_input(t, now);
     const struct ksm_plan *plan;
     struct error err = ERROR_INIT;
+    struct host_ksm kernel;
     const char *taken;
 
     if (!now->ksm.available) {
@@ -194,7 +195,9 @@ static void step_auto(struct ksm_tuner *t, const struct snapshot *now)
     }
     if (t->yielded || clock_monotonic_ms() < t->retry_ms || hold(t) <= 0)
         return;
-    taken = ksm_knobs_taken(t->knobs, &now->ksm);
+    /* Not the sample: it may be older than what was written last, and that would look like theft. */
+    host_ksm_read(t->core->host, &kernel);
+    taken = ksm_knobs_taken(t->knobs, &kernel);
     if (taken) {
         char reason[200];
 
