@@ -110,6 +110,8 @@ int request_if_match(const struct request *req, int64_t *ret, struct error *err)
 int request_park_op(struct request *req, const char *op_id, int64_t timeout_ms, handler_fn *resume);
 int request_park_vm(struct request *req, const char *vm_id, enum wait_vm what, int64_t timeout_ms,
                     handler_fn *resume);
+int request_park_lease(struct request *req, const char *lease_id, int64_t timeout_ms,
+                       handler_fn *resume);
 enum wait_result request_wait_result(const struct request *req);
 /* A place for the handler to keep something until resume; freed with the request. */
 void request_keep(struct request *req, void *p, void (*free_fn)(void *));

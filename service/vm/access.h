@@ -34,8 +34,9 @@ enum access_scope {
     ACCESS_METRICS_READ = 1 << 8,
     ACCESS_TOKEN_WRITE = 1 << 9,
     ACCESS_KSM_READ = 1 << 10, /* exact figures of merged memory: they are a side channel */
+    ACCESS_LEASE_WRITE = 1 << 11, /* ask for a VM of a pool, renew, give back */
 };
-#define ACCESS_SCOPE_COUNT 11
+#define ACCESS_SCOPE_COUNT 12
 const char *access_scope_name(int bit); /* 0 -> "vm:read", … in the order above */
 unsigned access_role_scopes(enum access_role role);
 

@@ -52,6 +52,8 @@ struct vm {
     char image_id[UUID_TEXT];      /* or "" */
     int64_t generation, defined_generation, running_generation;
     uint32_t vsock_cid;
+    char pool_id[UUID_TEXT], lease_id[UUID_TEXT]; /* or "": see lease.h */
+    int64_t pool_generation;
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];

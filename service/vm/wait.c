@@ -9,8 +9,9 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease_internal.h"
 
-enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM };
+enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM, WAIT_KIND_LEASE };
 
 struct waiter {
     struct waiter *prev, *next;
@@ -60,6 +61,13 @@ static bool vm_holds(struct core *core, const char *vm_id, enum wait_vm what)
     default:
         return true;
     }
+}
+
+static bool lease_holds(struct core *core, const char *lease_id)
+{
+    auto_lease struct lease *lease = book_lease(core->leases, lease_id);
+
+    return !lease || lease->state != LEASE_QUEUED;
 }
 
 static void unlink_waiter(struct wait_list *l, struct waiter *w)
@@ -186,6 +194,8 @@ static void add(struct core *core, struct waiter *w)
     /* Looked at only after it is in the list, so that a change in between is not missed. */
     if (kind == WAIT_KIND_OP)
         wait_wake_op(l, id);
+    else if (kind == WAIT_KIND_LEASE)
+        wait_wake_lease(l, id);
     else
         wait_wake_vm(l, id);
 }
@@ -206,8 +216,9 @@ static void wake(struct wait_list *l, enum wait_kind kind, const char *id)
         return;
     /* The conditions take other leaf locks, so they are evaluated outside this one. */
     for (int what = 0; what < WAIT_VM_COUNT; what++)
-        holds[what] = kind == WAIT_KIND_OP ? op_holds(l->core, wanted)
-                                           : vm_holds(l->core, wanted, (enum wait_vm)what);
+        holds[what] = kind == WAIT_KIND_OP      ? op_holds(l->core, wanted)
+                      : kind == WAIT_KIND_LEASE ? lease_holds(l->core, wanted)
+                                                : vm_holds(l->core, wanted, (enum wait_vm)what);
     {
         LOCK_SCOPE(&l->lock);
         for (struct waiter *w = l->head, *next; w; w = next) {
@@ -232,6 +243,11 @@ void wait_wake_op(struct wait_list *l, const char *op_id)
 void wait_wake_vm(struct wait_list *l, const char *vm_id)
 {
     wake(l, WAIT_KIND_VM, vm_id);
+}
+
+void wait_wake_lease(struct wait_list *l, const char *lease_id)
+{
+    wake(l, WAIT_KIND_LEASE, lease_id);
 }
 
 static struct waiter *waiter_new(enum wait_kind kind, const char *id, int64_t deadline, wait_fn *fn,
@@ -260,4 +276,10 @@ void wait_for_vm(struct core *core, const char *vm_id, enum wait_vm what,
 
     w->what = what;
     add(core, w);
+}
+
+void wait_for_lease(struct core *core, const char *lease_id, int64_t deadline_monotonic_ms,
+                    wait_fn *fn, void *opaque)
+{
+    add(core, waiter_new(WAIT_KIND_LEASE, lease_id, deadline_monotonic_ms, fn, opaque));
 }

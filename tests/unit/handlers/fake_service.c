@@ -288,7 +288,7 @@ const char *access_scope_name(int bit)
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
         "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-        "ksm:read"};
+        "ksm:read",    "lease:write"};
 
     return names[bit];
 }
