@@ -32,7 +32,7 @@ static int answer(struct request *req, struct response *res, const char *series,
                   struct error *err)
 {
     int64_t now = clock_wall_ms() / 1000;
-    struct history_query q = {.series = series, .from = -1, .to = now + 1};
+    struct history_range q = {.series = series, .from = -1, .to = now + 1};
     auto_history_answer struct history_answer a = {0};
 
     if (time_read(req, "from", &q.from, err) || time_read(req, "to", &q.to, err) ||

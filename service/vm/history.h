@@ -33,7 +33,7 @@ struct history_figure {
 /* HISTORY_FIGURES rows. */
 const struct history_figure *history_figures(bool host);
 
-struct history_query {
+struct history_range {
     const char *series;
     int64_t from, to; /* seconds since the epoch */
     int64_t step;     /* 0: about 360 points */
@@ -46,7 +46,7 @@ struct history_answer {
     double *minimum, *mean, *maximum;
 };
 /* INVALID_ARGUMENT at from, to or step. Blocks on the disk. */
-int history_read(struct history *h, const struct history_query *query, struct history_answer *ret,
+int history_read(struct history *h, const struct history_range *query, struct history_answer *ret,
                  struct error *err);
 void history_answer_done(struct history_answer *a);
 #define auto_history_answer auto_scope(history_answer_done)

@@ -84,7 +84,7 @@ static int choose_level(int64_t from, int64_t step, int64_t now)
     return LEVEL_COUNT - 1;
 }
 
-static int check(const struct history_query *q, int64_t now, struct error *err)
+static int check(const struct history_range *q, int64_t now, struct error *err)
 {
     if (q->to <= q->from)
         return error_set_at(err, ERROR_INVALID_ARGUMENT, "to", "to must be later than from");
@@ -164,7 +164,7 @@ void history_answer_done(struct history_answer *a)
     free(a->maximum);
 }
 
-int history_read(struct history *h, const struct history_query *q, struct history_answer *ret,
+int history_read(struct history *h, const struct history_range *q, struct history_answer *ret,
                  struct error *err)
 {
     int64_t now = clock_wall_ms() / 1000, width;
