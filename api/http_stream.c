@@ -1,7 +1,7 @@
 /*
- * Event streams: a source pulled by libmicrohttpd's content reader. With nothing to read the
- * connection is suspended until the source notifies or a keep-alive is due; a client that does not
- * read holds one message and, after a while, is cut.
+ * Event streams and other bodies that come piece by piece: a source pulled by libmicrohttpd's content
+ * reader. With nothing to read the connection is suspended until the source notifies or a keep-alive
+ * is due; a client that does not read holds one message and, after a while, is cut.
  */
 #include <string.h>
 
@@ -22,6 +22,7 @@ struct http_stream {
     struct source *source;
     struct MHD_Connection *mhd;
     int64_t asked_ms; /* when the client last had room */
+    bool is_events; /* which may hold comments */
     bool comment_due, ending;
     size_t at, len;
 
@@ -74,7 +75,7 @@ static ssize_t fill(struct http_stream *s)
         n = s->source->read(s->source, s->stage, sizeof(s->stage), &kind);
         if (n != 0)
             return n;
-        if (s->comment_due) {
+        if (s->comment_due && s->is_events) {
             s->comment_due = false;
             memcpy(s->stage, keep_alive, sizeof(keep_alive) - 1);
             return sizeof(keep_alive) - 1;
@@ -96,8 +97,11 @@ static ssize_t on_room(void *cls, uint64_t pos, char *buf, size_t max)
     if (s->at == s->len) {
         ssize_t got = fill(s);
 
+        /* What broke off must not look whole: the connection is cut. */
         if (got < 0)
-            return MHD_CONTENT_READER_END_OF_STREAM;
+            return s->is_events || s->source->close_code == 1000
+                       ? MHD_CONTENT_READER_END_OF_STREAM
+                       : MHD_CONTENT_READER_END_WITH_ERROR;
         if (got == 0)
             return 0;
         s->at = 0;
@@ -137,6 +141,7 @@ struct MHD_Response *stream_response(struct exchange *x)
     s->source = TAKE_PTR(x->res.stream);
     s->asked_ms = clock_monotonic_ms();
     s->ending = x->conn->hung;
+    s->is_events = !x->res.content_type || str_eq(x->res.content_type, "text/event-stream");
     mutex_init(&s->lock);
     x->stream = s;
     count_add(&s->http->count.streams, 1);

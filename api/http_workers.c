@@ -125,6 +125,8 @@ static bool park(struct exchange *x)
     struct parking *p = xcalloc(1, sizeof(*p));
     char id[sizeof(x->park.id)];
     bool is_op = x->park.is_op;
+    park_arm_fn *arm = x->park.arm;
+    void *arg = x->park.arg;
     enum wait_vm what = x->park.what;
     int64_t deadline_ms = x->park.deadline_ms;
 
@@ -143,7 +145,9 @@ static bool park(struct exchange *x)
         h->work.parkings = p;
         atomic_fetch_add(&h->count.parked, 1);
     }
-    if (is_op)
+    if (arm)
+        arm(arg, on_wait_over, p);
+    else if (is_op)
         wait_for_op(core, id, deadline_ms, on_wait_over, p);
     else
         wait_for_vm(core, id, what, deadline_ms, on_wait_over, p);
@@ -157,6 +161,7 @@ static int park_note(struct request *req, const char *id, bool is_op, int64_t ti
 
     str_copy_utf8(x->park.id, sizeof(x->park.id), id);
     x->park.is_op = is_op;
+    x->park.arm = NULL;
     x->park.deadline_ms = clock_monotonic_ms() + timeout_ms;
     x->resume = resume;
     return HANDLER_PARKED;
@@ -174,6 +179,16 @@ int request_park_vm(struct request *req, const char *vm_id, enum wait_vm what, i
     return park_note(req, vm_id, false, timeout_ms, resume);
 }
 
+int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume)
+{
+    struct exchange *x = exchange_of(req);
+
+    x->park.arm = arm;
+    x->park.arg = arg;
+    x->resume = resume;
+    return HANDLER_PARKED;
+}
+
 enum wait_result request_wait_result(const struct request *req)
 {
     return exchange_of(req)->park.result;
@@ -181,10 +196,8 @@ enum wait_result request_wait_result(const struct request *req)
 
 /* ---- handlers ---- */
 
-static void run(struct exchange *x, handler_fn *handler)
+void workers_outcome(struct exchange *x, int rc)
 {
-    int rc = handler(&x->req, &x->res, &x->err);
-
     if (rc == HANDLER_PARKED) {
         if (park(x))
             return;
@@ -192,6 +205,11 @@ static void run(struct exchange *x, handler_fn *handler)
     }
     exchange_outcome(x, rc);
     exchange_resume(x);
+}
+
+static void run(struct exchange *x, handler_fn *handler)
+{
+    workers_outcome(x, handler(&x->req, &x->res, &x->err));
 }
 
 static void job_resume(struct exchange *x)

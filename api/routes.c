@@ -50,6 +50,20 @@ const struct route routes[] = {
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
 
+    /* the guest's inside */
+    {"GET",    "/v1/vms/{vm}/agent",          "getVmAgent",       ACCESS_VM_READ,  0,    handle_agent_get},
+    {"POST",   "/v1/vms/{vm}/agent/freeze",   "freezeVm",         ACCESS_VM_WRITE, BODY, handle_freeze},
+    {"POST",   "/v1/vms/{vm}/agent/thaw",     "thawVm",           ACCESS_VM_WRITE, 0,    handle_thaw},
+    {"POST",   "/v1/vms/{vm}/agent/time",     "setVmTime",        ACCESS_VM_WRITE, 0,    handle_time},
+    {"POST",   "/v1/vms/{vm}/agent/password", "setGuestPassword", ACCESS_VM_EXEC,  BODY, handle_password},
+    {"POST",   "/v1/vms/{vm}/agent/ssh-keys", "addGuestSshKeys",  ACCESS_VM_EXEC,  BODY, handle_ssh_keys},
+    {"GET",    "/v1/vms/{vm}/addresses",      "listVmAddresses",  ACCESS_VM_READ,  0,    handle_addresses},
+    {"POST",   "/v1/vms/{vm}/exec",           "execInVm",         ACCESS_VM_EXEC,  BODY | ROUTE_LARGE_BODY,
+     handle_exec},
+    {"GET",    "/v1/vms/{vm}/files",          "getVmFile",        ACCESS_VM_EXEC,  0,    handle_file_get},
+    {"PUT",    "/v1/vms/{vm}/files",          "putVmFile",        ACCESS_VM_EXEC,  ROUTE_UPLOAD,
+     .upload = &guest_file_upload},
+
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
     {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    INLINE, handle_stats},

@@ -24,6 +24,10 @@ handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, han
     handle_vm_action;
 /* consoles.c */
 handler_fn handle_console_open, handle_channel_open, handle_console_log, handle_console_clear;
+/* guest.c */
+handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
+    handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
+extern const struct upload_ops guest_file_upload;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */

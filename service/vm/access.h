@@ -33,8 +33,9 @@ enum access_scope {
     ACCESS_HOST_WRITE = 1 << 7,
     ACCESS_METRICS_READ = 1 << 8,
     ACCESS_TOKEN_WRITE = 1 << 9,
+    ACCESS_VM_EXEC = 1 << 10, /* programs and files in a guest */
 };
-#define ACCESS_SCOPE_COUNT 10
+#define ACCESS_SCOPE_COUNT 11
 const char *access_scope_name(int bit); /* 0 -> "vm:read", … in the order above */
 unsigned access_role_scopes(enum access_role role);
 

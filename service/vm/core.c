@@ -169,7 +169,8 @@ static int build(struct core *core, struct error *err)
         image_registry_open(core, &core->images, err))
         return -1;
     core->waits = wait_list_new(core, err);
-    if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
+    if (!core->waits || console_hub_new(&consoles, &core->consoles, err) ||
+        guest_hub_new(core, &core->guests, err))
         return -1;
     access_set_on_revoked(core->access, on_token_revoked, core);
     /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
@@ -215,12 +216,15 @@ void core_stop(struct core *core)
         wait_list_stop(core->waits);
     if (core->events)
         event_log_stop(core->events);
+    if (core->guests)
+        guest_hub_stop(core->guests);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
     /* The operations' workers are gone, so nobody calls libvirt any more. */
     if (core->virt)
         virt_close(core->virt);
     console_hub_free(core->consoles);
+    guest_hub_free(core->guests);
     image_registry_close(core->images);
     access_close(core->access);
     if (core->db) {

@@ -213,6 +213,8 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     d->channel_count = spec->channel_count;
     d->console_socket = keep(p, vm_stream_socket(core, vm->id, "console"));
     d->channel_sockets = p->channel_sockets;
+    if (spec->guest_agent)
+        d->agent_socket = keep(p, vm_stream_socket(core, vm->id, GUEST_STREAM));
     for (size_t i = 0; i < spec->channel_count; i++) {
         auto_free char *stream = xasprintf("channels/%s", spec->channels[i]);
 

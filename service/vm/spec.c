@@ -28,6 +28,33 @@ bool vm_spec_name_ok(const char *name)
     return !uuid_is_valid(name);
 }
 
+/* Kinds that OpenSSH knows; options before the kind would be somebody else's commands. */
+bool vm_spec_ssh_key_ok(const char *text)
+{
+    static const char *const kinds[] = {"ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-nistp256 ",
+                                        "ecdsa-sha2-nistp384 ", "ecdsa-sha2-nistp521 ",
+                                        "sk-ssh-ed25519@openssh.com ",
+                                        "sk-ecdsa-sha2-nistp256@openssh.com "};
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    const char *blob = NULL;
+    size_t len;
+
+    if (strlen(text) > VM_SSH_KEY_MAX)
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (str_starts(text, kinds[i]))
+            blob = text + strlen(kinds[i]);
+    }
+    if (!blob)
+        return false;
+    len = strspn(blob, base64);
+    for (const char *p = text; *p; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return false;
+    }
+    return len >= 40 && (blob[len] == '\0' || blob[len] == ' ');
+}
+
 const char *vm_acceleration_name(int acceleration)
 {
     static const char *const names[] = {"auto", "kvm", "emulated"};

@@ -18,6 +18,8 @@
 #define VM_DISKS_MAX     8
 #define VM_NETWORKS_MAX  8
 #define VM_CHANNELS_MAX  8
+#define VM_SSH_KEYS_MAX  64
+#define VM_SSH_KEY_MAX   8192
 
 enum vm_firmware { VM_FIRMWARE_BIOS, VM_FIRMWARE_UEFI };
 enum vm_acceleration { VM_ACCELERATION_AUTO, VM_ACCELERATION_KVM, VM_ACCELERATION_EMULATED };
@@ -58,6 +60,8 @@ struct vm_spec {
     bool guest_agent, vsock, display, memory_merge, autostart;
 };
 
+/* One line of an authorized_keys file without options: kind, base64, comment. */
+bool vm_spec_ssh_key_ok(const char *text);
 /* vm_spec_name_ok: ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ */
 bool vm_spec_name_ok(const char *name);
 

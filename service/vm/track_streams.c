@@ -86,7 +86,12 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 {
     bool done = open_stream(core, vm, "console", fresh);
+    struct error err;
 
+    if (guest_listen(core, vm, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot listen for the agent of VM %s", vm->id);
+    if (!fresh)
+        guest_thaw_left(core, vm->id);
     for (size_t i = 0; i < vm->spec->channel_count; i++) {
         auto_free char *stream = xasprintf("channels/%s", vm->spec->channels[i]);
 

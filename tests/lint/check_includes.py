@@ -22,8 +22,9 @@ OWNERS = {
     "libwebsockets.h": ["api/ws_internal.h", "service/cli/socket.c"],
     "curl/*": ["service/cli/client.c"],
     "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
-                  "service/vm/console_v1*", "api/*", "service/cli/value.h"],
-    "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "api/handlers/images.c"], # base64 of a digest
+                  "service/vm/console_v1*", "service/vm/guest*", "api/*", "service/cli/value.h"],
+    "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "api/handlers/images.c", # base64 of a digest
+                 "service/vm/guest_reply.c", "api/codec/guest.c"], # base64 of a guest's bytes
     "uuid/*": ["service/base/*"],
     "uuid.h": ["service/base/*"],
     "ini.h": ["service/conf/*"],
