@@ -1,6 +1,7 @@
 /*
- * Who asks, and may they: Authorization header, then Unix socket peer, then session cookie, then a
- * ticket that the handler redeems. A credential that is present but bad is never passed over.
+ * Who asks, and may they: Authorization header, then Unix socket peer, then a ticket that the handler
+ * redeems, then session cookie: who follows a share link comes as its guest, signed in or not. A
+ * credential that is present but bad is never passed over.
  */
 #include <string.h>
 #include <strings.h>
@@ -96,6 +97,11 @@ static void by_cookie(struct exchange *x, struct access *a)
     }
 }
 
+static bool brings_ticket(const struct exchange *x)
+{
+    return x->req.route->flags & ROUTE_TICKET && request_query(&x->req, "ticket");
+}
+
 int auth_check(struct exchange *x, struct error *err)
 {
     const struct route *route = x->req.route;
@@ -110,12 +116,11 @@ int auth_check(struct exchange *x, struct error *err)
     } else if (x->conn->is_unix) {
         access_by_socket(a, x->conn->uid, &x->req.principal);
         x->req.has_principal = true;
-    } else if (x->gate.value[GATE_COOKIE]) {
+    } else if (x->gate.value[GATE_COOKIE] && !brings_ticket(x)) {
         by_cookie(x, a);
     }
     if (!x->req.has_principal) {
-        if (route->flags & ROUTE_PUBLIC ||
-            (route->flags & ROUTE_TICKET && request_query(&x->req, "ticket")))
+        if (route->flags & ROUTE_PUBLIC || brings_ticket(x))
             return 0;
         error_set(err, ERROR_UNAUTHENTICATED, "This address needs a credential.");
         error_remedy(err, "Send Authorization: Bearer TOKEN, or sign in to the dashboard.");

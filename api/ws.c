@@ -15,17 +15,19 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define PING_SECONDS   25
-#define HANGUP_SECONDS 40
-#define GOODBYE_MS     2000
+#define GOODBYE_MS 2000
+
+/* Unless told otherwise, libwebsockets sends no more than rx_buffer_size at once. */
+#define PROTOCOL(text)                                                                             \
+    {                                                                                              \
+        .name = (text), .callback = ws_conn_callback, .rx_buffer_size = 4096,                      \
+        .tx_packet_size = WS_CHUNK                                                                 \
+    }
 
 /* Names are what a handshake may settle on. The first, nameless to clients, is for "none". */
 static const struct lws_protocols protocols[] = {
-    {.name = "drover", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "binary", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "drover.console.v1", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {.name = "drover.events.v1", .callback = ws_conn_callback, .rx_buffer_size = 4096},
-    {0},
+    PROTOCOL("drover"),           PROTOCOL("binary"), PROTOCOL("drover.console.v1"),
+    PROTOCOL("drover.events.v1"), {0},
 };
 
 static bool known_subprotocol(const char *name)
@@ -172,9 +174,9 @@ int ws_start_with(unsigned ping_seconds, unsigned hangup_seconds, struct ws **re
     return 0;
 }
 
-int ws_start(struct ws **ret, struct error *err)
+int ws_start(unsigned ping_seconds, struct ws **ret, struct error *err)
 {
-    return ws_start_with(PING_SECONDS, HANGUP_SECONDS, ret, err);
+    return ws_start_with(ping_seconds, ping_seconds + WS_PONG_SECONDS, ret, err);
 }
 
 void ws_stop(struct ws *w)

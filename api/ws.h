@@ -12,8 +12,10 @@
 
 struct ws;
 
-int ws_start(struct ws **ret, struct error *err);
-/* The same with other times: a ping after so much silence, the end after so much more (tests). */
+/* A ping after so much silence; a client that does not answer in WS_PONG_SECONDS is gone. */
+#define WS_PONG_SECONDS 15
+int ws_start(unsigned ping_seconds, struct ws **ret, struct error *err);
+/* The same with another patience (tests); hangup_seconds counts from the beginning of the silence. */
 int ws_start_with(unsigned ping_seconds, unsigned hangup_seconds, struct ws **ret,
                   struct error *err);
 /* Closes with 1001, waits at most 2 s for the close frames, frees w. After http_quiesce(). */

@@ -16,7 +16,7 @@
 #include "api/ws.h"
 
 #define WS_FRAME_MAX   65536 /* what a client may send in one frame, or in one text message */
-#define WS_CHUNK       16384 /* what is read from a source at once */
+#define WS_CHUNK       32768 /* what is read from a source, and sent, at once */
 #define WS_ADOPT_QUEUE 1024
 #define WS_MAGIC       0x4457534bu
 

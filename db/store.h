@@ -145,6 +145,28 @@ int store_session_each(struct db *db, int (*fn)(void *, const struct session_row
 int store_session_prune(struct db_tx *tx, int64_t created_before, int64_t used_before,
                         struct error *err);
 
+/* ---- share links: tickets that outlive a moment; again only hashes ---- */
+
+struct ticket_row {
+    const char *id;   /* the 12 public characters */
+    const char *hash; /* of the secret */
+    const char *project_id, *vm_id, *stream;
+    const char *mode; /* "view" or "control" */
+    bool single_use;
+    const char *name;
+    const char *token_id; /* whose rights it has; "": made over the socket */
+    const char *created_by, *maker_name;
+    int64_t created_at, expires_at, last_used_at;
+};
+/* TOKEN_NOT_FOUND when its token has been revoked. */
+int store_ticket_insert(struct db_tx *tx, const struct ticket_row *row, struct error *err);
+/* TICKET_NOT_FOUND, both. */
+int store_ticket_delete(struct db_tx *tx, const char *id, struct error *err);
+int store_ticket_touch(struct db_tx *tx, const char *id, int64_t last_used_at, struct error *err);
+int store_ticket_each(struct db *db, int (*fn)(void *, const struct ticket_row *), void *arg,
+                      struct error *err);
+int store_ticket_prune(struct db_tx *tx, int64_t expired_before, struct error *err);
+
 /* ---- images ---- */
 
 struct image_row {

@@ -60,7 +60,8 @@ static int start(struct daemon *d, struct error *err)
         fds[i] = SD_LISTEN_FDS_START + i;
     http.passed_fds = fds;
     http.passed_count = passed > 0 ? passed : 0;
-    if (core_start(&core, &d->core, err) || ws_start(&d->ws, err))
+    if (core_start(&core, &d->core, err) ||
+        ws_start((unsigned)s->websocket_ping_seconds, &d->ws, err))
         return -1;
     http.core = d->core;
     http.ws = d->ws;

@@ -4,13 +4,14 @@
 # root, work and results.
 # shellcheck disable=SC2154,SC2034
 
-SUITES=(lint unit contract integration qemu fault fuzz browser quickstart)
+SUITES=(lint unit contract integration qemu clients fault fuzz browser quickstart)
 declare -A SUITE_SUMMARY=(
     [lint]="include walls, source rules, shellcheck, clang build, clang-tidy, cppcheck"
     [unit]="C unit tests under AddressSanitizer and UBSan"
     [contract]="openapi.yaml against the tables in the program"
     [integration]="the daemon on libvirt's test driver, over HTTP and its command line"
     [qemu]="real guests: Linux under emulation, boot sectors under KVM where it works"
+    [clients]="clients that others wrote (websockets, xterm.js, noVNC, ssh), nginx and Caddy in front"
     [fault]="kill -9 and other misfortunes"
     [fuzz]="every fuzz target for a few seconds (a minute with --long); stored inputs are in unit"
     [browser]="the dashboard in Chromium"
@@ -21,14 +22,14 @@ declare -A SUITE_SUMMARY=(
 suite_missing() {
     local need
     case $1 in
-    contract | integration | qemu | fault | quickstart)
+    contract | integration | qemu | clients | fault | quickstart)
         [[ -n $(find "$root/tests/$1" -name 'test_*.py' 2>/dev/null | head -n 1) ]] || printf 'there are no tests in tests/%s' "$1"
         ;;
     fuzz) command -v clang >/dev/null || printf 'clang is not installed' ;;
     browser) [[ -f $root/tests/browser/run.sh ]] || printf 'there is no tests/browser/run.sh' ;;
     esac
     case $1 in
-    qemu) need=qemu-system-x86_64 ;;
+    qemu | clients) need=qemu-system-x86_64 ;;
     browser) need=chromium ;;
     *) return 0 ;;
     esac
@@ -85,7 +86,7 @@ pytest_suite() {
     shift 2
     export DROVER_BUILD=$work/asan
     case $name in
-    quickstart | qemu | fault)
+    quickstart | qemu | clients | fault)
         build_release || return 1
         DROVER_BUILD=$work/release
         ;;
@@ -127,6 +128,7 @@ suite_qemu() {
     [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")
     pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
 }
+suite_clients() { pytest_suite clients 900 "$root/tests/clients"; }
 suite_fault() { pytest_suite fault 900 "$root/tests/fault"; }
 suite_quickstart() { pytest_suite quickstart 1200 "$root/tests/quickstart"; }
 

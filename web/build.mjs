@@ -3,7 +3,7 @@
 // Plain files in, plain files out; nothing is fetched. The same sources give the same bytes, so
 // names that carry a hash can be cached for ever. Runs on Node 18 and newer.
 import { createHash } from 'node:crypto';
-import { readFile, rm, mkdir, writeFile } from 'node:fs/promises';
+import { readFile, readdir, rm, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -99,14 +99,24 @@ for (const [file, info] of Object.entries(result.metafile.outputs)) {
     }
 }
 
-// The notices that the licences of bundled packages ask to be passed on.
+// The notices that the licences of bundled packages ask to be passed on, those of what they bundle
+// themselves included.
+async function licenceFiles(root) {
+    const files = await readdir(root, { recursive: true });
+    return files.filter((f) => /^licen[cs]e/i.test(path.basename(f))).sort();
+}
 const notices = [];
 for (const name of Object.keys(
     JSON.parse(await readFile(path.join(here, 'package.json'), 'utf8')).dependencies,
 )) {
-    notices.push(
-        `${name}\n\n${await readFile(path.join(here, 'node_modules', name, 'LICENSE'), 'utf8')}`,
-    );
+    const root = path.join(here, 'node_modules', name);
+    const files = await licenceFiles(root);
+    if (files.length === 0) {
+        throw new Error(`${name} comes without a licence`);
+    }
+    for (const file of files) {
+        notices.push(`${name}: ${file}\n\n${await readFile(path.join(root, file), 'utf8')}`);
+    }
 }
 const licences = notices.join('\n\n');
 made['licences.txt'] =

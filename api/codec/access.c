@@ -8,6 +8,7 @@
 
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 
 #define EXPIRY_MAX_SECONDS 3153600000 /* a hundred years */
 #define SECRET_MAX         128
@@ -44,10 +45,34 @@ json_t *codec_token(const struct token_info *t, const char *secret)
     return object;
 }
 
-json_t *codec_ticket(const char *ticket, const char *url, int64_t expires_at)
+static json_t *ticket_target(const struct ticket_info *t, const char *vm_name)
 {
-    return json_pack("{s:s, s:s, s:o}", "ticket", ticket, "url", url, "expires_at",
-                     codec_time(expires_at));
+    return json_pack("{s:{s:s, s:s}, s:s, s:s, s:b, s:o}", "vm", "id", t->to.vm_id, "name", vm_name,
+                     "stream", t->to.stream, "mode", t->to.control ? "control" : "view",
+                     "single_use", !t->to.multi_use, "expires_at", codec_time(t->expires_at));
+}
+
+json_t *codec_ticket(const struct ticket_info *t, const char *vm_name,
+                     const struct codec_ticket_addresses *at)
+{
+    json_t *object = ticket_target(t, vm_name);
+    auto_json json_t *more =
+        json_pack("{s:s, s:o, s:s, s:o, s:o}", "id", t->id, "name", codec_text(t->to.name),
+                  "created_by", t->created_by, "created_at", codec_time(t->created_at),
+                  "last_used_at", codec_time(t->last_used_at));
+
+    json_object_update(object, more);
+    if (at) {
+        json_object_set_new(object, "ticket", json_string(at->secret));
+        json_object_set_new(object, "url", json_string(at->url));
+        json_object_set_new(object, "link", json_string(at->link));
+    }
+    return object;
+}
+
+json_t *codec_ticket_lookup(const struct ticket_info *t, const char *vm_name)
+{
+    return ticket_target(t, vm_name);
 }
 
 json_t *codec_code(const char *code, const char *url, int64_t expires_at)
@@ -111,11 +136,6 @@ void codec_token_request_done(struct codec_token_request *r)
     free(r->name);
 }
 
-static bool stream_ok(const char *text)
-{
-    return str_eq(text, "console") || (str_starts(text, "channels/") && text[strlen("channels/")]);
-}
-
 int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, struct error *err)
 {
     static const char *const modes[] = {"control", "view", NULL};
@@ -132,10 +152,23 @@ int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, st
          .required = true,
          .offset = AT(stream),
          .min = 1,
-         .max = 79,
-         .valid = stream_ok,
-         .form = "console or channels/NAME"},
+         .max = STREAM_NAME_MAX,
+         .valid = stream_name_ok,
+         .form = "console, serial/N, channels/NAME, vsock/PORT or display"},
         {.name = "mode", .kind = DOC_ENUM, .offset = AT(mode), .choices = modes},
+        {.name = "single_use", .kind = DOC_BOOL, .offset = AT(single_use)},
+        {.name = "expires_in_seconds",
+         .kind = DOC_INT,
+         .nullable = true,
+         .offset = AT(expires_in_seconds),
+         .min = 1,
+         .max = EXPIRY_MAX_SECONDS},
+        {.name = "name",
+         .kind = DOC_STRING,
+         .nullable = true,
+         .offset = AT(name),
+         .min = 1,
+         .max = 63},
     };
 #undef AT
 
@@ -146,6 +179,27 @@ void codec_ticket_request_done(struct codec_ticket_request *r)
 {
     free(r->vm);
     free(r->stream);
+    free(r->name);
+}
+
+int codec_decode_ticket_lookup(const json_t *body, struct codec_ticket_lookup *ret,
+                               struct error *err)
+{
+    static const struct doc_field fields[] = {
+        {.name = "ticket",
+         .kind = DOC_STRING,
+         .required = true,
+         .offset = offsetof(struct codec_ticket_lookup, ticket),
+         .min = 1,
+         .max = SECRET_MAX},
+    };
+
+    return doc_decode(body, "", fields, DOC_COUNT(fields), ret, err);
+}
+
+void codec_ticket_lookup_done(struct codec_ticket_lookup *r)
+{
+    free(r->ticket);
 }
 
 int codec_decode_sign_in(const json_t *body, struct codec_sign_in *ret, struct error *err)

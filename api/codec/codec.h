@@ -45,11 +45,24 @@ json_t *codec_image(const struct image *image, unsigned used_by);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
+/*
+ * Merging is a side channel, and exact counters are its cheapest reader: who lacks ksm:read gets
+ * them in steps of CODEC_KSM_STEP, rounded down.
+ */
+enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
+#define CODEC_KSM_STEP (64ULL << 20)
+uint64_t codec_ksm_coarse(uint64_t bytes);
+enum codec_ksm codec_ksm_for(const struct principal *principal);
+
 /* sample NULL: there are no figures, because of reason. */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
-                    const char *reason);
-json_t *codec_stats_list(const struct snapshot *snapshot);
-json_t *codec_ksm(const struct host_ksm *ksm);
+                    enum codec_ksm detail, const char *reason);
+json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
+                         enum codec_ksm detail);
+json_t *codec_vm_ksm(const struct vm_sample *sample, const struct host_ksm *ksm,
+                     enum codec_ksm detail);
+/* The host's: counters, knobs, what it costs. */
+json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail);
 
 struct codec_host {
     unsigned cpus;
@@ -73,7 +86,12 @@ json_t *codec_check(const struct host_check *check);
 json_t *codec_principal(const struct principal *principal);
 json_t *codec_token(const struct token_info *token,
                     const char *secret); /* secret NULL: not shown */
-json_t *codec_ticket(const char *ticket, const char *url, int64_t expires_at);
+struct codec_ticket_addresses {
+    char secret[SECRET_RANDOM_TEXT], url[600], link[400];
+};
+json_t *codec_ticket(const struct ticket_info *ticket, const char *vm_name,
+                     const struct codec_ticket_addresses *at); /* at NULL: not shown */
+json_t *codec_ticket_lookup(const struct ticket_info *ticket, const char *vm_name);
 json_t *codec_code(const char *code, const char *url, int64_t expires_at);
 
 json_t *codec_liveness(void);
@@ -102,12 +120,22 @@ void codec_token_request_done(struct codec_token_request *r);
 #define auto_token_request auto_scope(codec_token_request_done)
 
 struct codec_ticket_request {
-    char *vm, *stream;
+    char *vm, *stream, *name;
     int mode; /* 0 control, 1 view */
+    bool single_use;
+    int64_t expires_in_seconds;
 };
 int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, struct error *err);
 void codec_ticket_request_done(struct codec_ticket_request *r);
 #define auto_ticket_request auto_scope(codec_ticket_request_done)
+
+struct codec_ticket_lookup {
+    char *ticket;
+};
+int codec_decode_ticket_lookup(const json_t *body, struct codec_ticket_lookup *ret,
+                               struct error *err);
+void codec_ticket_lookup_done(struct codec_ticket_lookup *r);
+#define auto_ticket_lookup auto_scope(codec_ticket_lookup_done)
 
 struct codec_sign_in {
     char *code, *token; /* exactly one of them */

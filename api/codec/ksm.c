@@ -18,22 +18,52 @@ static const struct {
 #undef K
 };
 
-json_t *codec_ksm(const struct host_ksm *ksm)
+uint64_t codec_ksm_coarse(uint64_t bytes)
+{
+    return bytes / CODEC_KSM_STEP * CODEC_KSM_STEP;
+}
+
+enum codec_ksm codec_ksm_for(const struct principal *principal)
+{
+    return principal->scopes & ACCESS_KSM_READ ? CODEC_KSM_EXACT : CODEC_KSM_COARSE;
+}
+
+static void put_cost(json_t *object, const struct host_ksm *ksm)
+{
+    uint64_t zero = 0;
+    double mib;
+
+    if (ksm->has[HOST_KSM_ksm_zero_pages] && ksm->value[HOST_KSM_ksm_zero_pages] > 0)
+        zero = (uint64_t)ksm->value[HOST_KSM_ksm_zero_pages] * ksm->page_size_bytes;
+    mib = (double)(ksm->saved_bytes + zero) / (1 << 20);
+    if (ksm->has_ksmd_cpu && ksm->has_saved && mib >= 1)
+        json_object_set_new(object, "ksmd_cpu_seconds_per_saved_mib",
+                            json_real(ksm->ksmd_cpu_seconds / mib));
+}
+
+json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail)
 {
     json_t *counters = json_object(), *knobs = json_object();
     json_t *object =
         json_pack("{s:b, s:I, s:o, s:o}", "available", ksm->available, "page_size_bytes",
                   (json_int_t)ksm->page_size_bytes, "counters", counters, "knobs", knobs);
+    bool exact = detail == CODEC_KSM_EXACT;
 
     for (int i = 0; i < HOST_KSM_COUNT; i++) {
-        if (ksm->has[i])
+        if (ksm->has[i] && (exact || keys[i].kind == KNOB))
             json_object_set_new(keys[i].kind == KNOB ? knobs : counters, keys[i].name,
                                 json_integer(ksm->value[i]));
     }
+    if (!exact)
+        json_object_set_new(object, "coarse", json_true());
     if (ksm->has_saved)
-        json_object_set_new(object, "saved_bytes", json_integer((json_int_t)ksm->saved_bytes));
+        json_object_set_new(object, "saved_bytes",
+                            json_integer((json_int_t)(exact ? ksm->saved_bytes
+                                                            : codec_ksm_coarse(ksm->saved_bytes))));
     if (ksm->has_ksmd_cpu)
         json_object_set_new(object, "ksmd_cpu_seconds", json_real(ksm->ksmd_cpu_seconds));
+    if (exact)
+        put_cost(object, ksm);
     if (ksm->has_advisor_mode)
         json_object_set_new(object, "advisor_mode", json_string(ksm->advisor_mode));
     return object;

@@ -81,6 +81,22 @@ int wait_read(const struct request *req, int64_t *ret_ms, struct error *err)
     return 0;
 }
 
+/* What belongs to a deleted VM is still found by its id. */
+int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err)
+{
+    const char *ref = request_query(req, "vm");
+    struct error ignored;
+
+    *ret = '\0';
+    if (!ref)
+        return 0;
+    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, ref, &ignored);
+    if (!vm && !uuid_is_valid(ref))
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "vm", "there is no VM %s", ref);
+    str_copy_utf8(ret, UUID_TEXT, vm ? vm->id : ref);
+    return 0;
+}
+
 void answer_replayed(struct response *res, bool replayed)
 {
     if (replayed)

@@ -1,5 +1,5 @@
 /*
- * Byte streams of a VM over WebSocket, tickets for them, and what the console printed so far.
+ * Byte streams of a VM over WebSocket, and what the console printed so far.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,33 +11,13 @@
 #include "service/vm/access.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
+#include "service/vm/stream.h"
 
 #define SUBPROTOCOL_V1  "drover.console.v1"
 #define SUBPROTOCOL_RAW "binary"
 /* Where a ticket's VM is looked up before the ticket says whose it is; the only project there is.
  */
 #define TICKET_PROJECT "default"
-
-static bool vm_has_stream(const struct vm *vm, const char *stream)
-{
-    if (str_eq(stream, "console"))
-        return true;
-    if (!str_starts(stream, "channels/"))
-        return false;
-    for (size_t i = 0; i < vm->spec->channel_count; i++) {
-        if (str_eq(vm->spec->channels[i], stream + strlen("channels/")))
-            return true;
-    }
-    return false;
-}
-
-static int no_such_stream(const struct vm *vm, const char *stream, struct error *err)
-{
-    const char *name = strchr(stream, '/');
-
-    return error_set(err, ERROR_VM_NOT_FOUND, "VM %s has no channel %s", vm->spec->name,
-                     name ? name + 1 : stream);
-}
 
 /* ---- opening a socket ---- */
 
@@ -66,19 +46,17 @@ static int subprotocol_choose(const struct request *req, struct response *res,
     } else if (request_offers_subprotocol(req, SUBPROTOCOL_RAW)) {
         chosen = SUBPROTOCOL_RAW;
     } else if (*request_offered_subprotocols(req)) {
+        /* kubectl's client speaks it; saying so beats a stream of bytes it would misread. */
         error_set_at(err, ERROR_SUBPROTOCOL_UNKNOWN, "Sec-WebSocket-Protocol",
-                     "none of the offered subprotocols is known");
+                     request_offers_subprotocol(req, "v5.channel.k8s.io") ||
+                             request_offers_subprotocol(req, "v4.channel.k8s.io")
+                         ? "the Kubernetes channel protocol is not spoken here"
+                         : "none of the offered subprotocols is known");
         error_remedy(err, "Offer none, " SUBPROTOCOL_RAW " or " SUBPROTOCOL_V1 ".");
         return -1;
     }
     snprintf(res->subprotocol, sizeof(res->subprotocol), "%s", chosen);
     return 0;
-}
-
-static int ticket_failed(struct error *err)
-{
-    return error_set(err, ERROR_TICKET_EXPIRED,
-                     "the ticket is used, expired, or for another VM, stream or mode");
 }
 
 /*
@@ -105,7 +83,7 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     vm = vm_find(req->core, TICKET_PROJECT, ref, err);
     struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
     if (!vm || strlen(stream) >= sizeof(wanted.stream)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     str_copy_utf8(wanted.vm_id, sizeof(wanted.vm_id), vm->id);
@@ -113,58 +91,79 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
     if (access_ticket_redeem(core_access(req->core), ticket, &wanted, &req->principal, err))
         return NULL;
     if (!str_eq(req->principal.project_id, vm->project_id)) {
-        ticket_failed(err);
+        (void)!access_ticket_refuse(err);
         return NULL;
     }
     req->has_principal = true;
     return TAKE_PTR(vm);
 }
 
-/* Viewers are ended when their token is revoked, so a session's viewers carry its token's id. */
+/* A person is the same with a token and in its sessions; who came by a share link is somebody else. */
 static void viewer_name(const struct principal *p, char *ret, size_t size)
 {
-    if (*p->token_id)
+    if (*p->token_id && !str_starts(p->id, "ticket:"))
         snprintf(ret, size, "token:%s", p->token_id);
     else
         snprintf(ret, size, "%s", p->id);
 }
 
-static bool may_have_upstream(const struct vm *vm)
+/* What the hub reads in any case: a viewer is added. */
+static int attach(struct request *req, struct response *res, const struct vm *vm,
+                  const struct console_attach *attach, struct error *err)
 {
-    return vm->state == VM_STATE_RUNNING || vm->state == VM_STATE_PAUSED ||
-           vm->state == VM_STATE_STOPPING;
+    if (stream_vm_is_on(vm) && core_stream_ensure(req->core, vm->id, attach->stream, err))
+        return -1;
+    if (console_attach(core_consoles(req->core), attach, &res->stream, err) == 0)
+        return 0;
+    if (err->code == ERROR_STREAM_UNAVAILABLE && !stream_vm_is_on(vm)) {
+        error_set(err, ERROR_STREAM_UNAVAILABLE, "VM %s is %s and nothing is remembered",
+                  vm->spec->name, vm_state_name(vm->state));
+        error_remedy(err, "Start the VM first.");
+    }
+    return -1;
 }
 
 static int open_stream(struct request *req, struct response *res, const char *stream,
                        struct error *err)
 {
-    struct console_attach attach = {.stream = stream, .has_from = request_query(req, "from")};
-    char viewer[96];
+    struct console_attach to = {.stream = stream, .has_from = request_query(req, "from")};
+    char viewer[96], rights[ACCESS_RIGHTS_SIZE];
     int64_t from = 0;
+    int rc;
 
-    if (mode_read(req, &attach.mode, err) ||
+    if (mode_read(req, &to.mode, err) ||
         request_query_int(req, "from", 0, INT64_MAX, &from, err) ||
-        subprotocol_choose(req, res, &attach.protocol, err))
+        subprotocol_choose(req, res, &to.protocol, err))
         return -1;
-    auto_vm struct vm *vm = authorise(req, stream, attach.mode, err);
-    if (!vm)
-        return -1;
-    if (!vm_has_stream(vm, stream))
-        return no_such_stream(vm, stream, err);
-    if (may_have_upstream(vm) && core_stream_ensure(req->core, vm->id, stream, err))
+    auto_vm struct vm *vm = authorise(req, stream, to.mode, err);
+    if (!vm || stream_require(vm, stream, err))
         return -1;
     viewer_name(&req->principal, viewer, sizeof(viewer));
-    attach.vm_id = vm->id;
-    attach.viewer = viewer;
-    attach.name = req->principal.name;
-    attach.from = (uint64_t)from;
-    if (console_attach(core_consoles(req->core), &attach, &res->stream, err)) {
-        if (err->code == ERROR_STREAM_UNAVAILABLE && !may_have_upstream(vm)) {
-            error_set(err, ERROR_STREAM_UNAVAILABLE, "VM %s is %s and nothing is remembered",
-                      vm->spec->name, vm_state_name(vm->state));
-            error_remedy(err, "Start the VM first.");
-        }
+    access_rights(&req->principal, rights);
+    to.vm_id = vm->id;
+    to.viewer = viewer;
+    to.rights = rights;
+    to.name = req->principal.name;
+    to.from = (uint64_t)from;
+    if (stream_is_pipe(stream)) {
+        const struct console_pipe pipe = {.vm_id = vm->id,
+                                          .stream = stream,
+                                          .mode = to.mode,
+                                          .protocol = to.protocol,
+                                          .viewer = viewer,
+                                          .rights = rights,
+                                          .name = to.name};
+
+        rc = stream_open_pipe(req->core, vm, &pipe, &res->stream, err);
+    } else {
+        rc = attach(req, res, vm, &to, err);
+    }
+    if (rc)
         return -1;
+    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
     }
     res->status = 101;
     return 0;
@@ -175,54 +174,58 @@ int handle_console_open(struct request *req, struct response *res, struct error 
     return open_stream(req, res, "console", err);
 }
 
-int handle_channel_open(struct request *req, struct response *res, struct error *err)
+int handle_display_open(struct request *req, struct response *res, struct error *err)
+{
+    return open_stream(req, res, "display", err);
+}
+
+/* The parameter is the rest of the stream's name. */
+static int open_named(struct request *req, struct response *res, const char *kind,
+                      const char *param, struct error *err)
 {
     char stream[300];
 
-    snprintf(stream, sizeof(stream), "channels/%s", request_param(req, "channel"));
+    snprintf(stream, sizeof(stream), "%s/%s", kind, request_param(req, param));
     return open_stream(req, res, stream, err);
 }
 
-/* ---- tickets ---- */
-
-int handle_ticket_create(struct request *req, struct response *res, struct error *err)
+int handle_channel_open(struct request *req, struct response *res, struct error *err)
 {
-    auto_ticket_request struct codec_ticket_request body = {0};
-    char secret[SECRET_RANDOM_TEXT], base[300], url[600];
-    struct ticket ticket = {0};
-    int64_t expires_at = 0;
+    return open_named(req, res, "channels", "channel", err);
+}
 
-    if (codec_decode_ticket(req->json, &body, err))
-        return -1;
-    ticket.control = body.mode == 0;
-    if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
-        error_remedy(err, "Ask for mode view.");
-        return -1;
-    }
-    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, body.vm, err);
-    if (!vm)
-        return -1;
-    if (!vm_has_stream(vm, body.stream))
-        return no_such_stream(vm, body.stream, err);
-    str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);
-    str_copy_utf8(ticket.stream, sizeof(ticket.stream), body.stream);
-    if (access_ticket_create(core_access(req->core), &req->principal, &ticket, secret, &expires_at,
-                             err))
-        return -1;
-    public_base(req, "ws", base, sizeof(base));
-    snprintf(url, sizeof(url), "%s/v1/vms/%s/%s?mode=%s&ticket=%s", base, vm->id, body.stream,
-             ticket.control ? "control" : "view", secret);
-    response_json(res, 201, codec_ticket(secret, url, expires_at));
-    return 0;
+int handle_serial_open(struct request *req, struct response *res, struct error *err)
+{
+    return open_named(req, res, "serial", "port", err);
+}
+
+int handle_vsock_open(struct request *req, struct response *res, struct error *err)
+{
+    return open_named(req, res, "vsock", "port", err);
 }
 
 /* ---- the log ---- */
+
+/* ?stream=: which of the streams that are remembered; NULL with *err set. */
+static const char *log_stream(const struct request *req, const struct vm *vm, struct error *err)
+{
+    const char *stream = request_query(req, "stream");
+
+    if (!stream)
+        return "console";
+    if (!stream_name_ok(stream) || stream_is_pipe(stream)) {
+        error_set_at(err, ERROR_INVALID_ARGUMENT, "stream",
+                     "stream must be console, serial/N or channels/NAME");
+        return NULL;
+    }
+    return stream_require(vm, stream, err) ? NULL : stream;
+}
 
 int handle_console_log(struct request *req, struct response *res, struct error *err)
 {
     auto_vm struct vm *vm =
         vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
-    const char *format = request_query(req, "format");
+    const char *format = request_query(req, "format"), *stream;
     bool raw = format && str_eq(format, "raw");
     struct console_log log = {0};
     int64_t from = 0;
@@ -232,8 +235,9 @@ int handle_console_log(struct request *req, struct response *res, struct error *
         return -1;
     if (format && !raw && !str_eq(format, "text"))
         return error_set_at(err, ERROR_INVALID_ARGUMENT, "format", "format must be text or raw");
-    if (console_log_read(core_consoles(req->core), vm->id, "console", (uint64_t)from, SIZE_MAX,
-                         &log, err))
+    stream = log_stream(req, vm, err);
+    if (!stream || console_log_read(core_consoles(req->core), vm->id, stream, (uint64_t)from,
+                                    SIZE_MAX, &log, err))
         return -1;
     auto_free char *data = log.data;
     response_header(res, "X-Drover-Offset", "%llu", (unsigned long long)log.offset);
@@ -254,8 +258,9 @@ int handle_console_clear(struct request *req, struct response *res, struct error
 {
     auto_vm struct vm *vm =
         vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+    const char *stream = vm ? log_stream(req, vm, err) : NULL;
 
-    if (!vm || console_log_clear(core_consoles(req->core), vm->id, "console", err))
+    if (!stream || console_log_clear(core_consoles(req->core), vm->id, stream, err))
         return -1;
     res->status = 204;
     return 0;

@@ -23,7 +23,8 @@ handler_fn handle_host, handle_host_checks;
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
     handle_vm_action;
 /* consoles.c */
-handler_fn handle_console_open, handle_channel_open, handle_console_log, handle_console_clear;
+handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
+    handle_display_open, handle_console_log, handle_console_clear;
 /* guest.c */
 handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
     handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
@@ -39,7 +40,8 @@ handler_fn handle_events;
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
 /* tokens.c, tickets.c, session.c */
 handler_fn handle_token_list, handle_token_create, handle_token_revoke, handle_ticket_create,
-    handle_session_get, handle_session_create, handle_session_end, handle_code_create;
+    handle_ticket_list, handle_ticket_revoke, handle_ticket_lookup, handle_session_get,
+    handle_session_create, handle_session_end, handle_code_create;
 
 /* ---- common.c ---- */
 
@@ -62,6 +64,9 @@ int wait_read(const struct request *req, int64_t *ret_ms, struct error *err);
 /* Answers with the operation: at once, or parked until it is finished. Takes op. */
 int answer_op(struct request *req, struct response *res, struct op *op, bool replayed,
               struct error *err);
+
+/* ?vm= as an id, of a deleted VM, too; "" when absent. INVALID_ARGUMENT. */
+int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err);
 
 void answer_etag(struct response *res, const struct vm *vm);
 void answer_replayed(struct response *res, bool replayed);

@@ -115,7 +115,7 @@ static void add_vms(struct metrics_writer *w, const struct request *req,
     bool more;
 
     vm_list(req->core, &filter, &vms, &count, &more);
-    metrics_add_vms(w, vms, count, snapshot);
+    metrics_add_vms(w, vms, count, snapshot, req->principal.scopes & ACCESS_KSM_READ);
     for (size_t i = 0; i < count; i++)
         vm_unref(vms[i]);
     free(vms);
@@ -151,6 +151,20 @@ static void add_ksm(struct metrics_writer *w, const struct host_ksm *ksm)
         add(w, METRIC_KSM_CPU, ksm->ksmd_cpu_seconds);
 }
 
+static void add_sampler(struct metrics_writer *w, struct core *core)
+{
+    struct sampler_stats s;
+
+    sampler_stats_read(core_sampler(core), &s);
+    add(w, METRIC_SAMPLER_TICKS, (double)s.ticks);
+    add(w, METRIC_SAMPLER_LATE, (double)s.late_ticks);
+    add(w, METRIC_SAMPLER_SECONDS, (double)s.tick_ns / 1e9);
+    add(w, METRIC_SAMPLER_DEAR, (double)s.dear_reads);
+    add(w, METRIC_SAMPLER_DEAR_FAILED, (double)s.dear_failures);
+    add(w, METRIC_SAMPLER_DEAR_SECONDS, (double)s.dear_ns / 1e9);
+    add(w, METRIC_SAMPLER_HANGING, s.hanging);
+}
+
 static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
 {
     struct host_self self;
@@ -161,6 +175,7 @@ static void add_host(struct metrics_writer *w, struct core *core, const struct s
     }
     if (snapshot->sampled_at)
         add(w, METRIC_SAMPLE_TIME, (double)snapshot->sampled_at / 1e3);
+    add_sampler(w, core);
     host_self_read(core_host(core), &self);
     add(w, METRIC_PROCESS_CPU, self.cpu_seconds);
     add(w, METRIC_PROCESS_RESIDENT, (double)self.resident_bytes);

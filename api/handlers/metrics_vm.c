@@ -20,34 +20,51 @@ typedef bool net_figure(const struct virt_net_stats *n, double *ret);
     }
 #define SECONDS(ns) ((double)(ns) / 1e9)
 
-VM_FIGURE(cpu_usage, s->virt.has_cpu, SECONDS(s->virt.cpu_ns))
-VM_FIGURE(cpu_user, s->virt.has_cpu_split, SECONDS(s->virt.cpu_user_ns))
-VM_FIGURE(cpu_system, s->virt.has_cpu_split, SECONDS(s->virt.cpu_system_ns))
-VM_FIGURE(vcpu_wait, s->virt.has_vcpu_wait, SECONDS(s->virt.vcpu_wait_ns))
-VM_FIGURE(vcpu_delay, s->virt.has_vcpu_wait, SECONDS(s->virt.vcpu_delay_ns))
-VM_FIGURE(vcpus, s->virt.vcpus > 0, s->virt.vcpus)
-VM_FIGURE(memory_domain, s->virt.has_balloon, s->virt.maximum_bytes)
-VM_FIGURE(memory_balloon, s->virt.has_balloon, s->virt.balloon_bytes)
-VM_FIGURE(memory_swapped, s->has_process && s->process.has_memory, s->process.swap_bytes)
-VM_FIGURE(memory_available, s->virt.has_guest_memory, s->virt.available_bytes)
-VM_FIGURE(memory_usable, s->virt.has_guest_memory, s->virt.usable_bytes)
-VM_FIGURE(memory_unused, s->virt.has_guest_memory, s->virt.unused_bytes)
-VM_FIGURE(memory_cached, s->virt.has_guest_memory, s->virt.disk_caches_bytes)
-VM_FIGURE(major_faults, s->virt.has_faults, s->virt.major_faults)
-VM_FIGURE(minor_faults, s->virt.has_faults, s->virt.minor_faults)
+/* The kernel's own figure of the process where there is one: it is never older than a tick. */
+#define OWN_CPU (s->has_process && s->process.has_cpu)
+VM_FIGURE(cpu_usage, OWN_CPU || s->dear->virt.has_cpu,
+          OWN_CPU ? s->process.cpu_user_seconds + s->process.cpu_system_seconds
+                  : SECONDS(s->dear->virt.cpu_ns))
+VM_FIGURE(cpu_user, OWN_CPU || s->dear->virt.has_cpu_split,
+          OWN_CPU ? s->process.cpu_user_seconds : SECONDS(s->dear->virt.cpu_user_ns))
+VM_FIGURE(cpu_system, OWN_CPU || s->dear->virt.has_cpu_split,
+          OWN_CPU ? s->process.cpu_system_seconds : SECONDS(s->dear->virt.cpu_system_ns))
+VM_FIGURE(vcpu_wait, s->dear->virt.has_vcpu_wait, SECONDS(s->dear->virt.vcpu_wait_ns))
+VM_FIGURE(vcpu_delay, s->dear->virt.has_vcpu_wait, SECONDS(s->dear->virt.vcpu_delay_ns))
+VM_FIGURE(vcpus, s->dear->virt.vcpus > 0, s->dear->virt.vcpus)
+VM_FIGURE(memory_domain, s->dear->virt.has_balloon, s->dear->virt.maximum_bytes)
+VM_FIGURE(memory_balloon, s->dear->virt.has_balloon, s->dear->virt.balloon_bytes)
+VM_FIGURE(memory_swapped, s->dear->memory.has_swap, s->dear->memory.swap_bytes)
+VM_FIGURE(memory_proportional, s->dear->memory.has_rollup, s->dear->memory.pss_bytes)
+VM_FIGURE(memory_available, s->dear->virt.has_guest_memory, s->dear->virt.available_bytes)
+VM_FIGURE(memory_usable, s->dear->virt.has_guest_memory, s->dear->virt.usable_bytes)
+VM_FIGURE(memory_unused, s->dear->virt.has_guest_memory, s->dear->virt.unused_bytes)
+VM_FIGURE(memory_cached, s->dear->virt.has_guest_memory, s->dear->virt.disk_caches_bytes)
+VM_FIGURE(major_faults, s->dear->virt.has_faults, s->dear->virt.major_faults)
+VM_FIGURE(minor_faults, s->dear->virt.has_faults, s->dear->virt.minor_faults)
 #define HAS_KSM (s->has_process && s->process.has_ksm)
 VM_FIGURE(ksm_merging, HAS_KSM && s->process.has_ksm_merging_pages, s->process.ksm_merging_pages)
 VM_FIGURE(ksm_rmap, HAS_KSM && s->process.has_ksm_rmap_items, s->process.ksm_rmap_items)
 VM_FIGURE(ksm_zero, HAS_KSM && s->process.has_ksm_zero_pages, s->process.ksm_zero_pages)
+VM_FIGURE(ksm_saved, s->has_ksm_saved, s->ksm_saved_bytes)
 VM_FIGURE(ksm_profit, HAS_KSM && s->process.has_ksm_profit, s->process.ksm_profit_bytes)
 
 static bool vm_memory_resident(const struct vm_sample *s, double *ret)
 {
     bool own = s->has_process && s->process.has_memory;
 
-    *ret = (double)(own ? s->process.resident_bytes : s->virt.rss_bytes);
-    return own || s->virt.has_rss;
+    *ret = (double)(own ? s->process.resident_bytes : s->dear->virt.rss_bytes);
+    return own || s->dear->virt.has_rss;
 }
+
+#define HAS_PROCESS_IO (s->has_process && s->process.has_io)
+VM_FIGURE(storage_read, HAS_PROCESS_IO, s->process.read_bytes)
+VM_FIGURE(storage_write, HAS_PROCESS_IO, s->process.write_bytes)
+VM_FIGURE(pressure_cpu, s->dear->memory.pressure.has_cpu, s->dear->memory.pressure.cpu_percent / 100)
+VM_FIGURE(pressure_memory, s->dear->memory.pressure.has_memory,
+          s->dear->memory.pressure.memory_percent / 100)
+VM_FIGURE(pressure_io, s->dear->memory.pressure.has_io, s->dear->memory.pressure.io_percent / 100)
+VM_FIGURE(stale, true, s->stale)
 
 #define BLOCK_FIGURE(name, has, value)                                                             \
     static bool block_##name(const struct virt_block_stats *b, double *ret)                        \
@@ -99,12 +116,19 @@ static const struct {
     {METRIC_VM_MEMORY_BALLOON, .vm = vm_memory_balloon},
     {METRIC_VM_MEMORY_RESIDENT, .vm = vm_memory_resident},
     {METRIC_VM_MEMORY_SWAPPED, .vm = vm_memory_swapped},
+    {METRIC_VM_MEMORY_PROPORTIONAL, .vm = vm_memory_proportional},
     {METRIC_VM_MEMORY_AVAILABLE, .vm = vm_memory_available},
     {METRIC_VM_MEMORY_USABLE, .vm = vm_memory_usable},
     {METRIC_VM_MEMORY_UNUSED, .vm = vm_memory_unused},
     {METRIC_VM_MEMORY_CACHED, .vm = vm_memory_cached},
     {METRIC_VM_MAJOR_FAULTS, .vm = vm_major_faults},
     {METRIC_VM_MINOR_FAULTS, .vm = vm_minor_faults},
+    {METRIC_VM_STORAGE_READ, .vm = vm_storage_read},
+    {METRIC_VM_STORAGE_WRITE, .vm = vm_storage_write},
+    {METRIC_VM_PRESSURE_CPU, .vm = vm_pressure_cpu},
+    {METRIC_VM_PRESSURE_MEMORY, .vm = vm_pressure_memory},
+    {METRIC_VM_PRESSURE_IO, .vm = vm_pressure_io},
+    {METRIC_VM_STALE, .vm = vm_stale},
     {METRIC_VM_BLOCK_READ_BYTES, .block = block_read_bytes},
     {METRIC_VM_BLOCK_READ_REQUESTS, .block = block_read_requests},
     {METRIC_VM_BLOCK_READ_TIME, .block = block_read_time},
@@ -128,6 +152,7 @@ static const struct {
     {METRIC_VM_KSM_RMAP, .vm = vm_ksm_rmap},
     {METRIC_VM_KSM_ZERO, .vm = vm_ksm_zero},
     {METRIC_VM_KSM_PROFIT, .vm = vm_ksm_profit},
+    {METRIC_VM_KSM_SAVED, .vm = vm_ksm_saved},
 };
 
 static void add_states(struct metrics_writer *w, const struct vm *vm)
@@ -179,20 +204,20 @@ static void add_figure(struct metrics_writer *w, size_t figure, const struct vm 
     if (figures[figure].vm && figures[figure].vm(s, &value))
         metrics_add(w, id, labels, value);
     labels[2].name = "device";
-    for (size_t i = 0; figures[figure].block && i < s->virt.block_count; i++) {
-        labels[2].value = s->virt.blocks[i].name;
-        if (figures[figure].block(&s->virt.blocks[i], &value))
+    for (size_t i = 0; figures[figure].block && i < s->dear->virt.block_count; i++) {
+        labels[2].value = s->dear->virt.blocks[i].name;
+        if (figures[figure].block(&s->dear->virt.blocks[i], &value))
             metrics_add(w, id, labels, value);
     }
-    for (size_t i = 0; figures[figure].net && i < s->virt.net_count; i++) {
-        labels[2].value = s->virt.nets[i].name;
-        if (figures[figure].net(&s->virt.nets[i], &value))
+    for (size_t i = 0; figures[figure].net && i < s->dear->virt.net_count; i++) {
+        labels[2].value = s->dear->virt.nets[i].name;
+        if (figures[figure].net(&s->dear->virt.nets[i], &value))
             metrics_add(w, id, labels, value);
     }
 }
 
 void metrics_add_vms(struct metrics_writer *w, struct vm *const *vms, size_t count,
-                     const struct snapshot *snapshot)
+                     const struct snapshot *snapshot, bool exact)
 {
     /* Found once per VM, not once per VM and metric. */
     auto_free const struct vm_sample **samples = xcalloc(count + 1, sizeof(*samples));
@@ -201,6 +226,8 @@ void metrics_add_vms(struct metrics_writer *w, struct vm *const *vms, size_t cou
     for (size_t i = 0; i < count; i++)
         samples[i] = snapshot_find(snapshot, vms[i]->id);
     for (size_t f = 0; f < sizeof(figures) / sizeof(*figures); f++) {
+        if (!exact && figures[f].id >= METRIC_VM_KSM_MERGING && figures[f].id <= METRIC_VM_KSM_LAST)
+            continue;
         for (size_t i = 0; i < count; i++) {
             if (samples[i])
                 add_figure(w, f, vms[i], samples[i]);

@@ -1,6 +1,6 @@
 /*
  * The figures of VMs for /metrics. Call between the daemon's own figures and KSM's: the order is
- * that of metrics.def.
+ * that of metrics.def. exact: with the figures that need ksm:read.
  */
 #ifndef DROVER_API_METRICS_VM_H
 #define DROVER_API_METRICS_VM_H
@@ -12,6 +12,6 @@
 #include "service/vm/vm.h"
 
 void metrics_add_vms(struct metrics_writer *w, struct vm *const *vms, size_t count,
-                     const struct snapshot *snapshot);
+                     const struct snapshot *snapshot, bool exact);
 
 #endif

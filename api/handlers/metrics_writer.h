@@ -13,7 +13,8 @@ enum metric {
 #define M(symbol, name, kind, unit, labels, help) METRIC_##symbol,
 #include "api/handlers/metrics.def"
 #undef M
-    METRIC_COUNT
+    METRIC_COUNT,
+    METRIC_VM_KSM_LAST = METRIC_VM_KSM_SAVED,
 };
 
 enum metric_kind { METRIC_KIND_GAUGE, METRIC_KIND_COUNTER, METRIC_KIND_HISTOGRAM };

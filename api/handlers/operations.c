@@ -22,21 +22,6 @@ static int state_argument(const struct request *req, const char **ret, struct er
                 : 0;
 }
 
-/* The operations of a deleted VM are still found by its id. */
-static int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err)
-{
-    const char *ref = request_query(req, "vm");
-    struct error ignored;
-
-    if (!ref)
-        return 0;
-    auto_vm struct vm *vm = vm_find(req->core, req->principal.project_id, ref, &ignored);
-    if (!vm && !uuid_is_valid(ref))
-        return error_set_at(err, ERROR_INVALID_ARGUMENT, "vm", "there is no VM %s", ref);
-    str_copy_utf8(ret, UUID_TEXT, vm ? vm->id : ref);
-    return 0;
-}
-
 int handle_op_list(struct request *req, struct response *res, struct error *err)
 {
     struct op_list_filter filter = {.project_id = req->principal.project_id};

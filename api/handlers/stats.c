@@ -24,7 +24,8 @@ int handle_vm_stats(struct request *req, struct response *res, struct error *err
         snprintf(reason, sizeof(reason), "no sample has been taken yet");
     else
         snprintf(reason, sizeof(reason), "the VM is %s", vm_state_name(vm->state));
-    response_json(res, 200, codec_stats(vm->id, sample, &snapshot->ksm, reason));
+    response_json(res, 200, codec_stats(vm->id, sample, &snapshot->ksm,
+                                        codec_ksm_for(&req->principal), reason));
     return 0;
 }
 
@@ -33,7 +34,8 @@ int handle_stats(struct request *req, struct response *res, struct error *err)
     auto_snapshot struct snapshot *snapshot = sampler_latest(core_sampler(req->core));
 
     (void)err;
-    response_json(res, 200, codec_stats_list(snapshot));
+    response_json(res, 200, codec_stats_list(snapshot, req->principal.project_id,
+                                             codec_ksm_for(&req->principal)));
     return 0;
 }
 
@@ -42,7 +44,7 @@ int handle_ksm(struct request *req, struct response *res, struct error *err)
     auto_snapshot struct snapshot *snapshot = sampler_latest(core_sampler(req->core));
 
     (void)err;
-    response_json(res, 200, codec_ksm(&snapshot->ksm));
+    response_json(res, 200, codec_ksm(&snapshot->ksm, codec_ksm_for(&req->principal)));
     return 0;
 }
 
@@ -75,6 +77,6 @@ int handle_ksm_patch(struct request *req, struct response *res, struct error *er
             return -1;
     }
     host_ksm_read(host, &now);
-    response_json(res, 200, codec_ksm(&now));
+    response_json(res, 200, codec_ksm(&now, codec_ksm_for(&req->principal)));
     return 0;
 }

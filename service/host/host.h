@@ -50,15 +50,31 @@ void host_ksm_read(struct host *h, struct host_ksm *ret);
  * max_page_sharing).
  */
 int host_ksm_write(struct host *h, enum host_ksm_key key, int64_t value, struct error *err);
+bool host_ksm_is_knob(enum host_ksm_key key);
+/* "none" or "scan-time" (Linux 6.8). While it is on, the kernel refuses pages_to_scan. */
+int host_ksm_write_advisor(struct host *h, const char *mode, struct error *err);
+
+/*
+ * What KSM's knobs were before somebody of ours changed them, in a file below run/ that one process
+ * of the host holds at a time. It outlives a crash, not a reboot: exactly as long as the knobs do.
+ */
+struct host_ksm_claim;
+/* 1 held, 0 another process holds it, -1. *ret_text (caller frees) is what a holder that crashed left, or "". */
+int host_ksm_claim_take(struct host *h, struct host_ksm_claim **ret, char **ret_text,
+                        struct error *err);
+int host_ksm_claim_write(struct host_ksm_claim *c, const char *text, struct error *err);
+void host_ksm_claim_drop(struct host_ksm_claim *c); /* NULL is fine; what was written stays */
 
 /* ---- one process (a VM's QEMU) ---- */
 
+/* What is cheap to read: two or three small files, some 20 microseconds. */
 struct host_process {
     uint64_t start_ticks; /* field 22 of /proc/PID/stat: tells a reused pid */
-    bool has_cpu, has_memory, has_faults, has_ksm;
+    bool has_cpu, has_memory, has_faults, has_io, has_ksm;
     double cpu_user_seconds, cpu_system_seconds;
-    uint64_t resident_bytes, swap_bytes, virtual_bytes;
+    uint64_t resident_bytes, virtual_bytes;
     uint64_t minor_faults, major_faults;
+    uint64_t read_bytes, write_bytes; /* that the process had storage fetch and take */
     /* /proc/PID/ksm_stat; individual lines may be missing on older kernels */
     bool has_ksm_merging_pages, has_ksm_rmap_items, has_ksm_zero_pages, has_ksm_profit,
         has_ksm_mergeable;
@@ -69,6 +85,31 @@ struct host_process {
 
 /* 1 read, 0 no such process. Never fails otherwise: what cannot be read is absent. */
 int host_process_read(struct host *h, pid_t pid, struct host_process *ret);
+
+/* "some avg10" of /sys/fs/cgroup/…/{cpu,memory,io}.pressure: per cent of the last ten seconds. */
+struct host_pressure {
+    bool has_cpu, has_memory, has_io;
+    double cpu_percent, memory_percent, io_percent;
+};
+
+/* What is dear: the kernel walks the process's page tables for it. */
+struct host_process_memory {
+    bool has_swap; /* /proc/PID/status */
+    uint64_t swap_bytes;
+    bool has_rollup; /* /proc/PID/smaps_rollup */
+    uint64_t pss_bytes;      /* a page that n processes share counts 1/n */
+    uint64_t private_bytes;  /* nobody else has these pages */
+    uint64_t anonymous_bytes, huge_bytes; /* ordinary memory; of it in transparent huge pages */
+    uint64_t shmem_bytes;    /* share of shared memory and memfd: KSM cannot merge it */
+    uint64_t hugetlb_bytes;  /* KSM cannot merge it */
+    bool has_merged;         /* since Linux 6.7 */
+    uint64_t merged_bytes;
+    /* The process's own control group (version 2), when it has one. */
+    struct host_pressure pressure;
+};
+
+/* 1 read, 0 no such process. */
+int host_process_memory_read(struct host *h, pid_t pid, struct host_process_memory *ret);
 
 /* ---- memory, CPUs, disk, boot ---- */
 

@@ -42,12 +42,20 @@ static bool read_ksmd(struct host *h, pid_t pid, double *ret_seconds)
 {
     char path[64], buf[1024];
     struct procstat st;
+    int64_t ns;
 
     snprintf(path, sizeof(path), "proc/%d/stat", (int)pid);
     if (host_read(h, path, buf, sizeof(buf)) <= 0 || !parse_procstat(buf, &st) ||
         strcmp(st.comm, "ksmd") != 0 || !(st.flags & PF_KTHREAD))
         return false;
     *ret_seconds = host_ticks_seconds(st.user_ticks) + host_ticks_seconds(st.system_ticks);
+    /* In nanoseconds where the kernel counts them: a controller cannot steer by hundredths. */
+    snprintf(path, sizeof(path), "proc/%d/schedstat", (int)pid);
+    if (host_read(h, path, buf, sizeof(buf)) > 0) {
+        buf[strcspn(buf, " \n")] = '\0';
+        if (parse_integer(buf, &ns) && ns > 0)
+            *ret_seconds = (double)ns / 1e9;
+    }
     return true;
 }
 
@@ -97,6 +105,11 @@ static bool ksmd_cpu(struct host *h, double *ret_seconds)
     return pid != 0;
 }
 
+bool host_ksm_is_knob(enum host_ksm_key key)
+{
+    return keys[key].kind == KNOB;
+}
+
 void host_ksm_read(struct host *h, struct host_ksm *ret)
 {
     char buf[256];
@@ -121,7 +134,7 @@ void host_ksm_read(struct host *h, struct host_ksm *ret)
     }
 }
 
-static int write_failed(int errnum, const char *name, int64_t value, struct error *err)
+static int write_failed(int errnum, const char *name, const char *value, struct error *err)
 {
     switch (errnum) {
     case ENOENT:
@@ -133,13 +146,13 @@ static int write_failed(int errnum, const char *name, int64_t value, struct erro
     case EROFS:
         error_set(err, ERROR_FORBIDDEN, "the daemon may not change the host's KSM settings");
         error_remedy(
-            err, "run it as root, or set it by hand: echo %" PRId64 " | sudo tee /" KSM_DIR "/%s",
+            err, "run it as root, or set it by hand: echo %s | sudo tee /" KSM_DIR "/%s",
             value, name);
         return -1;
     case EINVAL:
     case ERANGE:
         return error_set_at(err, ERROR_INVALID_ARGUMENT, name,
-                            "the kernel refuses %" PRId64 " for %s", value, name);
+                            "the kernel refuses %s for %s", value, name);
     case EBUSY:
         error_set_at(err, ERROR_VM_STATE_CONFLICT, name, "%s cannot change while pages are merged",
                      name);
@@ -150,17 +163,30 @@ static int write_failed(int errnum, const char *name, int64_t value, struct erro
     }
 }
 
+static int write_text(struct host *h, const char *path, const char *text)
+{
+    auto_close int fd = openat(h->root, path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    size_t len = strlen(text);
+
+    return fd < 0 || write(fd, text, len) != (ssize_t)len ? -1 : 0;
+}
+
+int host_ksm_write_advisor(struct host *h, const char *mode, struct error *err)
+{
+    if (write_text(h, KSM_DIR "/advisor_mode", mode))
+        return write_failed(errno, "advisor_mode", mode, err);
+    return 0;
+}
+
 int host_ksm_write(struct host *h, enum host_ksm_key key, int64_t value, struct error *err)
 {
     char text[32];
-    int len = snprintf(text, sizeof(text), "%" PRId64, value);
-    auto_close int fd = -1;
 
     if (keys[key].kind != KNOB)
         return error_set_at(err, ERROR_INVALID_ARGUMENT, keys[key].name, "%s can only be read",
                             keys[key].name);
-    fd = openat(h->root, keys[key].path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, (size_t)len) != len)
-        return write_failed(errno, keys[key].name, value, err);
+    snprintf(text, sizeof(text), "%" PRId64, value);
+    if (write_text(h, keys[key].path, text))
+        return write_failed(errno, keys[key].name, text, err);
     return 0;
 }

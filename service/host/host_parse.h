@@ -39,6 +39,11 @@ bool parse_procstat(const char *text, struct procstat *ret);
 /* /proc/PID/ksm_stat, into the ksm members of ret. */
 void parse_ksm_stat(const char *text, struct host_process *ret);
 
+/* /proc/PID/smaps_rollup, into what it tells of ret. */
+void parse_smaps_rollup(const char *text, struct host_process_memory *ret);
+/* "some avg10=1.23 avg60=…", the first line of a pressure file. */
+bool parse_pressure(const char *text, double *ret_percent);
+
 /* The words of a cpuinfo "flags" line: is this one of them? */
 bool parse_has_flag(const char *cpuinfo, const char *flag);
 

@@ -10,34 +10,29 @@
 #include "service/host/host_internal.h"
 #include "service/host/host_parse.h"
 
-#define TEXT_MAX 8192
-
-static bool kib(const char *text, const char *name, uint64_t *ret)
+static void read_memory(const struct procstat *st, struct host_process *ret)
 {
-    int64_t value;
-
-    if (!parse_line(text, name, &value) || value < 0 || value > INT64_MAX / 1024)
-        return false;
-    *ret = (uint64_t)value * 1024;
-    return true;
-}
-
-static void read_memory(struct host *h, pid_t pid, const struct procstat *st,
-                        struct host_process *ret)
-{
-    char path[64], text[TEXT_MAX];
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
-    snprintf(path, sizeof(path), "proc/%d/status", (int)pid);
-    host_read(h, path, text, sizeof(text));
-    if (kib(text, "VmRSS", &ret->resident_bytes) && kib(text, "VmSize", &ret->virtual_bytes)) {
-        ret->has_memory = true;
-        kib(text, "VmSwap", &ret->swap_bytes);
-    } else if (st->resident_pages >= 0 && st->virtual_bytes) {
-        ret->has_memory =
-            !__builtin_mul_overflow((uint64_t)st->resident_pages, page, &ret->resident_bytes);
-        ret->virtual_bytes = st->virtual_bytes;
-    }
+    if (st->resident_pages < 0 || !st->virtual_bytes)
+        return;
+    ret->has_memory =
+        !__builtin_mul_overflow((uint64_t)st->resident_pages, page, &ret->resident_bytes);
+    ret->virtual_bytes = st->virtual_bytes;
+}
+
+static void read_io(struct host *h, pid_t pid, struct host_process *ret)
+{
+    char path[64], text[512];
+    int64_t in, out;
+
+    snprintf(path, sizeof(path), "proc/%d/io", (int)pid);
+    if (host_read(h, path, text, sizeof(text)) <= 0 || !parse_line(text, "read_bytes", &in) ||
+        !parse_line(text, "write_bytes", &out) || in < 0 || out < 0)
+        return;
+    ret->has_io = true;
+    ret->read_bytes = (uint64_t)in;
+    ret->write_bytes = (uint64_t)out;
 }
 
 static void explain(int errnum, struct host_process *ret)
@@ -98,7 +93,8 @@ int host_process_read(struct host *h, pid_t pid, struct host_process *ret)
         .minor_faults = st.minor_faults,
         .major_faults = st.major_faults,
     };
-    read_memory(h, pid, &st, ret);
+    read_memory(&st, ret);
+    read_io(h, pid, ret);
     read_ksm(h, pid, ret);
     return 1;
 }

@@ -90,7 +90,7 @@ static const struct {
     {"/domain/devices/channel/source/reconnect", " enabled timeout "},
     {"/domain/devices/channel/target", " type name "},
     {"/domain/devices/input", " type bus "},
-    {"/domain/devices/graphics", " type "},
+    {"/domain/devices/graphics", " type sharePolicy "},
     {"/domain/devices/graphics/listen", " type socket "},
     {"/domain/devices/video", ""},
     {"/domain/devices/video/model", " type "},
@@ -301,6 +301,17 @@ static void add_console(xmlNodePtr devices, const char *socket)
     el(node, "target", "type", "serial", "port", "0", NULL);
 }
 
+static void add_serial(xmlNodePtr devices, unsigned port, const char *socket)
+{
+    xmlNodePtr node = el(devices, "serial", "type", socket ? "unix" : "pty", NULL);
+    char number[16];
+
+    if (socket)
+        add_listener(node, socket);
+    snprintf(number, sizeof(number), "%u", port);
+    el(node, "target", "type", "isa-serial", "port", number, NULL);
+}
+
 static void add_channel(xmlNodePtr devices, const char *name, const char *socket)
 {
     xmlNodePtr channel = el(devices, "channel", "type", "unix", NULL);
@@ -334,8 +345,11 @@ static void add_display(xmlNodePtr devices, const struct virt_domain *d)
     }
     el(devices, "controller", "type", "usb", "model", "qemu-xhci", NULL);
     el(devices, "input", "type", "tablet", "bus", "usb", NULL);
-    node = el(devices, "graphics", "type", "vnc", NULL);
-    el(node, "listen", "type", "socket", "socket", d->vnc_socket, NULL);
+    /* A client that asks for the display alone must neither throw the others out nor be thrown out. */
+    node = el(devices, "graphics", "type", "vnc", "sharePolicy", "ignore", NULL);
+    node = el(node, "listen", "type", "socket", NULL);
+    if (*d->vnc_socket)
+        need(xmlNewProp(node, X("socket"), X(d->vnc_socket)));
     el(el(devices, "video", NULL), "model", "type", "vga", NULL);
 }
 
@@ -349,6 +363,8 @@ static void add_devices(xmlNodePtr root, const struct virt_domain *d)
     for (size_t i = 0; i < d->nic_count; i++)
         add_nic(devices, &d->nics[i]);
     add_console(devices, d->console_socket);
+    for (unsigned i = 0; i < d->extra_serials; i++)
+        add_serial(devices, i + 1, d->serial_sockets ? d->serial_sockets[i] : NULL);
     for (size_t i = 0; i < d->channel_count; i++)
         add_channel(devices, d->channels[i], d->channel_sockets ? d->channel_sockets[i] : NULL);
     if (d->guest_agent)

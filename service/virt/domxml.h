@@ -34,5 +34,7 @@ bool domxml_read_mark(const char *text, struct domxml_mark *ret);
 bool domxml_read_capabilities(const char *text, struct virt_host *ret);
 /* Whether virConnectGetDomainCapabilities offers a vsock device. */
 bool domxml_read_vsock(const char *text);
+/* The address of a running domain's vsock device; 0: it has none, or this is no domain. */
+uint32_t domxml_read_cid(const char *text);
 
 #endif

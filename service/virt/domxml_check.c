@@ -105,14 +105,14 @@ static int check_nic(const struct virt_nic *n, struct error *err)
     return 0;
 }
 
-static int check_socket(const char *path, struct error *err)
+static int check_socket(const char *pointer, const char *path, struct error *err)
 {
     if (!path)
         return 0;
     if (strlen(path) > VIRT_SOCKET_MAX)
-        return error_set_at(err, ERROR_VALIDATION_FAILED, "/channels",
+        return error_set_at(err, ERROR_VALIDATION_FAILED, pointer,
                             "a socket's path has more than %d bytes", VIRT_SOCKET_MAX);
-    return check_path("/channels", path, err);
+    return check_path(pointer, path, err);
 }
 
 static int check_lists(const struct virt_domain *d, struct error *err)
@@ -132,7 +132,7 @@ static int check_lists(const struct virt_domain *d, struct error *err)
     }
     for (size_t i = 0; i < d->channel_count; i++) {
         if (check_word("/channels", d->channels[i], "-_.", 64, err) ||
-            (d->channel_sockets && check_socket(d->channel_sockets[i], err)))
+            (d->channel_sockets && check_socket("/channels", d->channel_sockets[i], err)))
             return -1;
         for (size_t j = 0; j < i; j++) {
             if (str_eq(d->channels[i], d->channels[j]))
@@ -176,9 +176,17 @@ int domxml_check(const struct virt_domain *d, const char *install_id, struct err
     /* CIDs 0 to 2 are the hypervisor, loopback and the host; all ones means "any". */
     if (d->vsock_cid && (d->vsock_cid < 3 || d->vsock_cid == UINT32_MAX))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/vsock", "a reserved CID");
-    if (check_socket(d->console_socket, err) || check_socket(d->agent_socket, err))
+    if (check_socket("/serial_ports", d->console_socket, err) ||
+        check_socket("/guest_agent", d->agent_socket, err))
         return -1;
-    if (d->vnc_socket && check_path("/display", d->vnc_socket, err))
+    if (d->vnc_socket && *d->vnc_socket && check_socket("/display", d->vnc_socket, err))
         return -1;
+    if (d->extra_serials > VIRT_SERIALS_MAX)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/serial_ports", "more than %d",
+                            VIRT_SERIALS_MAX + 1);
+    for (unsigned i = 0; d->serial_sockets && i < d->extra_serials; i++) {
+        if (check_socket("/serial_ports", d->serial_sockets[i], err))
+            return -1;
+    }
     return check_lists(d, err);
 }

@@ -167,3 +167,20 @@ bool domxml_read_vsock(const char *text)
     return vsock && attribute(vsock, "supported", supported, sizeof(supported)) &&
            str_eq(supported, "yes");
 }
+
+uint32_t domxml_read_cid(const char *text)
+{
+    auto_xml_doc xmlDocPtr doc = parse(text);
+    const xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+    const xmlNode *cid;
+    char address[16];
+    uint64_t value;
+
+    if (!root || !is(root, "domain"))
+        return 0;
+    cid = child(child(child(root, "devices"), "vsock"), "cid");
+    if (!cid || !attribute(cid, "address", address, sizeof(address)) ||
+        !str_to_u64(address, UINT32_MAX - 1, &value) || value < 3)
+        return 0;
+    return (uint32_t)value;
+}

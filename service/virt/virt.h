@@ -131,13 +131,16 @@ struct virt_domain {
     size_t nic_count;
     const char *const *channels; /* virtio-serial port names */
     size_t channel_count;
+    unsigned extra_serials; /* serial ports beside the console, "serial1" to "serial3" */
     /*
-     * Where QEMU listens for the serial console, and for each channel, instead of where libvirt
-     * chooses (a terminal, a socket of its own): absolute, at most VIRT_SOCKET_MAX bytes, in a
-     * directory that only the caller can enter. NULL, also single ones: libvirt chooses. virt_define
-     * heeds them with the embedded driver only, whose QEMU is this host's and this user's.
+     * Where QEMU listens for the serial console, for the further serial ports, for each channel,
+     * instead of where libvirt chooses (a terminal, a socket of its own): absolute, at most
+     * VIRT_SOCKET_MAX bytes, in a directory that only the caller can enter. NULL, also single ones:
+     * libvirt chooses. virt_define heeds them with the embedded driver only, whose QEMU is this
+     * host's and this user's.
      */
     const char *console_socket;
+    const char *const *serial_sockets; /* extra_serials of them */
     const char *const *channel_sockets;
     bool guest_agent; /* org.qemu.guest_agent.0 */
     /*
@@ -146,13 +149,14 @@ struct virt_domain {
      */
     const char *agent_socket;
     uint32_t vsock_cid; /* 0: none */
-    const char *vnc_socket; /* absolute path; NULL: no display */
+    const char *vnc_socket; /* as above, or "": libvirt chooses; NULL: no display */
     bool memory_merge;      /* false: <nosharepages/> */
     const char *const *smbios_oem; /* SMBIOS type 11 strings */
     size_t smbios_oem_count;
 };
 
-#define VIRT_SOCKET_MAX 107
+#define VIRT_SOCKET_MAX  107
+#define VIRT_SERIALS_MAX 3 /* a PC has four ports, and the first is the console */
 
 /* The domain XML as text (caller frees); pure, no connection. Tested against libvirt's schema. */
 int virt_domain_xml(const struct virt_domain *domain, const char *install_id, char **ret,
@@ -213,6 +217,17 @@ int virt_channel_open(struct virt *v, const char *uuid, const char *port, int *r
                       struct error *err);
 /* A connected socket that speaks RFB; libvirt hands it out, no pump in between. */
 int virt_graphics_open(struct virt *v, const char *uuid, int *ret_fd, struct error *err);
+/*
+ * What the first screen shows, as QEMU writes it (a PPM or a PNG): caller frees. More than
+ * max bytes are HYPERVISOR_FAILED.
+ */
+int virt_screenshot(struct virt *v, const char *uuid, size_t max, char **ret, size_t *ret_len,
+                    struct error *err);
+/*
+ * The CID the running guest's vsock device has, from libvirt's own account of it; 0: it has none.
+ * This, and not what we once meant to give it, is what may be dialled.
+ */
+int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error *err);
 
 /* ---- what the guest says, where libvirt has its agent ---- */
 
@@ -236,6 +251,12 @@ int virt_leases(struct virt *v, const char *uuid, struct virt_address *ret, size
 /* ---- statistics, on a connection of their own ---- */
 
 #define VIRT_STATS_DEVICES 16
+#define VIRT_STATS_VCPUS   64 /* shown one by one; the sums have all */
+
+struct virt_vcpu_stats {
+    bool has_time, has_wait, has_delay;
+    uint64_t time_ns, wait_ns, delay_ns;
+};
 
 struct virt_block_stats {
     char name[32]; /* target, "vda" */
@@ -262,15 +283,17 @@ struct virt_stats {
     uint64_t balloon_bytes, maximum_bytes, rss_bytes;
     uint64_t available_bytes, unused_bytes, usable_bytes, disk_caches_bytes;
     uint64_t major_faults, minor_faults, swap_in_bytes, swap_out_bytes;
-    size_t block_count, net_count;
+    size_t block_count, net_count, vcpu_count;
+    struct virt_vcpu_stats vcpu[VIRT_STATS_VCPUS];
     struct virt_block_stats blocks[VIRT_STATS_DEVICES];
     struct virt_net_stats nets[VIRT_STATS_DEVICES];
 };
 
 /*
- * One bulk call (NOWAIT) over all active domains of ours; blocks at most as long as libvirt
- * does, so only the sampler's thread calls it. Caller frees the array.
+ * One running domain of ours; VM_NOT_FOUND when it does not run. Never waits for a job somebody else
+ * runs on it, but for a QEMU that has stopped answering it waits as long as libvirt does: so only
+ * the sampler's own workers call it.
  */
-int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, struct error *err);
+int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err);
 
 #endif

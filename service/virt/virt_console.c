@@ -1,4 +1,4 @@
-/* Byte streams of a running domain: serial console, virtio-serial ports, the VNC display. */
+/* Byte streams of a running domain: serial ports and virtio-serial ports. */
 #include "service/virt/virt_internal.h"
 
 #include <poll.h>
@@ -70,22 +70,4 @@ int virt_channel_open(struct virt *v, const char *uuid, const char *port, int *r
                       struct error *err)
 {
     return open_stream(v, uuid, virDomainOpenChannel, port, "open the channel", ret_fd, err);
-}
-
-int virt_graphics_open(struct virt *v, const char *uuid, int *ret_fd, struct error *err)
-{
-    auto_connect virConnectPtr conn = NULL;
-    auto_domain virDomainPtr domain = NULL;
-    auto_close int fd = -1;
-
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
-        return -1;
-    fd = virDomainOpenGraphicsFD(domain, 0, VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH);
-    if (fd < 0)
-        return virt_fail(conn, err, "open the display");
-    if (fd_set_nonblock(fd, err))
-        return -1;
-    *ret_fd = TAKE_FD(fd);
-    return 0;
 }

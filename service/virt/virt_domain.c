@@ -95,6 +95,9 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
         own.console_socket = NULL;
         own.channel_sockets = NULL;
         own.agent_socket = NULL;
+        own.serial_sockets = NULL;
+        if (own.vnc_socket)
+            own.vnc_socket = "";
     }
     if (virt_domain_xml(&own, v->install_id, &xml, err) ||
         virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(v, conn, domain, err) ||

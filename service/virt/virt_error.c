@@ -42,6 +42,8 @@ static const struct {
      "load the module tun, or use a network of mode \"user\""},
     {"Cannot access storage file", ERROR_HYPERVISOR_FAILED, "QEMU cannot open a file of the VM",
      "check that the image still exists and that QEMU's user may read it"},
+    {"No graphics backend", ERROR_VM_STATE_CONFLICT, "the running guest has no display",
+     "stop and start the VM"},
     {"State blocked", ERROR_NOT_SUPPORTED_BY_HOST, "a device of this VM cannot be saved",
      "shut the VM down instead"},
 };

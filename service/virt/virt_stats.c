@@ -1,6 +1,7 @@
 /*
- * Statistics: one bulk call for all running domains, on a connection of its own, never waiting
- * for a domain that is busy. What libvirt does not give stays absent.
+ * Statistics: one call for one domain, on a connection of its own, never waiting for a domain that
+ * is busy. Not one bulk call for all: a single QEMU that hangs would keep everybody's figures.
+ * What libvirt does not give stays absent.
  */
 #include "service/virt/virt_internal.h"
 
@@ -103,13 +104,21 @@ static void take_plain(struct virt_stats *s, const char *name, uint64_t value, b
         TAKE(figures, name, value);
 }
 
-static void take_vcpu(struct virt_stats *s, const char *name, uint64_t value)
+static void take_vcpu(struct virt_stats *s, unsigned long index, const char *name, uint64_t value)
 {
-    if (strcmp(name, "wait") == 0) {
-        s->vcpu_wait_ns += value;
-        s->has_vcpu_wait = true;
+    struct virt_vcpu_stats unlisted, *c = index < VIRT_STATS_VCPUS ? &s->vcpu[index] : &unlisted;
+
+    if (c != &unlisted && index >= s->vcpu_count)
+        s->vcpu_count = index + 1;
+    if (strcmp(name, "time") == 0) {
+        c->time_ns = value;
+        c->has_time = true;
+    } else if (strcmp(name, "wait") == 0) {
+        s->vcpu_wait_ns += c->wait_ns = value;
+        s->has_vcpu_wait = c->has_wait = true;
     } else if (strcmp(name, "delay") == 0) {
-        s->vcpu_delay_ns += value;
+        s->vcpu_delay_ns += c->delay_ns = value;
+        c->has_delay = true;
     }
 }
 
@@ -187,7 +196,7 @@ static void read_record(const virDomainStatsRecord *r, struct virt_stats *s)
         else if (strcmp(p->field, "net.count") == 0)
             s->net_count = value < VIRT_STATS_DEVICES ? value : VIRT_STATS_DEVICES;
         else if ((rest = indexed(p->field, "vcpu.", MANY_VCPUS, &index)))
-            take_vcpu(s, rest, value);
+            take_vcpu(s, index, rest, value);
         else if ((rest = indexed(p->field, "block.", VIRT_STATS_DEVICES, &index)))
             take_block(&s->blocks[index], rest, value);
         else if ((rest = indexed(p->field, "net.", VIRT_STATS_DEVICES, &index)))
@@ -199,36 +208,33 @@ static void read_record(const virDomainStatsRecord *r, struct virt_stats *s)
     s->state = virt_state_map(state, reason, &word);
 }
 
-int virt_stats_all(struct virt *v, struct virt_stats **ret, size_t *ret_count, struct error *err)
+int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err)
 {
     auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
     auto_records virDomainStatsRecordPtr *records = NULL;
-    auto_free struct virt_stats *stats = NULL;
-    size_t count = 0;
+    virDomainPtr list[2] = {NULL};
     int n;
 
     if (virt_acquire(v, VIRT_USE_STATS, &conn, err))
         return -1;
-    n = virConnectGetAllDomainStats(conn, GROUPS, &records,
-                                    VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE |
-                                        VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
+    domain = virDomainLookupByUUIDString(conn, uuid);
+    if (!domain)
+        return virt_fail(conn, err, "find the VM");
+    if (!virt_owner_is_us(v, domain))
+        return error_set(err, ERROR_VM_NOT_FOUND, "the domain is not one of this installation");
+    list[0] = domain;
+    n = virDomainListGetStats(list, GROUPS, &records, VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT);
     /* The test driver does not know NOWAIT; it never waits either. */
     if (n < 0 && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
-        n = virConnectGetAllDomainStats(conn, GROUPS, &records,
-                                        VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE);
+        n = virDomainListGetStats(list, GROUPS, &records, 0);
     if (n < 0)
         return virt_fail(conn, err, "read the statistics");
-    stats = xcalloc((size_t)n + 1, sizeof(*stats));
-    for (int i = 0; i < n; i++) {
-        struct virt_stats *s = &stats[count];
-
-        if (!virt_owner_is_us(v, records[i]->dom) ||
-            virDomainGetUUIDString(records[i]->dom, s->uuid))
-            continue;
-        read_record(records[i], s);
-        count++;
-    }
-    *ret = TAKE_PTR(stats);
-    *ret_count = count;
+    *ret = (struct virt_stats){0};
+    if (n > 0)
+        read_record(records[0], ret);
+    if (n == 0 || ret->state == VIRT_STATE_SHUTOFF || ret->state == VIRT_STATE_CRASHED)
+        return error_set(err, ERROR_VM_NOT_FOUND, "the domain does not run");
+    str_copy_utf8(ret->uuid, sizeof(ret->uuid), uuid);
     return 0;
 }

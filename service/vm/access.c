@@ -26,14 +26,14 @@ static const char *const role_names[ACCESS_ROLE_COUNT] = {
 static const char *const scope_names[ACCESS_SCOPE_COUNT] = {
     "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
     "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-    "vm:exec",
+    "ksm:read",    "vm:exec",
 };
 
 #define VIEWER_SCOPES                                                                              \
     (ACCESS_VM_READ | ACCESS_CONSOLE_VIEW | ACCESS_IMAGE_READ | ACCESS_HOST_READ |                 \
      ACCESS_METRICS_READ)
 #define OPERATOR_SCOPES                                                                            \
-    (VIEWER_SCOPES | ACCESS_VM_WRITE | ACCESS_CONSOLE_CONTROL | ACCESS_IMAGE_WRITE | \
+    (VIEWER_SCOPES | ACCESS_VM_WRITE | ACCESS_CONSOLE_CONTROL | ACCESS_IMAGE_WRITE | ACCESS_KSM_READ | \
      ACCESS_VM_EXEC)
 #define ADMIN_SCOPES ((1U << ACCESS_SCOPE_COUNT) - 1)
 
@@ -123,6 +123,15 @@ int access_require(const struct principal *p, unsigned scope, struct error *err)
     return 0;
 }
 
+void access_rights(const struct principal *p, char ret[ACCESS_RIGHTS_SIZE])
+{
+    bool shared = str_starts(p->id, "ticket:");
+
+    snprintf(ret, ACCESS_RIGHTS_SIZE, "%s%s%s%s%s%s", *p->token_id ? "token:" : "", p->token_id,
+             *p->token_id ? " " : "", shared || str_starts(p->id, "token:") ? "" : p->id,
+             *p->ticket_id ? " ticket:" : "", p->ticket_id);
+}
+
 void access_by_socket(struct access *a, unsigned uid, struct principal *ret)
 {
     /* Root, and whoever runs the daemon, could read the database itself. Nobody else has a say. */
@@ -188,12 +197,20 @@ static int on_session(void *opaque, const struct session_row *row)
     return 0;
 }
 
+static int on_ticket(void *opaque, const struct ticket_row *row)
+{
+    access_ticket_load(opaque, row);
+    return 0;
+}
+
 static int load(struct access *a, const char *state_dir, struct error *err)
 {
     auto_free char *noted = NULL;
     int rc;
 
-    if (store_token_each(a->db, on_token, a, err) || store_session_each(a->db, on_session, a, err))
+    if (store_token_each(a->db, on_token, a, err) ||
+        store_session_each(a->db, on_session, a, err) ||
+        store_ticket_each(a->db, on_ticket, a, err))
         return -1;
     rc = store_meta_get(a->db, META_ADMIN_TOKEN, &noted, err);
     return rc == 0 ? make_admin_token(a, state_dir, err) : rc < 0 ? -1 : 0;
@@ -207,7 +224,8 @@ int access_open(struct db *db, const struct settings *settings, const char *stat
     a->db = db;
     a->settings = settings;
     mutex_init(&a->lock);
-    if (load(a, state_dir, err)) {
+    cond_init(&a->expiry_news);
+    if (load(a, state_dir, err) || access_expiry_start(a, err)) {
         access_close(a);
         return -1;
     }
@@ -222,6 +240,7 @@ void access_close(struct access *a)
 
     if (!a)
         return;
+    access_stop(a);
     HASH_ITER(hh, a->tokens, token, next_token)
     {
         HASH_DEL(a->tokens, token);
@@ -233,8 +252,9 @@ void access_close(struct access *a)
         free(session);
     }
     access_once_clear(&a->codes);
-    access_once_clear(&a->tickets);
+    access_ticket_clear(a);
     access_gate_clear(a);
+    pthread_cond_destroy(&a->expiry_news);
     pthread_mutex_destroy(&a->lock);
     free(a);
 }

@@ -33,16 +33,18 @@ enum access_scope {
     ACCESS_HOST_WRITE = 1 << 7,
     ACCESS_METRICS_READ = 1 << 8,
     ACCESS_TOKEN_WRITE = 1 << 9,
-    ACCESS_VM_EXEC = 1 << 10, /* programs and files in a guest */
+    ACCESS_KSM_READ = 1 << 10, /* exact figures of merged memory: they are a side channel */
+    ACCESS_VM_EXEC = 1 << 11, /* programs and files in a guest */
 };
-#define ACCESS_SCOPE_COUNT 11
+#define ACCESS_SCOPE_COUNT 12
 const char *access_scope_name(int bit); /* 0 -> "vm:read", … in the order above */
 unsigned access_role_scopes(enum access_role role);
 
 struct principal {
-    char id[48]; /* "token:ID", "session:ID", "socket:UID" */
+    char id[48]; /* "token:ID", "session:ID", "socket:UID", "ticket:ID" (of a share link) */
     char name[64];
     char token_id[SECRET_TOKEN_ID]; /* whose rights; "" for the socket */
+    char ticket_id[SECRET_TOKEN_ID]; /* with which it came in, or "" */
     char project_id[UUID_TEXT];
     enum access_role role;
     unsigned scopes;
@@ -55,6 +57,8 @@ struct principal {
  */
 int access_open(struct db *db, const struct settings *settings, const char *state_dir,
                 struct access **ret, struct error *err);
+/* Nobody is told of a revocation any more. Before what on_revoked calls is gone. */
+void access_stop(struct access *a);
 void access_close(struct access *a);
 
 /* UNAUTHENTICATED with the same words for "unknown", "wrong" and "expired". */
@@ -86,11 +90,26 @@ int access_token_create(struct access *a, const struct principal *by, const stru
                         struct error *err);
 void access_token_list(struct access *a, const char *project_id, struct token_info **ret,
                        size_t *ret_count);
-/* Ends its sessions; on_revoked (set by the core) closes its live sockets. */
+/* Ends its sessions and tickets; on_revoked (set by the core) closes its live sockets. */
 int access_token_revoke(struct access *a, const struct principal *by, const char *id,
                         struct error *err);
-void access_set_on_revoked(struct access *a, void (*fn)(void *opaque, const char *token_id),
+
+/*
+ * What a socket was opened by, and is closed with: "token:ID", "session:ID", "ticket:ID", one or
+ * more of them, separated by spaces. A session's sockets end with its token, too; those of a ticket
+ * with what it was made by.
+ */
+#define ACCESS_RIGHT_SIZE  56
+#define ACCESS_RIGHTS_SIZE 160
+void access_rights(const struct principal *p, char ret[ACCESS_RIGHTS_SIZE]);
+/* fn is told of each right that ends; any thread, without a lock, after it works no more. */
+void access_set_on_revoked(struct access *a, void (*fn)(void *opaque, const char *right),
                            void *opaque);
+/*
+ * Does what the principal came in with still work? Asked after a socket is open and findable by
+ * its rights: who was revoked between the check and then would else stay.
+ */
+bool access_is_alive(struct access *a, const struct principal *p);
 
 /* A code for the dashboard link: one use, settings' sign_in_code_seconds. */
 int access_code_create(struct access *a, const struct principal *by, char ret[SECRET_RANDOM_TEXT],
@@ -101,17 +120,49 @@ int access_session_create(struct access *a, const char *code_or_token,
                           struct error *err);
 int access_session_end(struct access *a, const char *cookie, struct error *err);
 
-/* A ticket for one stream of one VM in one mode: one use, 30 seconds. */
+/*
+ * A ticket for one stream of one VM in one mode. Short ones of a single use are a client's own, for
+ * its next connection. Those that may be used more than once, have a name, or live longer than the
+ * setting ticket_seconds are share links: stored (hashed), listed, and their holders appear as
+ * "ticket:ID". The expiry of one that may be used more than once ends its sockets; that of a single
+ * use is until when it can be used.
+ */
 struct ticket {
     char vm_id[UUID_TEXT];
     char stream[80]; /* "console", "channels/NAME" */
     bool control;
+    /* Of no interest when it is redeemed: */
+    bool multi_use;
+    int64_t expires_in_seconds; /* 0: the setting ticket_seconds; cut to what its token has left */
+    char name[64];              /* or "" */
 };
+struct ticket_info {
+    char id[SECRET_TOKEN_ID];
+    struct ticket to;
+    char created_by[48], project_id[UUID_TEXT];
+    int64_t created_at, expires_at, last_used_at; /* 0: never */
+};
+/* FORBIDDEN, VALIDATION_FAILED, TOO_MANY_REQUESTS. The secret is shown once. Blocks on the disk. */
 int access_ticket_create(struct access *a, const struct principal *by, const struct ticket *t,
-                         char ret[SECRET_RANDOM_TEXT], int64_t *ret_expires_at, struct error *err);
-/* Consumes it; TICKET_EXPIRED when used, expired, or for another VM, stream or mode. */
+                         char ret[SECRET_RANDOM_TEXT], struct ticket_info *ret_info,
+                         struct error *err);
+/*
+ * Uses it; TICKET_EXPIRED, in always the same words, when it is unknown, used, expired, revoked, or
+ * for another VM, stream or mode. Blocks on the disk for a share link of a single use.
+ */
 int access_ticket_redeem(struct access *a, const char *ticket, const struct ticket *wanted,
                          struct principal *ret, struct error *err);
+/* Fails as redeeming does. */
+int access_ticket_refuse(struct error *err);
+/* What it is for; uses nothing up. TICKET_EXPIRED as above. */
+int access_ticket_lookup(struct access *a, const char *ticket, struct ticket_info *ret,
+                         struct error *err);
+/* Those that have not expired, oldest first; vm_id NULL: of all VMs. The caller frees. */
+void access_ticket_list(struct access *a, const char *project_id, const char *vm_id,
+                        struct ticket_info **ret, size_t *ret_count);
+/* One's own; another's needs console:control. TICKET_NOT_FOUND. Its live sockets close. */
+int access_ticket_revoke(struct access *a, const struct principal *by, const char *id,
+                         struct error *err);
 
 /* Counts a failure from an address; TOO_MANY_REQUESTS once there were too many this minute. */
 int access_failure_gate(struct access *a, const char *address, struct error *err);

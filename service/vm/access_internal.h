@@ -23,7 +23,7 @@
 #define ACCESS_TOUCH_MS            60000 /* how often a use is written down */
 #define ACCESS_TOKENS_MAX          10000
 #define ACCESS_SESSIONS_MAX        10000
-#define ACCESS_ONCE_MAX            4096 /* codes, and tickets, that wait to be used */
+#define ACCESS_ONCE_MAX            4096 /* codes, and tickets, that can be used */
 #define ACCESS_ONCE_MAX_PER_HOLDER 512
 #define ACCESS_ADDRESSES_MAX       1024
 #define ADDRESS_KEY                56 /* an IPv6 address, "/64" and room */
@@ -39,6 +39,7 @@ struct access_token {
     unsigned scopes; /* effective: never 0 for "all of the role" */
     int64_t created_at, expires_at, last_used_at;
     int64_t touched_at; /* the last use that was written down */
+    bool told_expired;  /* what was opened with it was ended */
     UT_hash_handle hh;  /* by id */
 };
 
@@ -49,13 +50,26 @@ struct access_session {
     UT_hash_handle hh; /* by hash */
 };
 
-/* A secret that works once: a sign-in code or a ticket. Forgotten when the daemon stops. */
+/* A sign-in code: works once, and is forgotten when the daemon stops. */
 struct access_once {
     char hash[SECRET_SHA256_TEXT];
     struct principal by;
-    struct ticket ticket; /* of tickets */
-    int64_t until_ms;     /* CLOCK_BOOTTIME */
-    UT_hash_handle hh;    /* by hash; in order of making */
+    int64_t until_ms;  /* CLOCK_BOOTTIME */
+    UT_hash_handle hh; /* by hash; in order of making */
+};
+
+struct access_ticket {
+    char id[SECRET_TOKEN_ID];
+    char hash[SECRET_SHA256_TEXT];
+    struct ticket to;
+    struct principal by; /* its maker */
+    char created_by[48];
+    bool stored;                                  /* a share link: has a row */
+    int64_t created_at, expires_at, last_used_at; /* wall clock, ms */
+    int64_t touched_at;                           /* the last use that was written down */
+    int64_t until_ms;                             /* CLOCK_BOOTTIME; the same as expires_at */
+    UT_hash_handle hh;                            /* by hash */
+    UT_hash_handle hh_id;
 };
 
 struct access_address {
@@ -71,10 +85,15 @@ struct access {
     pthread_mutex_t lock; /* leaf; guards what follows */
     struct access_token *tokens;
     struct access_session *sessions;
-    struct access_once *codes, *tickets;
+    struct access_once *codes;
+    struct access_ticket *tickets, *tickets_by_id;
     struct access_address *addresses;
-    void (*on_revoked)(void *opaque, const char *token_id);
+    void (*on_revoked)(void *opaque, const char *right);
     void *on_revoked_opaque;
+    bool stopping;
+    pthread_cond_t expiry_news;
+    pthread_t expiry_thread; /* the opener's and closer's own, like the next */
+    bool has_expiry_thread;
 };
 
 /* ---- access.c: words for roles and scopes ---- */
@@ -97,7 +116,7 @@ struct access_token *access_token_alive(struct access *a, const char *id, int64_
 void access_principal_fill(const struct access_token *token, struct principal *ret);
 /* With the lock held. True when this use is to be written down. */
 bool access_due_for_touch(int64_t *touched_at, int64_t now);
-enum access_touch { ACCESS_TOUCH_TOKEN, ACCESS_TOUCH_SESSION };
+enum access_touch { ACCESS_TOUCH_TOKEN, ACCESS_TOUCH_SESSION, ACCESS_TOUCH_TICKET };
 /* Without the lock. Best effort: a full queue forgets it. */
 void access_touch_post(struct access *a, enum access_touch what, const char *key, int64_t at);
 
@@ -106,6 +125,8 @@ void access_touch_post(struct access *a, enum access_touch what, const char *key
 void access_session_load(struct access *a, const struct session_row *row);
 /* With the lock held, when a token is revoked. */
 void access_session_forget_token(struct access *a, const char *token_id);
+/* With the lock held: has a session this principal's id, and has it not ended? */
+bool access_session_known(struct access *a, const char *principal_id);
 
 /* ---- access_once.c; all with the lock held ---- */
 
@@ -118,6 +139,25 @@ bool access_once_is_due(const struct access_once *once); /* has expired */
 void access_once_forget_token(struct access_once **table, const char *token_id);
 void access_once_forget_principal(struct access_once **table, const char *principal_id);
 void access_once_clear(struct access_once **table);
+
+/* ---- access_ticket.c; all but load with the lock held ---- */
+
+void access_ticket_load(struct access *a, const struct ticket_row *row);
+void access_ticket_forget_token(struct access *a, const char *token_id);
+/* Those a session drew for itself; the links it shared stay. */
+void access_ticket_forget_principal(struct access *a, const char *principal_id);
+void access_ticket_clear(struct access *a);
+/* CLOCK_BOOTTIME of the next expiry of a share link, INT64_MAX for none. */
+int64_t access_ticket_next_due(struct access *a);
+/* Forgets a share link that has expired; "ticket:" without an id: its sockets stay. */
+bool access_ticket_take_due(struct access *a, char ret_right[ACCESS_RIGHT_SIZE]);
+
+/* ---- access_expiry.c ---- */
+
+int access_expiry_start(struct access *a, struct error *err);
+void access_expiry_changed(struct access *a); /* something expires earlier than before */
+/* Without the lock, once the right is gone from memory. */
+void access_tell_revoked(struct access *a, const char *right);
 
 /* ---- access_gate.c ---- */
 

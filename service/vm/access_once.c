@@ -1,4 +1,4 @@
-/* Secrets that work once, and the tickets made of them. */
+/* Secrets that work once. */
 #include "service/vm/access_internal.h"
 
 #include <stdlib.h>
@@ -95,49 +95,4 @@ void access_once_clear(struct access_once **table)
     {
         drop(table, once);
     }
-}
-
-/* ---- tickets ---- */
-
-int access_ticket_create(struct access *a, const struct principal *by, const struct ticket *t,
-                         char ret[SECRET_RANDOM_TEXT], int64_t *ret_expires_at, struct error *err)
-{
-    int64_t life_ms = a->settings->ticket_seconds * 1000;
-    struct access_once once = {.by = *by, .ticket = *t, .until_ms = clock_boottime_ms() + life_ms};
-
-    if (access_require(by, t->control ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW, err))
-        return -1;
-    /* Who holds a ticket is no page that a browser could be tricked into being. */
-    once.by.by_cookie = false;
-    LOCK_SCOPE(&a->lock);
-    if (access_once_put(&a->tickets, &once, ret, err))
-        return -1;
-    *ret_expires_at = clock_wall_ms() + life_ms;
-    return 0;
-}
-
-static bool is_for(const struct ticket *have, const struct ticket *wanted)
-{
-    return str_eq(have->vm_id, wanted->vm_id) && str_eq(have->stream, wanted->stream) &&
-           have->control == wanted->control;
-}
-
-int access_ticket_redeem(struct access *a, const char *ticket, const struct ticket *wanted,
-                         struct principal *ret, struct error *err)
-{
-    auto_free struct access_once *once = NULL;
-
-    if (strlen(ticket) == SECRET_RANDOM_TEXT - 1) {
-        LOCK_SCOPE(&a->lock);
-        once = access_once_take(&a->tickets, ticket);
-        if (once && !access_once_is_due(once) && is_for(&once->ticket, wanted) &&
-            (!*once->by.token_id || access_token_alive(a, once->by.token_id, clock_wall_ms()))) {
-            *ret = once->by;
-            return 0;
-        }
-    }
-    error_set(err, ERROR_TICKET_EXPIRED,
-              "the ticket was used, has expired, or is for another stream or mode");
-    error_remedy(err, "Ask for a new ticket.");
-    return -1;
 }

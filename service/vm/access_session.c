@@ -75,6 +75,21 @@ static bool fill_from_session(struct access *a, const struct access_session *ses
     return true;
 }
 
+bool access_session_known(struct access *a, const char *principal_id)
+{
+    struct access_session *session, *next;
+    int64_t now = clock_wall_ms();
+    char id[48];
+
+    HASH_ITER(hh, a->sessions, session, next)
+    {
+        session_principal_id(session->hash, id, sizeof(id));
+        if (str_eq(id, principal_id))
+            return !is_over(a, session, now);
+    }
+    return false;
+}
+
 static bool secret_form_ok(const char *text)
 {
     return strlen(text) == SECRET_RANDOM_TEXT - 1;
@@ -278,13 +293,14 @@ static void ended(void *arg)
         free(session);
     }
     access_once_forget_principal(&a->codes, principal_id);
-    access_once_forget_principal(&a->tickets, principal_id);
+    access_ticket_forget_principal(a, principal_id);
 }
 
 int access_session_end(struct access *a, const char *cookie, struct error *err)
 {
     struct end e = {.access = a};
     struct access_session *session;
+    char right[ACCESS_RIGHT_SIZE];
 
     if (!secret_form_ok(cookie))
         return 0;
@@ -293,5 +309,11 @@ int access_session_end(struct access *a, const char *cookie, struct error *err)
         LOCK_SCOPE(&a->lock);
         HASH_FIND_STR(a->sessions, e.hash, session);
     }
-    return session ? db_write(a->db, run_end, ended, &e, err) : 0;
+    if (!session)
+        return 0;
+    if (db_write(a->db, run_end, ended, &e, err))
+        return -1;
+    session_principal_id(e.hash, right, sizeof(right));
+    access_tell_revoked(a, right);
+    return 0;
 }

@@ -70,8 +70,15 @@ static int run_touch(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct touch *t = arg;
 
-    return t->what == ACCESS_TOUCH_TOKEN ? store_token_touch(tx, t->key, t->at, err)
-                                         : store_session_touch(tx, t->key, t->at, err);
+    switch (t->what) {
+    case ACCESS_TOUCH_TOKEN:
+        return store_token_touch(tx, t->key, t->at, err);
+    case ACCESS_TOUCH_SESSION:
+        return store_session_touch(tx, t->key, t->at, err);
+    case ACCESS_TOUCH_TICKET:
+        break;
+    }
+    return store_ticket_touch(tx, t->key, t->at, err);
 }
 
 static void touched(void *arg, int rc, const struct error *err)
@@ -173,6 +180,7 @@ static void created(void *arg)
 
     LOCK_SCOPE(&c->access->lock);
     HASH_ADD_STR(c->access->tokens, id, c->token);
+    access_expiry_changed(c->access);
 }
 
 int access_token_store(struct access *a, struct access_token *token,
@@ -355,15 +363,14 @@ static void revoked(void *arg)
     }
     access_session_forget_token(a, r->token.id);
     access_once_forget_token(&a->codes, r->token.id);
-    access_once_forget_token(&a->tickets, r->token.id);
+    access_ticket_forget_token(a, r->token.id);
 }
 
 int access_token_revoke(struct access *a, const struct principal *by, const char *id,
                         struct error *err)
 {
     struct revoke r = {.access = a, .actor = by->id};
-    void (*on_revoked)(void *, const char *);
-    void *opaque;
+    char right[ACCESS_RIGHT_SIZE];
 
     if (access_require(by, ACCESS_TOKEN_WRITE, err))
         return -1;
@@ -375,20 +382,10 @@ int access_token_revoke(struct access *a, const struct principal *by, const char
         if (!token || !str_eq(token->project_id, by->project_id))
             return error_set(err, ERROR_TOKEN_NOT_FOUND, "there is no such token");
         r.token = *token;
-        on_revoked = a->on_revoked;
-        opaque = a->on_revoked_opaque;
     }
     if (db_write(a->db, run_revoke, revoked, &r, err))
         return -1;
-    if (on_revoked)
-        on_revoked(opaque, r.token.id);
+    snprintf(right, sizeof(right), "token:%s", r.token.id);
+    access_tell_revoked(a, right);
     return 0;
-}
-
-void access_set_on_revoked(struct access *a, void (*fn)(void *opaque, const char *token_id),
-                           void *opaque)
-{
-    LOCK_SCOPE(&a->lock);
-    a->on_revoked = fn;
-    a->on_revoked_opaque = opaque;
 }

@@ -101,8 +101,9 @@ struct console_attach {
     enum console_protocol protocol;
     bool has_from;
     uint64_t from;      /* resume here; CONSOLE_V1 is told of a gap, raw skips it */
-    const char *viewer; /* who it is, for console_revoke and the audit log: "token:ID", … */
+    const char *viewer; /* who it is, for the audit log: "token:ID", … */
     const char *name;   /* shown to other viewers, at most 64 bytes of it; NULL: the same */
+    const char *rights; /* what it came in by, for console_revoke, separated by spaces; NULL: viewer */
 };
 
 /*
@@ -132,7 +133,7 @@ struct console_pipe {
     int fd;
     enum console_mode mode;
     enum console_protocol protocol;
-    const char *viewer, *name; /* as in struct console_attach */
+    const char *viewer, *name, *rights; /* as in struct console_attach */
 };
 int console_pipe(struct console_hub *hub, const struct console_pipe *pipe, struct source **ret,
                  struct error *err);
@@ -187,8 +188,8 @@ void console_stats_read(struct console_hub *hub, struct console_stats *ret);
 unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char *stream);
 /* When somebody last attached to any stream of the VM, in wall-clock ms; 0: not since we started. */
 int64_t console_last_attached(struct console_hub *hub, const char *vm_id);
-/* Ends the viewers and pipes whose viewer starts with prefix (1008): their right was revoked. */
-void console_revoke(struct console_hub *hub, const char *viewer_prefix);
+/* Ends the viewers and pipes that have this among their rights (1008): it was revoked or expired. */
+void console_revoke(struct console_hub *hub, const char *right);
 
 /* How many viewers one stream may have from now on; those who are there stay. */
 void console_set_viewers_max(struct console_hub *hub, unsigned viewers_max);

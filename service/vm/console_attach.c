@@ -87,7 +87,18 @@ unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char 
     return s->viewer_count;
 }
 
-void console_revoke(struct console_hub *hub, const char *viewer_prefix)
+bool rights_have(const char *rights, const char *right)
+{
+    size_t len = strlen(right);
+
+    for (const char *p = rights; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
+        if (strcspn(p, " ") == len && memcmp(p, right, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+void console_revoke(struct console_hub *hub, const char *right)
 {
     size_t count;
     auto_free struct stream **streams = hub_pick(hub, NULL, PICK_ONLY, &count);
@@ -96,11 +107,11 @@ void console_revoke(struct console_hub *hub, const char *viewer_prefix)
         struct stream *s = streams[i];
 
         lock_scope_enter(&s->lock);
-        stream_end_viewers_locked(s, viewer_prefix, 1008, "the right to watch was revoked");
+        stream_end_viewers_locked(s, right, 1008, "the right to watch was revoked or has expired");
         stream_unlock_and_notify(s);
         stream_unref(s);
     }
-    pipes_end(hub, NULL, viewer_prefix, false, 1008, "the right to watch was revoked");
+    pipes_end(hub, NULL, right, false, 1008, "the right to watch was revoked or has expired");
 }
 
 void console_set_viewers_max(struct console_hub *hub, unsigned viewers_max)

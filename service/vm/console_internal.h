@@ -62,7 +62,7 @@ struct viewer {
     struct source source; /* first: a source is converted back by viewer_from() */
     uint32_t magic;
     struct stream *stream; /* a reference */
-    char *who, *name;      /* struct console_attach's viewer and name */
+    char *who, *name, *rights; /* as in struct console_attach */
     uint64_t id;
     enum console_protocol protocol;
     enum console_mode mode;
@@ -221,6 +221,7 @@ struct stream **hub_pick(struct console_hub *hub, const char *vm_id, enum hub_pi
 
 /* ---- console_attach.c ---- */
 
+bool rights_have(const char *rights, const char *right);
 void hub_seen_locked(struct console_hub *hub, const char *vm_id); /* hub->lock */
 
 /* ---- console_stream.c; "locked" means the caller holds s->lock ---- */
@@ -242,9 +243,8 @@ void stream_notice_locked(struct stream *s, enum console_what what, const struct
 void stream_flush_input_locked(struct stream *s);
 /* The boot is over: viewers read what is there and end. */
 void stream_finish_locked(struct stream *s);
-/* Ends viewers at once; name_prefix NULL means all. */
-void stream_end_viewers_locked(struct stream *s, const char *name_prefix, int code,
-                               const char *reason);
+/* Ends viewers at once; right NULL means all. */
+void stream_end_viewers_locked(struct stream *s, const char *right, int code, const char *reason);
 void stream_viewers_changed_locked(struct stream *s);
 
 /* ---- console_viewer.c ---- */
@@ -277,8 +277,8 @@ size_t frames_next_locked(struct viewer *v, char *buf, size_t max);
 /* ---- console_pipe.c ---- */
 
 unsigned pipes_count_locked(struct console_hub *hub, const char *vm_id, const char *stream);
-/* vm_id or prefix NULL: any. drain: what has arrived is still read. */
-void pipes_end(struct console_hub *hub, const char *vm_id, const char *prefix, bool drain, int code,
+/* vm_id or right NULL: any. drain: what has arrived is still read. */
+void pipes_end(struct console_hub *hub, const char *vm_id, const char *right, bool drain, int code,
                const char *reason);
 void pipe_reap(struct pipe *p); /* on the console thread */
 struct pipe *pipe_next_dead_locked(struct console_hub *hub); /* hub->inbox_lock */

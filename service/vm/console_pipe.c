@@ -83,6 +83,7 @@ static void pipe_free(struct pipe *p)
     free(p->vm_id);
     free(p->stream);
     free(p->who);
+    free(p->rights);
     free(p->name);
     free(p->passed);
     free(p);
@@ -149,7 +150,7 @@ unsigned pipes_count_locked(struct console_hub *hub, const char *vm_id, const ch
     return n;
 }
 
-void pipes_end(struct console_hub *hub, const char *vm_id, const char *prefix, bool drain, int code,
+void pipes_end(struct console_hub *hub, const char *vm_id, const char *right, bool drain, int code,
                const char *reason)
 {
     auto_free struct pipe **told = NULL;
@@ -165,7 +166,7 @@ void pipes_end(struct console_hub *hub, const char *vm_id, const char *prefix, b
         told = xcalloc(all + 1, sizeof(struct pipe *));
         LIST_FOREACH(p, &hub->pipes, link)
         {
-            if ((vm_id && !str_eq(p->vm_id, vm_id)) || (prefix && !str_starts(p->who, prefix)))
+            if ((vm_id && !str_eq(p->vm_id, vm_id)) || (right && !rights_have(p->rights, right)))
                 continue;
             LOCK_SCOPE(&p->lock);
             if (p->ended)
@@ -235,6 +236,7 @@ int console_pipe(struct console_hub *hub, const struct console_pipe *pipe, struc
     p->vm_id = xstrdup(pipe->vm_id);
     p->stream = xstrdup(pipe->stream);
     p->who = xstrdup(pipe->viewer ? pipe->viewer : "");
+    p->rights = xstrdup(pipe->rights ? pipe->rights : p->who);
     str_copy_utf8(name, sizeof(name), pipe->name ? pipe->name : p->who);
     p->name = xstrdup(name);
     p->kind = console_kind_of(pipe->stream);

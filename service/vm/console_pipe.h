@@ -14,7 +14,7 @@ struct pipe {
     uint32_t magic;
     struct watch watch;
     struct console_hub *hub; /* a reference */
-    char *vm_id, *stream, *who, *name;
+    char *vm_id, *stream, *who, *name, *rights;
     enum console_kind kind;
     enum console_mode mode;
     enum console_protocol protocol;

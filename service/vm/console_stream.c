@@ -234,14 +234,13 @@ void stream_finish_locked(struct stream *s)
     room_made_locked(s);
 }
 
-void stream_end_viewers_locked(struct stream *s, const char *name_prefix, int code,
-                               const char *reason)
+void stream_end_viewers_locked(struct stream *s, const char *right, int code, const char *reason)
 {
     struct viewer *v;
 
     TAILQ_FOREACH(v, &s->viewers, link)
     {
-        if (v->end == VIEWER_ENDS || (name_prefix && !str_starts(v->who, name_prefix)))
+        if (v->end == VIEWER_ENDS || (right && !rights_have(v->rights, right)))
             continue;
         v->end = VIEWER_ENDS;
         v->end_code = code;

@@ -153,6 +153,7 @@ static void viewer_free(struct viewer *v)
     v->magic = 0;
     free(v->reply);
     free(v->who);
+    free(v->rights);
     free(v->name);
     stream_unref(v->stream);
     free(v);
@@ -227,6 +228,7 @@ struct source *viewer_attach_locked(struct stream *s, const struct console_attac
     v->magic = VIEWER_MAGIC;
     v->stream = stream_ref(s);
     v->who = xstrdup(attach->viewer ? attach->viewer : "");
+    v->rights = xstrdup(attach->rights ? attach->rights : v->who);
     str_copy_utf8(name, sizeof(name), attach->name ? attach->name : v->who);
     v->name = xstrdup(name);
     v->id = 1 + atomic_fetch_add_explicit(&s->hub->last_id, 1, memory_order_relaxed);

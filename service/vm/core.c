@@ -108,12 +108,11 @@ static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
     tracker_on_stream_ended(core->tracker, vm_id, stream);
 }
 
-static void on_token_revoked(void *opaque, const char *token_id)
+static void on_right_ended(void *opaque, const char *right)
 {
     struct core *core = opaque;
-    auto_free char *prefix = xasprintf("token:%s", token_id);
 
-    console_revoke(core->consoles, prefix);
+    console_revoke(core->consoles, right);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -172,7 +171,7 @@ static int build(struct core *core, struct error *err)
     if (!core->waits || console_hub_new(&consoles, &core->consoles, err) ||
         guest_hub_new(core, &core->guests, err))
         return -1;
-    access_set_on_revoked(core->access, on_token_revoked, core);
+    access_set_on_revoked(core->access, on_right_ended, core);
     /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
     if (op_engine_load(core->ops, err))
         return -1;
@@ -223,6 +222,7 @@ void core_stop(struct core *core)
     /* The operations' workers are gone, so nobody calls libvirt any more. */
     if (core->virt)
         virt_close(core->virt);
+    access_stop(core->access);
     console_hub_free(core->consoles);
     guest_hub_free(core->guests);
     image_registry_close(core->images);

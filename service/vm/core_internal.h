@@ -47,6 +47,7 @@ struct core {
     struct janitor *janitor;
     struct audit *audit;
     struct guest_hub *guests;
+    _Atomic unsigned dialling; /* vsock connections that are being made */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 

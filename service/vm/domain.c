@@ -140,8 +140,8 @@ struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 2];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    const char *channel_sockets[VM_CHANNELS_MAX];
-    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + 8];
+    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX];
+    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 8];
     size_t path_count;
 };
 
@@ -220,11 +220,22 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
 
         p->channel_sockets[i] = keep(p, vm_stream_socket(core, vm->id, stream));
     }
+    d->extra_serials = (unsigned)spec->serial_ports - 1;
+    d->serial_sockets = p->serial_sockets;
+    for (unsigned i = 0; i < d->extra_serials; i++) {
+        char stream[32];
+
+        snprintf(stream, sizeof(stream), "serial/%u", i + 1);
+        p->serial_sockets[i] = keep(p, vm_stream_socket(core, vm->id, stream));
+    }
     /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
     if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
         d->vsock_cid = vm->vsock_cid;
-    if (spec->display)
-        d->vnc_socket = keep(p, xasprintf("%s/vms/%s/vnc.sock", core->state_dir, vm->id));
+    if (spec->display) {
+        d->vnc_socket = keep(p, vm_stream_socket(core, vm->id, "display"));
+        if (!d->vnc_socket)
+            d->vnc_socket = "";
+    }
 }
 
 int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,

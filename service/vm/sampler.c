@@ -1,27 +1,22 @@
 /*
- * The sampler. Reads libvirt's bulk statistics, each QEMU's /proc entries and the host's counters
- * once a tick, and publishes the lot as one immutable snapshot. A VM libvirt is silent about keeps
- * its last figures, marked stale; nothing is ever made up.
+ * The sampler's tick: each QEMU's /proc entries and the host's counters, published as one immutable
+ * snapshot together with the newest dear figures there are. Talks to the kernel only, so that
+ * neither libvirt nor a guest can make it late. Nothing is ever made up: what was not read is
+ * absent, what is old says so.
  */
 #include "service/vm/sampler.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
-#include "service/vm/core_internal.h"
+#include "service/vm/sampler_internal.h"
 
-struct sampler {
-    struct core *core;
-    pthread_mutex_t lock; /* leaf: latest, stopping */
-    pthread_cond_t stop;
-    struct snapshot *latest;
-    bool stopping;
-    bool warned; /* one log line per outage, not per tick */
-    pthread_t thread;
-};
+static const char not_answering[] = "QEMU does not answer";
+static const char no_figures[] = "libvirt gave no figures";
 
 static struct snapshot *snapshot_ref(struct snapshot *s)
 {
@@ -33,6 +28,8 @@ void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    for (size_t i = 0; i < s->count; i++)
+        dear_unref((struct vm_dear *)s->samples[i].dear);
     free(s->samples);
     free(s);
 }
@@ -40,6 +37,11 @@ void snapshot_unref(struct snapshot *s)
 static int by_id(const void *a, const void *b)
 {
     return strcmp(((const struct vm_sample *)a)->vm_id, ((const struct vm_sample *)b)->vm_id);
+}
+
+int tracked_compare(const void *a, const void *b)
+{
+    return strcmp(((const struct tracked *)a)->vm_id, ((const struct tracked *)b)->vm_id);
 }
 
 const struct vm_sample *snapshot_find(const struct snapshot *s, const char *vm_id)
@@ -58,48 +60,10 @@ struct snapshot *sampler_latest(struct sampler *s)
     return snapshot_ref(s->latest);
 }
 
-/* CPU time in seconds: the kernel's figure for the process when there is one, else libvirt's. */
-static bool cpu_seconds(const struct vm_sample *s, double *ret)
+void sampler_stats_read(struct sampler *s, struct sampler_stats *ret)
 {
-    if (s->virt.has_cpu)
-        *ret = (double)s->virt.cpu_ns / 1e9;
-    else if (s->has_process && s->process.has_cpu)
-        *ret = s->process.cpu_user_seconds + s->process.cpu_system_seconds;
-    else
-        return false;
-    return true;
-}
-
-static void add_cpu_percent(struct vm_sample *now, const struct vm_sample *before)
-{
-    double a, b;
-    int64_t ms = before ? now->sampled_at - before->sampled_at : 0;
-
-    if (!before || ms <= 0 || now->stale || !cpu_seconds(now, &b) || !cpu_seconds(before, &a) || b < a)
-        return;
-    now->has_cpu_percent = true;
-    now->cpu_percent = 100.0 * (b - a) / ((double)ms / 1000.0);
-}
-
-/* The pid is asked for once; a pid whose start time changed belongs to somebody else. */
-static void add_process(struct core *core, struct vm_sample *now, const struct vm_sample *before)
-{
-    struct virt_info info;
-    struct error err;
-
-    now->pid = before ? before->pid : 0;
-    if (now->pid > 0 && host_process_read(core->host, (pid_t)now->pid, &now->process) == 1 &&
-        (!before->has_process || now->process.start_ticks == before->process.start_ticks)) {
-        now->has_process = true;
-        now->process_sampled_at = clock_wall_ms();
-        return;
-    }
-    now->pid = 0;
-    if (virt_info(core->virt, now->vm_id, &info, &err) || info.pid <= 0)
-        return;
-    now->pid = info.pid;
-    now->has_process = host_process_read(core->host, (pid_t)info.pid, &now->process) == 1;
-    now->process_sampled_at = clock_wall_ms();
+    LOCK_SCOPE(&s->lock);
+    *ret = s->stats;
 }
 
 static bool is_on(const struct vm *vm)
@@ -108,57 +72,240 @@ static bool is_on(const struct vm *vm)
            vm->state == VM_STATE_STOPPING;
 }
 
-static const struct virt_stats *find_stats(const struct virt_stats *list, size_t count, const char *id)
-{
-    for (size_t lo = 0, hi = count; lo < hi;) {
-        size_t mid = lo + (hi - lo) / 2;
-        int c = strcmp(list[mid].uuid, id);
+/* ---- what is kept from tick to tick ---- */
 
-        if (c == 0)
-            return &list[mid];
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
+static struct tracked *track_vm(struct sampler *s, const char *vm_id)
+{
+    struct tracked *t = xcalloc(1, sizeof(*t)), **slot;
+
+    memcpy(t->vm_id, vm_id, sizeof(t->vm_id));
+    slot = tsearch(t, &s->tracked, tracked_compare);
+    if (!slot)
+        abort();
+    if (*slot != t) {
+        free(t);
+        return *slot;
     }
-    return NULL;
+    t->dear = xcalloc(1, sizeof(*t->dear));
+    atomic_init(&t->dear->refs, 1);
+    s->tracked_count++;
+    pthread_cond_signal(&s->work);
+    return t;
 }
 
-static int stats_by_uuid(const void *a, const void *b)
+static void tracked_free(void *p)
 {
-    return strcmp(((const struct virt_stats *)a)->uuid, ((const struct virt_stats *)b)->uuid);
+    struct tracked *t = p;
+
+    dear_unref(t->dear);
+    free(t);
 }
 
-static void add_vms(struct core *core, struct snapshot *next, const struct snapshot *last,
-                    const struct virt_stats *stats, size_t stats_count)
+struct unseen {
+    struct tracked **list;
+    size_t count;
+};
+
+static void collect_unseen(const void *node, VISIT visit, void *arg)
+{
+    struct tracked *t = *(struct tracked *const *)node;
+    struct unseen *u = arg;
+
+    if (visit != leaf && visit != postorder)
+        return;
+    if (!t->seen)
+        u->list[u->count++] = t;
+    t->seen = false;
+}
+
+/* Forgets what is off. A worker that still asks about it finds it gone. */
+static void forget_unseen(struct sampler *s)
+{
+    struct unseen u = {0};
+
+    LOCK_SCOPE(&s->lock);
+    u.list = xcalloc(s->tracked_count + 1, sizeof(*u.list));
+    twalk_r(s->tracked, collect_unseen, &u);
+    for (size_t i = 0; i < u.count; i++) {
+        if (u.list[i]->busy) /* the call hangs: keep the mark, or a second worker would hang, too */
+            continue;
+        tdelete(u.list[i], &s->tracked, tracked_compare);
+        tracked_free(u.list[i]);
+        s->tracked_count--;
+    }
+    free(u.list);
+}
+
+/* What the tick needs of it, copied so that no lock is held over a read of /proc. */
+static struct tracked look_up(struct sampler *s, const char *vm_id)
+{
+    LOCK_SCOPE(&s->lock);
+    struct tracked *t = track_vm(s, vm_id), copy;
+
+    t->seen = true;
+    copy = *t;
+    copy.dear = dear_ref(t->dear);
+    return copy;
+}
+
+/* Its process is not what it was: ask libvirt for the new one, now. */
+static void process_gone(struct sampler *s, const char *vm_id, int64_t pid)
+{
+    struct tracked key, **found;
+
+    memcpy(key.vm_id, vm_id, sizeof(key.vm_id));
+    LOCK_SCOPE(&s->lock);
+    found = tfind(&key, &s->tracked, tracked_compare);
+    if (!found || (*found)->pid != pid)
+        return;
+    (*found)->pid = 0;
+    (*found)->known = (*found)->has_first_scan = false;
+    (*found)->due_ms = 0;
+    pthread_cond_signal(&s->work);
+}
+
+static void process_known(struct sampler *s, const struct tracked *t)
+{
+    struct tracked **found;
+
+    LOCK_SCOPE(&s->lock);
+    found = tfind(t, &s->tracked, tracked_compare);
+    if (!found || (*found)->pid != t->pid)
+        return;
+    (*found)->known = true;
+    (*found)->start_ticks = t->start_ticks;
+    (*found)->has_first_scan = t->has_first_scan;
+    (*found)->first_scan = t->first_scan;
+}
+
+/* ---- one VM ---- */
+
+static double process_cpu(const struct vm_sample *s)
+{
+    return s->process.cpu_user_seconds + s->process.cpu_system_seconds;
+}
+
+/* From the tick before to this one; a counter that went back gives no rate. */
+static void add_process_rates(struct vm_sample *now, const struct vm_sample *before)
+{
+    const struct host_process *a = &before->process, *b = &now->process;
+    double seconds = (double)(now->process_sampled_at - before->process_sampled_at) / 1e3;
+
+    if (!before->has_process || before->pid != now->pid || a->start_ticks != b->start_ticks ||
+        seconds <= 0)
+        return;
+    if (process_cpu(now) >= process_cpu(before)) {
+        now->has_cpu_percent = true;
+        now->cpu_percent = 100.0 * (process_cpu(now) - process_cpu(before)) / seconds;
+    }
+    if (a->has_io && b->has_io && b->read_bytes >= a->read_bytes &&
+        b->write_bytes >= a->write_bytes) {
+        now->has_io_rate = true;
+        now->io_read_rate = (double)(b->read_bytes - a->read_bytes) / seconds;
+        now->io_write_rate = (double)(b->write_bytes - a->write_bytes) / seconds;
+    }
+}
+
+static void add_process(struct sampler *s, struct vm_sample *now, struct tracked *t,
+                        const struct host_ksm *ksm)
+{
+    struct core *core = s->core;
+
+    if (t->pid <= 0)
+        return;
+    /* A pid whose start time changed belongs to somebody else. */
+    if (host_process_read(core->host, (pid_t)t->pid, &now->process) != 1 ||
+        (t->known && now->process.start_ticks != t->start_ticks)) {
+        now->process = (struct host_process){0};
+        process_gone(s, now->vm_id, t->pid);
+        return;
+    }
+    now->pid = t->pid;
+    now->has_process = true;
+    now->sampled_at = now->process_sampled_at = clock_wall_ms();
+    if (t->known && (t->has_first_scan || !ksm->has[HOST_KSM_full_scans]))
+        return;
+    t->known = true;
+    t->start_ticks = now->process.start_ticks;
+    t->has_first_scan = ksm->has[HOST_KSM_full_scans];
+    t->first_scan = ksm->value[HOST_KSM_full_scans];
+    process_known(s, t);
+}
+
+static void judge_ksm(struct vm_sample *now, const struct vm *vm, const struct tracked *t,
+                      const struct host_ksm *ksm)
+{
+    int64_t scans = t->has_first_scan && ksm->has[HOST_KSM_full_scans]
+                        ? ksm->value[HOST_KSM_full_scans] - t->first_scan
+                        : -1;
+
+    now->ksm_cause = ksm_cause_of(now, ksm, vm->spec->memory_merge, scans);
+    now->has_ksm_saved = now->has_process && ksm_saved_of(&now->process, ksm, &now->ksm_saved_bytes);
+}
+
+/* False: there are no figures of this VM yet. Takes the reference to t's dear figures. */
+static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *now,
+                      const struct snapshot *last, const struct host_ksm *ksm)
+{
+    struct tracked t = look_up(s, vm->id);
+    const struct vm_sample *before = snapshot_find(last, vm->id);
+
+    str_copy_utf8(now->vm_id, sizeof(now->vm_id), vm->id);
+    str_copy_utf8(now->project_id, sizeof(now->project_id), vm->project_id);
+    now->dear = t.dear;
+    now->sampled_at = t.dear->virt_sampled_at;
+    now->promised_bytes = (uint64_t)vm->spec->memory_mib << 20;
+    if (t.busy && clock_monotonic_ms() - t.busy_since_ms > DEAR_HANGS_MS) {
+        now->stale = true;
+        now->stale_reason = not_answering;
+    } else if (t.failed) {
+        now->stale = true;
+        now->stale_reason = no_figures;
+    }
+    add_process(s, now, &t, ksm);
+    if (now->has_process && before) {
+        add_process_rates(now, before);
+    } else if (!now->has_process) {
+        now->has_cpu_percent = t.dear->has_cpu_percent && !now->stale;
+        now->cpu_percent = t.dear->cpu_percent;
+    }
+    judge_ksm(now, vm, &t, ksm);
+    return now->sampled_at != 0;
+}
+
+static void add_vms(struct sampler *s, struct snapshot *next, const struct snapshot *last)
 {
     auto_free struct vm **vms = NULL;
     size_t count;
 
-    registry_all(core->registry, &vms, &count);
+    registry_all(s->core->registry, &vms, &count);
     next->samples = xcalloc(count, sizeof(*next->samples));
     for (size_t i = 0; i < count; i++) {
-        struct vm_sample *s = &next->samples[next->count];
-        const struct vm_sample *before = last ? snapshot_find(last, vms[i]->id) : NULL;
-        const struct virt_stats *v;
+        struct vm_sample *now = &next->samples[next->count];
 
-        v = find_stats(stats, stats_count, vms[i]->id);
         /* A VM that has just started has no figures yet: that is not the same as old ones. */
-        if (!is_on(vms[i]) || (!v && !before)) {
-            vm_unref(vms[i]);
-            continue;
+        if (is_on(vms[i]) && sample_vm(s, vms[i], now, last, &next->ksm)) {
+            next->count++;
+        } else if (now->dear) {
+            dear_unref((struct vm_dear *)now->dear);
+            *now = (struct vm_sample){0};
         }
-        next->count++;
-        str_copy_utf8(s->vm_id, sizeof(s->vm_id), vms[i]->id);
-        s->stale = !v;
-        s->virt = v ? *v : before->virt;
-        s->sampled_at = v ? next->sampled_at : before->sampled_at;
-        add_process(core, s, before);
-        add_cpu_percent(s, before);
         vm_unref(vms[i]);
     }
     if (next->count)
         qsort(next->samples, next->count, sizeof(*next->samples), by_id);
+}
+
+static void add_ksmd(struct snapshot *next, const struct snapshot *last)
+{
+    const struct host_ksm *a = &last->ksm, *b = &next->ksm;
+    double seconds = (double)(next->sampled_at - last->sampled_at) / 1e3;
+
+    if (!a->has_ksmd_cpu || !b->has_ksmd_cpu || seconds <= 0 ||
+        b->ksmd_cpu_seconds < a->ksmd_cpu_seconds)
+        return;
+    next->has_ksmd_percent = true;
+    next->ksmd_percent = 100.0 * (b->ksmd_cpu_seconds - a->ksmd_cpu_seconds) / seconds;
 }
 
 void sampler_step(struct sampler *s)
@@ -166,32 +313,22 @@ void sampler_step(struct sampler *s)
     struct core *core = s->core;
     struct snapshot *next = xcalloc(1, sizeof(*next)), *old;
     auto_snapshot struct snapshot *last = sampler_latest(s);
-    auto_free struct virt_stats *stats = NULL;
-    size_t count = 0;
-    struct error err;
 
     atomic_init(&next->refs, 1);
     next->tick = last->tick + 1;
-    if (registry_count(core->registry, -1) && virt_stats_all(core->virt, &stats, &count, &err)) {
-        /* The tracker tells of libvirt's absence, and at every start it is absent for a moment. */
-        if (!s->warned && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
-            log_failure(LOG_LEVEL_WARNING, &err, "no statistics from libvirt");
-        s->warned = true;
-    } else {
-        s->warned = false;
-    }
-    next->sampled_at = clock_wall_ms();
-    if (count)
-        qsort(stats, count, sizeof(*stats), stats_by_uuid);
-    add_vms(core, next, last, stats, count);
     host_ksm_read(core->host, &next->ksm);
     host_memory_read(core->host, &next->memory);
+    next->sampled_at = clock_wall_ms();
+    add_ksmd(next, last);
+    add_vms(s, next, last);
+    forget_unseen(s);
     {
         LOCK_SCOPE(&s->lock);
         old = s->latest;
         s->latest = next;
     }
     snapshot_unref(old);
+    dear_watch(s);
 }
 
 static void *sampler_thread(void *arg)
@@ -201,17 +338,53 @@ static void *sampler_thread(void *arg)
 
     for (;;) {
         int64_t interval = s->core->settings->sample_interval_ms, now;
+        int64_t began = clock_monotonic_ns();
 
         sampler_step(s);
         now = clock_monotonic_ms();
+        LOCK_SCOPE(&s->lock);
+        s->stats.ticks++;
+        s->stats.tick_ns += (uint64_t)(clock_monotonic_ns() - began);
+        s->stats.late_ticks += next + interval <= now;
         /* A late tick is skipped, not made up for. */
         next = next + interval > now ? next + interval : now + interval;
-        LOCK_SCOPE(&s->lock);
         while (!s->stopping && clock_monotonic_ms() < next)
             cond_wait_until(&s->stop, &s->lock, next);
         if (s->stopping)
             return NULL;
     }
+}
+
+static int start_threads(struct sampler *s, struct error *err)
+{
+    LOCK_SCOPE(&s->lock);
+    for (int i = 0; i < DEAR_WORKERS; i++) {
+        if (dear_worker_start(s, err))
+            return -1;
+    }
+    return thread_start(&s->thread, "sampler", sampler_thread, s, err);
+}
+
+static void join_workers(struct sampler *s)
+{
+    {
+        LOCK_SCOPE(&s->lock);
+        s->stopping = true;
+        pthread_cond_broadcast(&s->stop);
+        pthread_cond_broadcast(&s->work);
+    }
+    for (unsigned i = 0; i < s->workers; i++)
+        pthread_join(s->worker[i], NULL);
+}
+
+static void sampler_free(struct sampler *s)
+{
+    snapshot_unref(s->latest);
+    tdestroy(s->tracked, tracked_free);
+    pthread_cond_destroy(&s->stop);
+    pthread_cond_destroy(&s->work);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
 }
 
 int sampler_start(struct core *core, struct sampler **ret, struct error *err)
@@ -221,12 +394,13 @@ int sampler_start(struct core *core, struct sampler **ret, struct error *err)
     s->core = core;
     mutex_init(&s->lock);
     cond_init(&s->stop);
+    cond_init(&s->work);
     s->latest = xcalloc(1, sizeof(*s->latest));
     atomic_init(&s->latest->refs, 1);
     s->latest->sampled_at = clock_wall_ms();
-    if (thread_start(&s->thread, "sampler", sampler_thread, s, err)) {
-        snapshot_unref(s->latest);
-        free(s);
+    if (start_threads(s, err)) {
+        join_workers(s);
+        sampler_free(s);
         return -1;
     }
     *ret = s;
@@ -240,11 +414,9 @@ void sampler_stop(struct sampler *s)
     {
         LOCK_SCOPE(&s->lock);
         s->stopping = true;
-        pthread_cond_signal(&s->stop);
+        pthread_cond_broadcast(&s->stop);
     }
     pthread_join(s->thread, NULL);
-    snapshot_unref(s->latest);
-    pthread_cond_destroy(&s->stop);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    join_workers(s);
+    sampler_free(s);
 }

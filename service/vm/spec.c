@@ -82,6 +82,7 @@ void vm_spec_unref(struct vm_spec *spec)
     free(spec->machine);
     free(spec->image);
     free(spec->cmdline);
+    free(spec->ready_pattern);
     for (size_t i = 0; i < spec->network_count; i++) {
         free(spec->networks[i].source);
         free(spec->networks[i].mac);
@@ -139,7 +140,7 @@ bool vm_spec_needs_stop(const struct vm_spec *a, const struct vm_spec *b)
 {
     return a->cpus != b->cpus || a->memory_mib != b->memory_mib || a->firmware != b->firmware ||
            a->acceleration != b->acceleration || a->guest_agent != b->guest_agent ||
-           a->vsock != b->vsock || a->display != b->display ||
+           a->vsock != b->vsock || a->serial_ports != b->serial_ports || a->display != b->display ||
            a->memory_merge != b->memory_merge || !str_eq(a->name, b->name) ||
            !str_eq(a->machine, b->machine) || !str_eq(a->image, b->image) ||
            !str_eq(a->cmdline, b->cmdline) || !same_disks(a, b) || !same_networks(a, b) ||

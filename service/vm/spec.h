@@ -20,6 +20,8 @@
 #define VM_CHANNELS_MAX  8
 #define VM_SSH_KEYS_MAX  64
 #define VM_SSH_KEY_MAX   8192
+#define VM_SERIALS_MAX   4
+#define VM_PATTERN_MAX   128
 
 enum vm_firmware { VM_FIRMWARE_BIOS, VM_FIRMWARE_UEFI };
 enum vm_acceleration { VM_ACCELERATION_AUTO, VM_ACCELERATION_KVM, VM_ACCELERATION_EMULATED };
@@ -57,6 +59,8 @@ struct vm_spec {
     size_t network_count;
     char *channels[VM_CHANNELS_MAX];
     size_t channel_count;
+    int64_t serial_ports; /* the console and serial/1 to serial/3 */
+    char *ready_pattern;  /* what the console prints when the guest is ready; NULL: it says so itself */
     bool guest_agent, vsock, display, memory_merge, autostart;
 };
 

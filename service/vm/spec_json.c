@@ -216,6 +216,9 @@ static const struct doc_field spec_fields[] = {
     {.name = "image", .kind = DOC_STRING, .nullable = true, .offset = AT(image), .min = 1, .max = 63},
     {.name = "cmdline", .kind = DOC_STRING, .nullable = true, .offset = AT(cmdline), .max = CMDLINE_MAX},
     {.name = "root_disk_gib", .kind = DOC_INT, .nullable = true, .offset = AT(root_disk_gib), .min = 1, .max = 65536},
+    {.name = "serial_ports", .kind = DOC_INT, .offset = AT(serial_ports), .min = 1, .max = VM_SERIALS_MAX},
+    {.name = "ready_pattern", .kind = DOC_STRING, .nullable = true, .offset = AT(ready_pattern), .min = 1,
+     .max = VM_PATTERN_MAX},
     {.name = "guest_agent", .kind = DOC_BOOL, .offset = AT(guest_agent)},
     {.name = "vsock", .kind = DOC_BOOL, .offset = AT(vsock)},
     {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
@@ -246,6 +249,7 @@ static struct vm_spec *spec_new(void)
     spec->cpus = 1;
     spec->memory_mib = 512;
     spec->machine = xstrdup("q35");
+    spec->serial_ports = 1;
     spec->guest_agent = true;
     spec->vsock = true;
     spec->memory_merge = true;
@@ -373,6 +377,8 @@ char *vm_spec_text(const struct vm_spec *spec)
     add_disks(&b, spec);
     add_networks(&b, spec);
     add_channels(&b, spec);
+    doc_add_int(&b, "serial_ports", spec->serial_ports);
+    doc_add_text(&b, "ready_pattern", spec->ready_pattern);
     doc_add_bool(&b, "guest_agent", spec->guest_agent);
     doc_add_bool(&b, "vsock", spec->vsock);
     doc_add_bool(&b, "display", spec->display);

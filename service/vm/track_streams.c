@@ -46,9 +46,14 @@ static int open_upstream(struct core *core, const char *vm_id, const char *strea
 
     if (rc)
         return rc < 0 ? -1 : 0;
-    return str_starts(stream, "channels/")
-               ? virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), ret_fd, err)
-               : virt_console_open(core->virt, vm_id, NULL, ret_fd, err);
+    if (str_starts(stream, "channels/"))
+        return virt_channel_open(core->virt, vm_id, stream + strlen("channels/"), ret_fd, err);
+    if (str_starts(stream, "serial/")) {
+        auto_free char *device = xasprintf("serial%s", stream + strlen("serial/"));
+
+        return virt_console_open(core->virt, vm_id, device, ret_fd, err);
+    }
+    return virt_console_open(core->virt, vm_id, NULL, ret_fd, err);
 }
 
 int core_stream_ensure(struct core *core, const char *vm_id, const char *stream, struct error *err)
@@ -92,6 +97,12 @@ void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot listen for the agent of VM %s", vm->id);
     if (!fresh)
         guest_thaw_left(core, vm->id);
+    for (int64_t i = 1; i < vm->spec->serial_ports; i++) {
+        char stream[32];
+
+        snprintf(stream, sizeof(stream), "serial/%d", (int)i);
+        done &= open_stream(core, vm, stream, fresh);
+    }
     for (size_t i = 0; i < vm->spec->channel_count; i++) {
         auto_free char *stream = xasprintf("channels/%s", vm->spec->channels[i]);
 

@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/ws.h"
 #include "service/vm/console.h"
 
 #define MUST(cond)                                                                                 \
@@ -33,8 +32,37 @@
 
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-static struct console_hub *hub;
-static struct ws *ws;
+#define VM  "aaaaaaaa-0000-4000-8000-%012d"
+#define ONE "aaaaaaaa-0000-4000-8000-000000000000"
+#define MIB (1024.0 * 1024.0)
+
+extern struct console_hub *hub;
+
+/* console_throughput.c */
+void throughput(void);
+void *print_at_line_rate(void *guest); /* a thread; until print_stop(true) */
+void print_stop(bool now);
+
+static double bench_seconds(void)
+{
+    const char *text = getenv("BENCH_SECONDS");
+
+    return text ? atof(text) : 2;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Sorts them. */
+static double median(double *values, size_t count)
+{
+    qsort(values, count, sizeof(*values), by_size);
+    return values[count / 2];
+}
 
 static double now_ms(void)
 {
@@ -95,43 +123,12 @@ static int guest_new(const char *vm_id)
     return pair[0];
 }
 
-static void finished(void *opaque)
-{
-}
-
-/* A client's socket, after the handshake, which carries source. */
-static int client_of(struct source *source)
-{
-    struct ws_adopt adopt = {.source = source,
-                             .key = "dGhlIHNhbXBsZSBub25jZQ==",
-                             .subprotocol = "",
-                             .done = finished};
-    struct error err;
-    char buf[1];
-    int pair[2], newlines = 0;
-
-    tcp_pair(pair);
-    adopt.fd = pair[1];
-    MUST(ws_adopt(ws, &adopt, &err) == 0);
-    while (newlines < 2) { /* "\r\n\r\n" */
-        MUST(recv(pair[0], buf, 1, 0) == 1);
-        newlines = *buf == '\n' ? newlines + 1 : *buf == '\r' ? newlines : 0;
-    }
-    return pair[0];
-}
-
-static int viewer_new(const char *vm_id)
-{
-    const struct console_attach attach = {.vm_id = vm_id,
-                                          .stream = "console",
-                                          .mode = CONSOLE_CONTROL,
-                                          .viewer = "bench"};
-    struct source *source;
-    struct error err;
-
-    MUST(console_attach(hub, &attach, &source, &err) == 0);
-    return client_of(source);
-}
+/* console_daemon.c: the daemon's transport in front of the hub */
+void daemon_open(void);
+void daemon_close(void);
+/* A client's socket, upgraded by an authorised request. */
+int viewer_new(const char *vm_id);
+int display_new(int guest_fd);
 
 /* Counts the payload of unmasked frames; headers may be cut anywhere. */
 struct frames {
@@ -194,32 +191,6 @@ static void press(int fd)
     static const unsigned char frame[] = {0x82, 0x81, 0, 0, 0, 0, 'x'};
 
     MUST(send(fd, frame, sizeof(frame), MSG_NOSIGNAL) == sizeof(frame));
-}
-
-static void hub_open(void)
-{
-    const char *log_dir = getenv("BENCH_LOG_DIR"), *rate = getenv("BENCH_RATE");
-    const struct console_options options = {
-        .ring_bytes = 262144,
-        .viewers_max = 64,
-        .log_dir = log_dir,
-        .log_bytes = 1 << 20,
-        .rate_bytes = rate ? strtoull(rate, NULL, 10) : 64 << 20,
-    };
-    struct rlimit files;
-    struct error err;
-
-    MUST(getrlimit(RLIMIT_NOFILE, &files) == 0);
-    files.rlim_cur = files.rlim_max;
-    MUST(setrlimit(RLIMIT_NOFILE, &files) == 0);
-    MUST(console_hub_new(&options, &hub, &err) == 0);
-    MUST(ws_start(&ws, &err) == 0);
-}
-
-static void hub_close(void)
-{
-    ws_stop(ws);
-    console_hub_free(hub);
 }
 
 #endif

@@ -12,6 +12,7 @@ export const env = {
     code: process.env.DROVER_CODE,
     image: process.env.DROVER_IMAGE ?? 'demo',
     guest: process.env.DROVER_GUEST ?? 'linux',
+    restart: process.env.DROVER_RESTART,
 };
 export const BOOT_MS = 120000;
 
@@ -46,14 +47,14 @@ export async function newPage(browser, options = {}) {
                 `${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber} ${event.sample}`,
             );
         });
-        const Real = window.WebSocket; /* so that a test can break a connection */
-        window.__sockets = [];
-        window.WebSocket = class extends Real {
-            constructor(...args) {
-                super(...args);
-                window.__sockets.push(this);
-            }
-        };
+        window.__sockets = []; /* so that a test can break a connection */
+        window.WebSocket = new Proxy(window.WebSocket, {
+            construct(Real, args) {
+                const socket = new Real(...args);
+                window.__sockets.push(socket);
+                return socket;
+            },
+        });
     });
     context.setDefaultTimeout(10000);
     const page = await context.newPage();

@@ -1,6 +1,9 @@
 // Modules of web/ that need no browser, on the same test list.
 import { shellQuote, bytes, percent } from '../../web/src/lib/format.js';
 import { EventParser, backoff } from '../../web/src/lib/sse.js';
+import { countUntil, parseCast, resizeOf, schedule } from '../../web/src/console/cast.js';
+import { keysOf } from '../../web/src/console/keysyms.js';
+import { logPath, streamOf, streamPath, streamsOf } from '../../web/src/lib/streams.js';
 import { execFileSync } from 'node:child_process';
 import { equal, ok, test } from './harness.mjs';
 
@@ -64,5 +67,86 @@ test('absent figures are a dash, not a zero', async () => {
         ),
         '–|–|0 B|0.0 %|−4.0 KiB|1.5 KiB',
         'formatted',
+    );
+});
+
+test('stream names become addresses and words, and nothing else does', async () => {
+    equal(streamPath('id', 'channels/a.b'), '/v1/vms/id/channels/a.b', 'path');
+    equal(streamPath('a/b', 'vsock/22'), '/v1/vms/a%2Fb/vsock/22', 'path');
+    equal(logPath('id', 'console'), '/v1/vms/id/console/log', 'log');
+    equal(logPath('id', 'serial/1'), '/v1/vms/id/console/log?stream=serial%2F1', 'log');
+    equal(
+        ['console', 'serial/3', 'channels/x y', 'vsock/1', 'vsock/4294967294', 'display']
+            .map(streamOf)
+            .join('|'),
+        'console|serial/3|channels/x y|vsock/1|vsock/4294967294|display',
+        'accepted',
+    );
+    for (const wrong of ['', 'serial/0', 'serial/4', 'vsock/0', 'vsock/4294967295', 'vsock/x']) {
+        equal(streamOf(wrong), null, wrong);
+    }
+    for (const wrong of ['vsock/99999999999', 'channels/', 'channels/a/b', 'consoles', undefined]) {
+        equal(streamOf(wrong), null, String(wrong));
+    }
+    equal(
+        streamsOf({ display: true, serial_ports: 2, channels: ['c'] }).join('|'),
+        'console|display|serial/1|channels/c',
+        'of a machine',
+    );
+});
+
+test('a text becomes the keys of a US keyboard', async () => {
+    const keys = keysOf('aA1!\n\té');
+    equal(keys.map((k) => k.code).join(' '), 'KeyA KeyA Digit1 Digit1 Enter Tab ', 'codes');
+    equal(keys.map((k) => Number(k.shift)).join(''), '0101000', 'shifts');
+    equal(keys.map((k) => k.keysym.toString(16)).join(' '), '61 41 31 21 ff0d ff09 e9', 'keysyms');
+    equal(keysOf('€')[0].keysym, 0x10020ac, 'a keysym beyond Latin 1');
+});
+
+const CAST = [
+    '{"version":2,"width":100,"height":30}',
+    '[0.5,"o","a"]',
+    '[10.5,"r","120x40"]',
+    '[10.6,"i","typed"]',
+    '[30,"o","b"]',
+    '[29,"o","late"]',
+    '["x","o","no time"]',
+    '[31,"o","cut',
+].join('\n');
+
+test('a recording is read, however it ends', async () => {
+    const cast = parseCast(CAST);
+    equal(`${cast.columns}x${cast.rows}`, '100x30', 'size');
+    equal(cast.events.map((e) => e.kind).join(''), 'orioo', 'kinds');
+    equal(cast.events.at(-1).time, 30, 'a clock that went back');
+    equal(parseCast('{"version":2}').events.length, 0, 'events of an empty one');
+    for (const bad of ['', '[]', '{"version":1}', 'null', 'x']) {
+        let refused = false;
+        try {
+            parseCast(bad);
+        } catch {
+            refused = true;
+        }
+        ok(refused, `refused: ${bad}`);
+    }
+    equal(resizeOf(cast.events[1]).columns, 120, 'columns of a resize');
+    for (const data of ['0x5', '5x0', 'x', '1000x1000', '5x5x5']) {
+        equal(resizeOf({ kind: 'r', data }), null, data);
+    }
+    for (let at = CAST.indexOf('\n'); at <= CAST.length; at += 1) {
+        ok(parseCast(CAST.slice(0, at)).events.length <= 5, `cut at ${at}`);
+    }
+});
+
+test('long pauses of a recording are cut short, and a moment is found', async () => {
+    const { events } = parseCast(CAST);
+    const cut = [...schedule(events, 2)].map((t) => t.toFixed(1)).join(' ');
+    equal(cut, '0.5 2.5 2.6 4.6 4.6', 'moments');
+    equal([...schedule(events, 0)].join(' '), '0.5 10.5 10.6 30 30', 'uncut');
+    const times = schedule(events, 0);
+    equal(
+        [-1, 0.5, 10.5, 11, 30, 99].map((t) => countUntil(times, t)).join(' '),
+        '0 1 2 3 5 5',
+        'counts',
     );
 });

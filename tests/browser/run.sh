@@ -8,6 +8,7 @@
 # DROVER_CODE   the code of a one-time sign-in link
 # DROVER_IMAGE  image to boot (demo)
 # DROVER_GUEST  what it is: linux (a shell on the console) or echo (prints back what is typed)
+# DROVER_RESTART  a program that kills the daemon and starts it again; without it that is not tested
 # CHROMIUM      the browser (/usr/bin/chromium)
 #
 # Exits 77 with a sentence when something it needs is missing.

@@ -1,4 +1,4 @@
-/* /proc/meminfo, /proc/cpuinfo and lists of CPUs. */
+/* /proc/meminfo, /proc/cpuinfo, lists of CPUs, smaps_rollup and pressure files. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +9,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = size > 65536 ? NULL : malloc(size + 1);
+    struct host_process_memory memory = {0};
+    double percent = 0;
     char word[16];
     int64_t value;
 
@@ -20,6 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)parse_word(text, "flags", word, sizeof(word));
     (void)parse_has_flag(text, "vmx");
     (void)parse_cpu_list(text);
+    parse_smaps_rollup(text, &memory);
+    if (parse_pressure(text, &percent) && !(percent >= 0 && percent <= 100))
+        abort();
     free(text);
     return 0;
 }

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Boot-sector guests: 512-byte raw disk images of 16-bit code that talk on COM1.
 
-    guests.py DIR               writes hello.img, flood.img, halt.img and count.img
+    guests.py DIR               writes hello.img, flood.img, halt.img, count.img and keys.img
     guests.py DIR NAME…         only these
     guests.py --mib=1 DIR …     padded with zeros: firmware boots a disk of one sector only from
                                 IDE, one of a MiB also from virtio and AHCI
 
 They need no kernel and run where only firmware-level guests do. hello prints a line and echoes
 what it gets; flood never stops printing; halt prints a line and switches the machine off; count
-prints numbered lines for ever, so that a reader sees what is missing.
+prints numbered lines for ever, so that a reader sees what is missing; keys sends what is typed on the
+keyboard to COM1, and echoes on COM2.
 
 The machine code is made by the few lines of assembler below, since an assembler is not on every
 machine that runs tests. Each instruction is one line with its mnemonic beside it.
@@ -18,6 +19,7 @@ import pathlib
 import sys
 
 COM1 = 0x3F8
+COM2 = 0x2F8
 LSR = COM1 + 5  # line status: bit 0 a byte has come, bit 5 a byte can go
 PM1A_CNT = {"q35": 0x604, "pc": 0x604}  # what SeaBIOS programs on both machines
 
@@ -183,7 +185,37 @@ def count():
     return c.image()
 
 
-GUESTS = {"hello": hello, "flood": flood, "halt": halt, "count": count}
+def keys():
+    c = start()
+    for port, value in ((1, 0x00), (3, 0x80), (0, 0x01), (1, 0x00), (3, 0x03), (2, 0xC7), (4, 0x0B)):
+        c(0xBA, word(COM2 + port))  # mov dx, port
+        c(0xB0, value)              # mov al, value
+        c(0xEE)                     # out dx, al
+    c(0xFB)                      # sti: the keyboard interrupts
+    c.address(0xBE, "line")      # mov si, line
+    c.near(0xE8, "puts")         # call
+    c.label("again")
+    c(0xB4, 0x01)                # mov ah, 1: is there a key?
+    c(0xCD, 0x16)                # int 0x16
+    c.short(0x74, "no_key")      # jz
+    c(0xB4, 0x00)                # mov ah, 0: which?
+    c(0xCD, 0x16)                # int 0x16
+    c.near(0xE8, "put")          # call
+    c.label("no_key")
+    c(0xBA, word(COM2 + 5))      # mov dx, COM2's LSR
+    c(0xEC)                      # in al, dx
+    c(0xA8, 0x01)                # test al, 1
+    c.short(0x74, "again")       # jz
+    c(0xBA, word(COM2))          # mov dx, COM2
+    c(0xEC)                      # in al, dx
+    c(0xEE)                      # out dx, al
+    c.short(0xEB, "again")       # jmp
+    subroutines(c)
+    text(c, "line", "Type.\r\n")
+    return c.image()
+
+
+GUESTS = {"hello": hello, "flood": flood, "halt": halt, "count": count, "keys": keys}
 
 
 def write(directory, names=None, mib=0):

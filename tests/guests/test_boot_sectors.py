@@ -36,7 +36,7 @@ def boot(request, images, padded):
 
 
 def test_each_is_one_bootable_sector(images):
-    assert set(images) == {"hello", "flood", "halt", "count"}
+    assert set(images) == {"hello", "flood", "halt", "count", "keys"}
     for path in images.values():
         data = path.read_bytes()
         assert len(data) == 512 and data[510:] == b"\x55\xaa"

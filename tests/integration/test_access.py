@@ -31,7 +31,7 @@ def test_a_bad_authorization_is_not_passed_over_for_a_cookie(daemon):
 
 def test_the_first_token_is_an_admins_and_private(daemon, api):
     me = api.get("/v1/session").json
-    assert me["role"] == "admin" and len(me["scopes"]) == 11
+    assert me["role"] == "admin" and len(me["scopes"]) == 12
     assert os.stat(daemon.state_dir / "admin.token").st_mode & 0o777 == 0o600
 
 
@@ -228,8 +228,9 @@ def test_a_ticket_names_its_address(daemon, api, make_vm):
 def test_tickets_for_what_does_not_exist(api, make_vm):
     vm = make_vm()
     assert ticket(api, {"name": "nobody"}).code == "vm-not-found"
-    assert ticket(api, vm, stream="channels/none").code == "vm-not-found"
-    assert ticket(api, vm, stream="display").json["pointer"] == "/stream"
+    assert ticket(api, vm, stream="channels/none").code == "stream-not-found"
+    assert ticket(api, vm, stream="display").code == "stream-not-found"
+    assert ticket(api, vm, stream="screen").json["pointer"] == "/stream"
     assert ticket(api, vm, mode="destroy").json["pointer"] == "/mode"
 
 

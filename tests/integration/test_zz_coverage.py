@@ -6,7 +6,7 @@ import pytest
 from validate import Coverage, read_record
 
 # libvirt's test driver has no consoles; tests/qemu opens them.
-NEVER_HERE = {"openConsole", "openChannel", "getConsoleLog", "clearConsoleLog", "putImageKernel", "putImageInitrd",
+NEVER_HERE = {"openConsole", "openChannel", "openSerial", "openDisplay", "getConsoleLog", "clearConsoleLog", "putImageKernel", "putImageInitrd",
               "cancelOperation", "patchKsm"}
 
 

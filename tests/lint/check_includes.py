@@ -29,6 +29,7 @@ OWNERS = {
     "uuid.h": ["service/base/*"],
     "ini.h": ["service/conf/*"],
     "systemd/*": ["service/*.[ch]"],
+    "linux/vm_sockets.h": ["service/vsock/vsock_kernel.c"],
     "termios.h": ["service/cli/terminal.c"],
 }
 
@@ -39,8 +40,10 @@ LAYERS = {
     "service/json": ["service/base"],
     "service/virt": ["service/base"],
     "service/host": ["service/base"],
+    "service/vsock": ["service/base"],
     "db": ["service/base"],
-    "service/vm": ["service/base", "service/conf", "service/json", "service/virt", "service/host", "db"],
+    "service/vm": ["service/base", "service/conf", "service/json", "service/virt", "service/host",
+                   "service/vsock", "db"],
     "web": [],
     # virt and host: for the plain structs they fill. Never db: what api wants from it, vm has.
     "api": ["service/base", "service/conf", "service/json", "service/virt", "service/host", "service/vm", "web"],

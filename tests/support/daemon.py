@@ -38,8 +38,9 @@ def eventually(condition, seconds=20, what="it", every=0.02):
 
 class Daemon:
     def __init__(self, libvirt="test:///default", settings=None, check=None, state_dir=None, ready=True,
-                 wrapper=()):
-        """wrapper: a command that runs the daemon's, and becomes it (exec)."""
+                 wrapper=(), env=None):
+        """wrapper: a command that runs the daemon's, and becomes it (exec). env: added to its environment."""
+        self.env = dict(env or {})
         self.libvirt, self.settings, self.check, self.wrapper = libvirt, dict(settings or {}), check, list(wrapper)
         self.own_dir = state_dir is None
         # short: a Unix socket's path has at most 107 bytes
@@ -58,7 +59,8 @@ class Daemon:
         for name, value in self.settings.items():
             command.append(f"--{name.replace('_', '-')}={value}")
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(command, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
+                                            env={**os.environ, **self.env})
         self.address = eventually(lambda: self._alive() and self.listening(),
                                   START_SECONDS, f"listening (log: {self.log()[-3000:]})")
         if self.ready:

@@ -94,7 +94,10 @@ class WebSocket:
             final, opcode, data = self._frame()
             if opcode == CLOSE:
                 self.close_code = struct.unpack(">H", data[:2])[0] if len(data) >= 2 else 1005
-                self.send(data[:2], CLOSE)
+                try:
+                    self.send(data[:2], CLOSE)
+                except OSError:
+                    pass  # it need not wait for our answer
                 return None
             if opcode == PING:
                 self.send(data, PONG)

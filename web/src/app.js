@@ -1,6 +1,8 @@
 /* Starts the dashboard: signs in, then shows the page that the address after # names. */
 import { get, whenSignedOut } from './lib/api.js';
 import { h, logo, replace, setText } from './lib/dom.js';
+import { Desk } from './lib/desk.js';
+import { Recorder } from './lib/recordings.js';
 import { Herd } from './lib/herd.js';
 import { Live } from './lib/live.js';
 import { announce, mountNotices, problemBody, showProblem } from './lib/notify.js';
@@ -9,18 +11,26 @@ import { signInPage } from './pages/signin.js';
 import { listPage } from './pages/list.js';
 import { createPage } from './pages/create.js';
 import { vmPage } from './pages/vm.js';
+import { consolesPage } from './pages/consoles.js';
 
 const lazy = (load, name) => async (context) => (await load())[name](context);
 const ROUTES = [
     [/^$/, listPage],
     [/^new$/, createPage],
-    [/^vms\/([^/]+)(?:\/(console))?$/, vmPage],
+    [/^vms\/([^/]+)(?:\/(.+))?$/, vmPage],
+    [/^consoles$/, consolesPage],
+    [/^recordings$/, lazy(() => import('./pages/recordings.js'), 'recordingsPage')],
+    [/^recordings\/([^/]+)$/, lazy(() => import('./pages/recordings.js'), 'recordingPage')],
+    [/^images$/, lazy(() => import('./pages/images.js'), 'imagesPage')],
     [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
 const NAV = [
     ['#/', 'Machines', 'vm:read'],
+    ['#/consoles', 'Consoles', 'console:view'],
+    ['#/images', 'Images', 'image:read'],
+    ['#/recordings', 'Recordings', 'console:view'],
     ['#/memory', 'Memory', 'host:read'],
     ['#/host', 'Host', 'host:read'],
     ['#/tokens', 'Access', 'token:write'],
@@ -28,7 +38,7 @@ const NAV = [
 const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
-let app = null; /* {session, live, herd, nav}: while signed in */
+let app = null; /* {session, live, herd, desk, recorder, links, end}: while signed in */
 let page = null; /* AbortController of the page shown */
 
 function shell(session, live) {
@@ -89,10 +99,7 @@ async function leave() {
 }
 
 function showSignIn(problem) {
-    page?.abort();
-    app?.live.stop();
-    app?.herd.stop();
-    app = null;
+    endSession();
     document.title = 'Sign in · Drover';
     replace(document.body, main);
     mountNotices(document.body);
@@ -104,7 +111,10 @@ function enter(session) {
     const live = new Live();
     const herd = new Herd(live);
     const { header, links } = shell(session, live);
-    app = { session, live, herd, links };
+    const end = new AbortController();
+    const recorder = new Recorder(herd, live, end.signal);
+    const desk = new Desk({ herd, session, recorder, signal: end.signal });
+    app = { session, live, herd, desk, recorder, links, end };
     live.on('refused', showSignIn);
     replace(document.body, header, main, footer());
     mountNotices(document.body);
@@ -180,7 +190,8 @@ async function show({ moveFocus = false } = {}) {
 }
 
 function markCurrent(address) {
-    const section = /^(memory|host|tokens)$/.test(address) ? `#/${address}` : '#/';
+    const [first] = address.split('/');
+    const section = NAV.some(([href]) => href === `#/${first}`) ? `#/${first}` : '#/';
     for (const link of app.links) {
         if (link.getAttribute('href') === section) {
             link.setAttribute('aria-current', 'page');
@@ -190,7 +201,37 @@ function markCurrent(address) {
     }
 }
 
+/* A share link needs no session, and does not use one that there may be. */
+async function showShared(ticket) {
+    endSession();
+    const { signal } = page;
+    replace(document.body, main, footer());
+    mountNotices(document.body);
+    replace(main, h('p', null, 'Loading …'));
+    const { sharedPage } = await import('./pages/shared.js');
+    const made = await sharedPage(ticket, signal);
+    if (!signal.aborted) {
+        document.title = `${made.title} · Drover`;
+        replace(main, made.root);
+        made.start();
+    }
+}
+
+function endSession() {
+    page?.abort();
+    page = new AbortController();
+    app?.live.stop();
+    app?.herd.stop();
+    app?.end.abort();
+    app = null;
+}
+
 async function begin() {
+    const share = /^#share=([^&]+)$/.exec(location.hash);
+    if (share) {
+        await showShared(decodeURIComponent(share[1]));
+        return;
+    }
     const code = takeCode();
     try {
         const session = code ? await signIn({ code }) : await currentSession();
@@ -212,7 +253,7 @@ async function begin() {
 
 whenSignedOut((problem) => app && showSignIn(problem));
 addEventListener('hashchange', () => {
-    if (/^#code=/.test(location.hash)) {
+    if (!app || /^#(code|share)=/.test(location.hash)) {
         begin();
     } else {
         show({ moveFocus: true });

@@ -80,6 +80,14 @@ static inline void make(const char *name, enum access_role role, unsigned scopes
     CHECK_OK(access_token_create(access_, &admin, &r, ret, ret_info ? ret_info : &info, &err));
 }
 
+static inline int draw(const struct principal *by, const struct ticket *t,
+                       char ret[SECRET_RANDOM_TEXT], struct error *e)
+{
+    struct ticket_info info;
+
+    return access_ticket_create(access_, by, t, ret, &info, e);
+}
+
 static inline bool refused(int rc, enum error_code code)
 {
     if (rc == 0 || err.code != code)

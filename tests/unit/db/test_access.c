@@ -250,13 +250,13 @@ TEST(the_list_has_one_projects_tokens_by_age_and_no_secrets)
     stop();
 }
 
-static char revoked_id[SECRET_TOKEN_ID];
+static char ended_right[ACCESS_RIGHT_SIZE];
 
-static void on_revoked(void *opaque, const char *token_id)
+static void on_revoked(void *opaque, const char *right)
 {
     if (opaque != &db)
         abort();
-    strcpy(revoked_id, token_id);
+    strcpy(ended_right, right);
 }
 
 TEST(revoking_ends_everything_made_with_the_token)
@@ -274,11 +274,12 @@ TEST(revoking_ends_everything_made_with_the_token)
     CHECK_OK(access_by_token(access_, token, &p, &err));
     CHECK_OK(access_session_create(access_, token, cookie, &s, &err));
     CHECK_OK(access_code_create(access_, &p, code, &expires, &err));
-    CHECK_OK(access_ticket_create(access_, &s, &t, ticket, &expires, &err));
-    CHECK_OK(access_ticket_create(access_, &admin, &t, other, &expires, &err));
+    CHECK_OK(draw(&s, &t, ticket, &err));
+    CHECK_OK(draw(&admin, &t, other, &err));
     CHECK(refused(access_token_revoke(access_, &p, info.id, &err), ERROR_FORBIDDEN));
     CHECK_OK(access_token_revoke(access_, &admin, info.id, &err));
-    CHECK_STR(revoked_id, info.id);
+    CHECK(str_starts(ended_right, "token:"));
+    CHECK_STR(ended_right + strlen("token:"), info.id);
     CHECK(refused(access_by_token(access_, token, &p, &err), ERROR_UNAUTHENTICATED));
     CHECK(refused(access_by_session(access_, cookie, &p, &err), ERROR_UNAUTHENTICATED));
     CHECK(refused(access_session_create(access_, code, cookie, &p, &err), ERROR_SIGN_IN_FAILED));

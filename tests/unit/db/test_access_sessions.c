@@ -130,19 +130,19 @@ TEST(a_ticket_opens_one_stream_once)
 {
     struct ticket t = {.vm_id = "vm-1", .stream = "console", .control = false}, w;
     char ticket[SECRET_RANDOM_TEXT];
+    struct ticket_info info;
     struct principal p;
-    int64_t expires;
 
     start();
-    CHECK_OK(access_ticket_create(access_, &admin, &t, ticket, &expires, &err));
-    CHECK(expires > clock_wall_ms() && expires <= clock_wall_ms() + 30000);
+    CHECK_OK(access_ticket_create(access_, &admin, &t, ticket, &info, &err));
+    CHECK(info.expires_at > clock_wall_ms() && info.expires_at <= clock_wall_ms() + 30000);
     CHECK_OK(access_ticket_redeem(access_, ticket, &t, &p, &err));
     CHECK_STR(p.id, admin.id);
     CHECK(!p.by_cookie);
     CHECK(refused(access_ticket_redeem(access_, ticket, &t, &p, &err), ERROR_TICKET_EXPIRED));
     CHECK(refused(access_ticket_redeem(access_, "", &t, &p, &err), ERROR_TICKET_EXPIRED));
     for (int i = 0; i < 3; i++) {
-        CHECK_OK(access_ticket_create(access_, &admin, &t, ticket, &expires, &err));
+        CHECK_OK(draw(&admin, &t, ticket, &err));
         w = t;
         if (i == 0)
             strcpy(w.vm_id, "vm-2");
@@ -155,7 +155,7 @@ TEST(a_ticket_opens_one_stream_once)
         CHECK(refused(access_ticket_redeem(access_, ticket, &t, &p, &err), ERROR_TICKET_EXPIRED));
     }
     settings->ticket_seconds = 0;
-    CHECK_OK(access_ticket_create(access_, &admin, &t, ticket, &expires, &err));
+    CHECK_OK(draw(&admin, &t, ticket, &err));
     CHECK(refused(access_ticket_redeem(access_, ticket, &t, &p, &err), ERROR_TICKET_EXPIRED));
     stop();
 }
@@ -165,16 +165,14 @@ TEST(a_ticket_needs_the_scope_of_its_mode)
     struct ticket t = {.vm_id = "vm-1", .stream = "console", .control = true};
     char token[SECRET_TOKEN_TEXT], ticket[SECRET_RANDOM_TEXT];
     struct principal viewer;
-    int64_t expires;
 
     start();
     make("v", ACCESS_VIEWER, 0, 0, token, NULL);
     CHECK_OK(access_by_token(access_, token, &viewer, &err));
-    CHECK(refused(access_ticket_create(access_, &viewer, &t, ticket, &expires, &err),
-                  ERROR_FORBIDDEN));
+    CHECK(refused(draw(&viewer, &t, ticket, &err), ERROR_FORBIDDEN));
     CHECK(strstr(err.detail, "console:control"));
     t.control = false;
-    CHECK_OK(access_ticket_create(access_, &viewer, &t, ticket, &expires, &err));
+    CHECK_OK(draw(&viewer, &t, ticket, &err));
     stop();
 }
 
@@ -183,12 +181,11 @@ TEST(signing_out_takes_the_sessions_tickets_along)
     struct ticket t = {.vm_id = "vm-1", .stream = "console", .control = false};
     char token[SECRET_TOKEN_TEXT], cookie[SECRET_RANDOM_TEXT], ticket[SECRET_RANDOM_TEXT];
     struct principal p;
-    int64_t expires;
 
     start();
     make("ci", ACCESS_VIEWER, 0, 0, token, NULL);
     CHECK_OK(access_session_create(access_, token, cookie, &p, &err));
-    CHECK_OK(access_ticket_create(access_, &p, &t, ticket, &expires, &err));
+    CHECK_OK(draw(&p, &t, ticket, &err));
     CHECK_OK(access_session_end(access_, cookie, &err));
     CHECK(refused(access_ticket_redeem(access_, ticket, &t, &p, &err), ERROR_TICKET_EXPIRED));
     stop();
@@ -199,23 +196,22 @@ TEST(waiting_tickets_are_bounded_per_holder_and_expired_ones_make_room)
     struct ticket t = {.vm_id = "vm-1", .stream = "console", .control = false};
     char token[SECRET_TOKEN_TEXT], ticket[SECRET_RANDOM_TEXT];
     struct principal other;
-    int64_t expires;
     int n = 0;
 
     start();
-    while (access_ticket_create(access_, &admin, &t, ticket, &expires, &err) == 0)
+    while (draw(&admin, &t, ticket, &err) == 0)
         n++;
     CHECK_INT(err.code, ERROR_TOO_MANY_REQUESTS);
     CHECK_INT(n, 512);
     make("v", ACCESS_VIEWER, 0, 0, token, NULL);
     CHECK_OK(access_by_token(access_, token, &other, &err));
-    CHECK_OK(access_ticket_create(access_, &other, &t, ticket, &expires, &err));
+    CHECK_OK(draw(&other, &t, ticket, &err));
     CHECK_OK(access_ticket_redeem(access_, ticket, &t, &other, &err));
     stop();
     start_again();
     settings->ticket_seconds = 0;
     for (int i = 0; i < 2000; i++)
-        CHECK_OK(access_ticket_create(access_, &admin, &t, ticket, &expires, &err));
+        CHECK_OK(draw(&admin, &t, ticket, &err));
     stop();
 }
 
@@ -276,7 +272,6 @@ static void *use_everything(void *arg)
     struct error e = ERROR_INIT;
     struct token_info info, *list;
     struct principal p, s;
-    int64_t expires;
     size_t n;
 
     for (int i = 0; i < 10; i++) {
@@ -284,7 +279,7 @@ static void *use_everything(void *arg)
             access_by_token(access_, token, &p, &e) ||
             access_session_create(access_, token, cookie, &s, &e) ||
             access_by_session(access_, cookie, &s, &e) ||
-            access_ticket_create(access_, &s, &t, ticket, &expires, &e) ||
+            draw(&s, &t, ticket, &e) ||
             access_ticket_redeem(access_, ticket, &t, &p, &e) ||
             access_token_revoke(access_, &admin, info.id, &e) ||
             access_by_session(access_, cookie, &s, &e) == 0)
@@ -316,8 +311,8 @@ TEST(a_disk_that_refuses_does_not_cost_the_code)
 {
     char code[SECRET_RANDOM_TEXT], cookie[SECRET_RANDOM_TEXT];
     struct rlimit old, small;
-    struct principal p;
     int64_t expires;
+    struct principal p;
 
     start();
     CHECK_OK(access_code_create(access_, &admin, code, &expires, &err));
@@ -342,6 +337,7 @@ TEST(names_of_roles_and_scopes_go_both_ways)
     CHECK_INT(access_role_from_name("emperor"), ACCESS_ROLE_COUNT);
     CHECK_STR(access_scope_name(0), "vm:read");
     CHECK_STR(access_scope_name(9), "token:write");
+    CHECK_STR(access_scope_name(10), "ksm:read");
     for (int i = 0; i < ACCESS_ROLE_COUNT - 1; i++) {
         unsigned lower = access_role_scopes((enum access_role)i);
         unsigned higher = access_role_scopes((enum access_role)(i + 1));

@@ -7,6 +7,7 @@
 #include "service/base/str.h"
 #include "service/conf/settings.h"
 #include "service/json/doc.h"
+#include "service/vm/stream.h"
 #include "tests/unit/handlers/fakes.h"
 
 struct vm *fake_vm(const char *definition, enum vm_state state)
@@ -163,6 +164,17 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
     return 0;
 }
 
+int stream_open_pipe(struct core *core, const struct vm *vm, const struct console_pipe *pipe,
+                     struct source **ret, struct error *err)
+{
+    static struct source source;
+
+    fake.pipe = *pipe;
+    str_copy_utf8(fake.pipe_stream, sizeof(fake.pipe_stream), pipe->stream);
+    *ret = &source;
+    return outcome(err);
+}
+
 int console_log_read(struct console_hub *hub, const char *vm_id, const char *stream, uint64_t from,
                      size_t max, struct console_log *ret, struct error *err)
 {
@@ -193,11 +205,55 @@ int access_require(const struct principal *p, unsigned scope, struct error *err)
 }
 
 int access_ticket_create(struct access *a, const struct principal *by, const struct ticket *t,
-                         char ret[SECRET_RANDOM_TEXT], int64_t *ret_expires_at, struct error *err)
+                         char ret[SECRET_RANDOM_TEXT], struct ticket_info *ret_info,
+                         struct error *err)
 {
     fake.redeemed = *t;
     strcpy(ret, "SECRET");
-    *ret_expires_at = 2000;
+    *ret_info = (struct ticket_info){.to = *t, .id = "TicketTicket", .expires_at = 2000};
+    return outcome(err);
+}
+
+int access_ticket_refuse(struct error *err)
+{
+    return error_set(err, ERROR_TICKET_EXPIRED, "used");
+}
+
+int access_failure_gate(struct access *a, const char *address, struct error *err)
+{
+    return 0;
+}
+
+void access_failure_count(struct access *a, const char *address)
+{
+}
+
+bool access_is_alive(struct access *a, const struct principal *p)
+{
+    return !fake.revoked;
+}
+
+void access_rights(const struct principal *p, char ret[ACCESS_RIGHTS_SIZE])
+{
+    snprintf(ret, ACCESS_RIGHTS_SIZE, "token:%s", p->token_id);
+}
+
+void access_ticket_list(struct access *a, const char *project_id, const char *vm_id,
+                        struct ticket_info **ret, size_t *ret_count)
+{
+    *ret = NULL;
+    *ret_count = 0;
+}
+
+int access_ticket_revoke(struct access *a, const struct principal *by, const char *id,
+                         struct error *err)
+{
+    return outcome(err);
+}
+
+int access_ticket_lookup(struct access *a, const char *ticket, struct ticket_info *ret,
+                         struct error *err)
+{
     return outcome(err);
 }
 
@@ -206,7 +262,7 @@ int access_ticket_redeem(struct access *a, const char *ticket, const struct tick
 {
     fake.redeemed = *wanted;
     if (!fake.ticket_ok)
-        return error_set(err, ERROR_TICKET_EXPIRED, "used");
+        return access_ticket_refuse(err);
     strcpy(ret->project_id, "default");
     strcpy(ret->token_id, "TicketsToken");
     return 0;
@@ -224,7 +280,7 @@ const char *access_scope_name(int bit)
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
         "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-        "vm:exec"};
+        "ksm:read",    "vm:exec"};
 
     return names[bit];
 }

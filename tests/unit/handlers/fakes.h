@@ -33,7 +33,7 @@ struct fake {
     bool list_more, replayed, console_output, not_attached;
     struct error fail; /* what the use cases fail with, unless NONE */
     unsigned granted;  /* scopes that access_require finds */
-    bool ticket_ok;
+    bool ticket_ok, revoked;
 
     /* what was asked for */
     enum vm_verb verb;
@@ -42,6 +42,8 @@ struct fake {
     struct vm_filter filter;
     struct console_attach attach;
     char attached_viewer[96];
+    struct console_pipe pipe;
+    char pipe_stream[80];
     struct ticket redeemed;
     int ensured;
 };

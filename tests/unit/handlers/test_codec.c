@@ -98,50 +98,74 @@ TEST(a_failed_operation_carries_a_problem_without_its_cause)
 
 TEST(figures_that_were_not_measured_are_absent)
 {
-    struct vm_sample s = {.sampled_at = 5000};
+    struct vm_dear dear = {0};
+    struct vm_sample s = {.sampled_at = 5000, .dear = &dear, .ksm_cause = KSM_CAUSE_UNKNOWN};
     struct host_ksm ksm = {.page_size_bytes = 4096};
     auto_json json_t *o = NULL;
 
-    s.virt.block_count = s.virt.net_count = 1;
-    strcpy(s.virt.blocks[0].name, "vda");
+    dear.virt.block_count = dear.virt.net_count = 1;
+    strcpy(dear.virt.blocks[0].name, "vda");
     s.process.ksm_merging_pages = 99; /* no has_: must not show */
-    o = codec_stats("id", &s, &ksm, NULL);
+    o = codec_stats("id", &s, &ksm, CODEC_KSM_EXACT, NULL);
     CHECK_INT(json_object_size(json_object_get(o, "cpu")), 0);
-    CHECK_INT(json_object_size(json_object_get(o, "memory")), 0);
+    CHECK_INT(json_object_size(json_object_get(o, "memory")), 1); /* promised */
     CHECK_INT(json_object_size(json_array_get(json_object_get(o, "disks"), 0)), 1);
     CHECK_INT(json_object_size(json_array_get(json_object_get(o, "interfaces"), 0)), 1);
     CHECK(!has(o, "process_sampled_at"));
     CHECK(!has(json_object_get(o, "ksm"), "merging_pages"));
     CHECK(string(json_object_get(o, "ksm"), "reason"));
+    CHECK_STR(string(json_object_get(o, "ksm"), "cause"), "unknown-process");
 }
 
 TEST(figures_that_were_measured_have_their_units)
 {
-    struct vm_sample s = {.sampled_at = 5000, .has_process = true, .process_sampled_at = 5000};
+    struct vm_dear dear = {0};
+    struct vm_sample s = {
+        .sampled_at = 5000, .dear = &dear, .has_process = true, .process_sampled_at = 5000};
     struct host_ksm ksm = {.page_size_bytes = 4096};
     auto_json json_t *o = NULL;
     json_t *merged;
 
-    s.virt.has_cpu = s.virt.has_rss = s.process.has_memory = s.process.has_ksm = true;
+    dear.virt.has_cpu = dear.virt.has_rss = s.process.has_memory = s.process.has_ksm = true;
     s.process.has_ksm_merging_pages = s.process.has_ksm_profit = true;
-    s.virt.cpu_ns = 1500000000;
-    s.virt.rss_bytes = 1;
+    dear.virt.cpu_ns = 1500000000;
+    dear.virt.rss_bytes = 1;
     s.process.resident_bytes = 2;
     s.process.ksm_merging_pages = 3;
     s.process.ksm_profit_bytes = -64;
-    o = codec_stats("id", &s, &ksm, NULL);
+    o = codec_stats("id", &s, &ksm, CODEC_KSM_EXACT, NULL);
     merged = json_object_get(o, "ksm");
     CHECK(json_real_value(json_object_get(json_object_get(o, "cpu"), "usage_seconds")) == 1.5);
     CHECK_INT(number(json_object_get(o, "memory"), "resident_bytes"), 2);
     CHECK_INT(number(merged, "merging_bytes"), 3 * 4096);
     CHECK_INT(number(merged, "profit_bytes"), -64);
     CHECK(!has(merged, "reason"));
+    CHECK_STR(string(merged, "cause"), "merging");
+}
+
+TEST(merged_memory_is_coarse_for_those_who_may_not_know_it)
+{
+    struct vm_dear dear = {0};
+    struct vm_sample s = {.sampled_at = 1, .dear = &dear, .has_process = true};
+    struct host_ksm ksm = {.available = true, .page_size_bytes = 4096, .has_saved = true};
+    auto_json json_t *o = NULL, *host = NULL;
+
+    s.process.has_ksm = s.process.has_ksm_merging_pages = s.process.has_ksm_profit = true;
+    s.process.ksm_merging_pages = 40000; /* 156 MiB */
+    ksm.saved_bytes = (65u << 20) + 4096;
+    ksm.has[HOST_KSM_pages_sharing] = true;
+    o = codec_vm_ksm(&s, &ksm, CODEC_KSM_COARSE);
+    CHECK_INT(number(o, "merging_bytes"), 128 << 20);
+    CHECK(!has(o, "merging_pages") && !has(o, "profit_bytes") && has(o, "coarse"));
+    host = codec_ksm(&ksm, CODEC_KSM_COARSE);
+    CHECK_INT(number(host, "saved_bytes"), 64 << 20);
+    CHECK_INT(json_object_size(json_object_get(host, "counters")), 0);
 }
 
 TEST(without_a_sample_the_reason_is_given)
 {
     struct host_ksm ksm = {0};
-    auto_json json_t *o = codec_stats("id", NULL, &ksm, "the VM is stopped");
+    auto_json json_t *o = codec_stats("id", NULL, &ksm, CODEC_KSM_EXACT, "the VM is stopped");
 
     CHECK(json_is_null(json_object_get(o, "sampled_at")));
     CHECK_STR(string(o, "reason"), "the VM is stopped");
@@ -155,7 +179,7 @@ TEST(ksm_sorts_knobs_from_counters)
 
     ksm.has[HOST_KSM_run] = ksm.has[HOST_KSM_pages_shared] = true;
     ksm.value[HOST_KSM_run] = 1;
-    o = codec_ksm(&ksm);
+    o = codec_ksm(&ksm, CODEC_KSM_EXACT);
     CHECK_INT(number(json_object_get(o, "knobs"), "run"), 1);
     CHECK_INT(number(json_object_get(o, "counters"), "pages_shared"), 0);
     CHECK_INT(json_object_size(json_object_get(o, "counters")), 1);

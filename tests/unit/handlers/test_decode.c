@@ -128,7 +128,12 @@ TEST(tickets)
     CHECK_STR(REFUSED_AT(ticket_request, "{\"stream\":\"console\"}"), "/vm");
     CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\"}"), "/stream");
     CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"channels/\"}"), "/stream");
-    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"display\"}"), "/stream");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"display\"}"), "taken");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"serial/3\"}"), "taken");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"serial/4\"}"), "/stream");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"vsock/4294967294\"}"), "taken");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"vsock/0\"}"), "/stream");
+    CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"vsock/4294967295\"}"), "/stream");
     CHECK_STR(REFUSED_AT(ticket_request, "{\"vm\":\"a\",\"stream\":\"console\",\"mode\":\"own\"}"),
               "/mode");
 }

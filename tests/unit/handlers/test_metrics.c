@@ -92,7 +92,7 @@ static char *write_vms(struct vm *vm, size_t samples)
     struct metrics_writer w = METRICS_WRITER_INIT;
     struct snapshot snapshot = {.count = samples};
 
-    metrics_add_vms(&w, &vm, 1, &snapshot);
+    metrics_add_vms(&w, &vm, 1, &snapshot, true);
     return strbuf_take(&w.text);
 }
 
@@ -110,11 +110,13 @@ TEST(only_what_was_measured_is_written)
 {
     auto_vm struct vm *vm = fake_vm("{\"name\": \"web\"}", VM_STATE_RUNNING);
 
-    only = (struct vm_sample){.virt = {.has_cpu = true, .cpu_ns = 2500000000, .block_count = 2}};
-    strcpy(only.virt.blocks[0].name, "vda");
-    strcpy(only.virt.blocks[1].name, "vdb");
-    only.virt.blocks[1].has_requests = true;
-    only.virt.blocks[1].read_bytes = 512;
+    struct vm_dear dear = {.virt = {.has_cpu = true, .cpu_ns = 2500000000, .block_count = 2}};
+
+    only = (struct vm_sample){.dear = &dear};
+    strcpy(dear.virt.blocks[0].name, "vda");
+    strcpy(dear.virt.blocks[1].name, "vdb");
+    dear.virt.blocks[1].has_requests = true;
+    dear.virt.blocks[1].read_bytes = 512;
     auto_free char *text = write_vms(vm, 1);
     CHECK(strstr(text, "drover_vm_cpu_usage_seconds_total{"));
     CHECK(strstr(text, "} 2.5\n"));

@@ -185,8 +185,78 @@ TEST(channels_are_those_of_the_definition)
 
     CHECK_OK(open_channel(res, "org.example.0", &err));
     CHECK_INT(open_channel(res, "org.example.1", &err), -1);
-    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
     CHECK(strstr(err.detail, "org.example.1"));
+}
+
+static int open_port(struct response *res, handler_fn *handler, const char *port, struct error *err)
+{
+    struct request req = fake_request("GET", "/v1/vms/{vm}/…/{port}");
+
+    fake_param(&req, "vm", "web");
+    fake_param(&req, "port", port);
+    return handler(&req, res, err);
+}
+
+TEST(a_vsock_port_is_opened_for_its_client_alone)
+{
+    struct response *res = fresh(VM_STATE_RUNNING);
+    struct error err;
+
+    CHECK_OK(open_port(res, handle_vsock_open, "4294967294", &err));
+    CHECK_INT(res->status, 101);
+    CHECK_STR(fake.pipe_stream, "vsock/4294967294");
+    CHECK_INT(fake.pipe.mode, CONSOLE_CONTROL);
+    CHECK_INT(fake.ensured, 0);
+}
+
+TEST(what_is_no_vsock_port)
+{
+    static const char *const bad[] = {"0", "00", "022", "-1", "+1", "1x", "", " 1", "4294967295",
+                                      "4294967296", "99999999999999999999", "1/2"};
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        struct response *res = fresh(VM_STATE_RUNNING);
+        struct error err;
+
+        CHECK_INT(open_port(res, handle_vsock_open, bad[i], &err), -1);
+        CHECK_INT(err.code, ERROR_INVALID_ARGUMENT);
+        CHECK_STR(err.pointer, "port");
+        CHECK_STR(fake.pipe_stream, "");
+    }
+}
+
+TEST(streams_that_the_definition_does_not_have)
+{
+    struct response *res = fresh(VM_STATE_RUNNING);
+    struct error err;
+
+    CHECK_INT(open_port(res, handle_serial_open, "1", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+    CHECK(*err.remedy);
+    CHECK_INT(open_port(res, handle_display_open, "", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+    fakes_reset();
+    fake.vm = fake_vm("{\"name\": \"web\", \"vsock\": false, \"serial_ports\": 3}", VM_STATE_RUNNING);
+    CHECK_INT(open_port(res, handle_vsock_open, "22", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+    CHECK_OK(open_port(res, handle_serial_open, "2", &err));
+    CHECK_INT(open_port(res, handle_serial_open, "3", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+    CHECK_INT(open_port(res, handle_serial_open, "0", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+}
+
+TEST(kubernetes_channels_are_refused_by_their_name)
+{
+    struct response *res = fresh(VM_STATE_RUNNING);
+    struct error err;
+
+    fake_header("Sec-WebSocket-Protocol", "v5.channel.k8s.io, v4.channel.k8s.io");
+    CHECK_INT(open_console(res, true, &err), -1);
+    CHECK_INT(err.code, ERROR_SUBPROTOCOL_UNKNOWN);
+    CHECK(strstr(err.detail, "Kubernetes"));
+    CHECK(strstr(err.remedy, "binary"));
 }
 
 TEST(a_channel_name_too_long_for_a_ticket_is_only_not_good)
@@ -249,7 +319,20 @@ TEST(no_ticket_for_a_channel_that_does_not_exist)
     struct error err;
 
     CHECK_INT(make_ticket(res, "{\"vm\":\"web\",\"stream\":\"channels/none\"}", &err), -1);
-    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+    CHECK_INT(make_ticket(res, "{\"vm\":\"web\",\"stream\":\"display\"}", &err), -1);
+    CHECK_INT(err.code, ERROR_STREAM_NOT_FOUND);
+}
+
+TEST(nobody_can_only_watch_a_vsock_port)
+{
+    struct response *res = fresh(VM_STATE_RUNNING);
+    struct error err;
+
+    CHECK_OK(make_ticket(res, "{\"vm\":\"web\",\"stream\":\"vsock/22\"}", &err));
+    CHECK_INT(make_ticket(res, "{\"vm\":\"web\",\"stream\":\"vsock/22\",\"mode\":\"view\"}", &err), -1);
+    CHECK_INT(err.code, ERROR_VALIDATION_FAILED);
+    CHECK_STR(err.pointer, "/mode");
 }
 
 /* ---- the log ---- */

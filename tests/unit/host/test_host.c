@@ -179,7 +179,7 @@ TEST(a_process_is_read_with_everything_a_new_kernel_says)
     struct host_process p;
 
     write_stat(4242, "qemu (x) S 1", 0, 250, 50);
-    fixture_write("proc/4242/status", STATUS);
+    fixture_write("proc/4242/io", "rchar: 9\nread_bytes: 4096\nwrite_bytes: 8192\n");
     fixture_write("proc/4242/ksm_stat",
                   "ksm_rmap_items 5\nksm_zero_pages 1\nksm_merging_pages 4\n"
                   "ksm_process_profit 16000\nksm_merge_any: no\nksm_mergeable: yes\n");
@@ -190,12 +190,83 @@ TEST(a_process_is_read_with_everything_a_new_kernel_says)
     CHECK_INT(p.minor_faults, 10);
     CHECK_INT(p.major_faults, 3);
     CHECK(p.has_memory);
-    CHECK_INT(p.resident_bytes, 100000 * 1024);
-    CHECK_INT(p.virtual_bytes, 1024000 * 1024);
-    CHECK_INT(p.swap_bytes, 512 * 1024);
+    CHECK_INT(p.resident_bytes, 50 * PAGE);
+    CHECK_INT(p.virtual_bytes, 1048576);
+    CHECK(p.has_io);
+    CHECK_INT(p.read_bytes, 4096);
+    CHECK_INT(p.write_bytes, 8192);
     CHECK(p.has_ksm && p.has_ksm_profit && p.ksm_mergeable);
     CHECK_INT(p.ksm_merging_pages, 4);
     CHECK_STR(p.ksm_reason, "");
+    fixture_close(h);
+}
+
+TEST(the_dear_figures_are_read_apart)
+{
+    struct host *h = fixture_open();
+    struct host_process_memory m;
+
+    CHECK_INT(host_process_memory_read(h, 7, &m), 0);
+    fixture_write("proc/7/status", STATUS);
+    CHECK_INT(host_process_memory_read(h, 7, &m), 1);
+    CHECK(m.has_swap && !m.has_rollup && !m.has_merged && !m.pressure.has_cpu);
+    CHECK_INT(m.swap_bytes, 512 * 1024);
+    fixture_write("proc/7/smaps_rollup",
+                  "0-1 ---p 0 00:00 0 [rollup]\nRss: 900 kB\nPss: 600 kB\nPss_Shmem: 8 kB\n"
+                  "Private_Clean: 40 kB\nPrivate_Dirty: 112 kB\nAnonymous: 500 kB\nKSM: 64 kB\n"
+                  "AnonHugePages: 0 kB\nShared_Hugetlb: 2048 kB\nPrivate_Hugetlb: 2048 kB\n");
+    CHECK_INT(host_process_memory_read(h, 7, &m), 1);
+    CHECK(m.has_rollup && m.has_merged);
+    CHECK_INT(m.pss_bytes, 600 * 1024);
+    CHECK_INT(m.private_bytes, 152 * 1024);
+    CHECK_INT(m.merged_bytes, 64 * 1024);
+    CHECK_INT(m.shmem_bytes, 8 * 1024);
+    CHECK_INT(m.hugetlb_bytes, 4096 * 1024);
+    fixture_close(h);
+}
+
+TEST(pressure_is_that_of_the_process_own_group)
+{
+    struct host *h = fixture_open();
+    struct host_process_memory m;
+
+    fixture_write("proc/7/status", STATUS);
+    fixture_write("proc/7/cgroup", "1:cpu:/x\n0::/machine/vm.scope\n");
+    fixture_write("proc/self/cgroup", "0::/drover\n");
+    fixture_write("sys/fs/cgroup/machine/vm.scope/cpu.pressure",
+                  "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=0.00\n");
+    fixture_write("sys/fs/cgroup/machine/vm.scope/io.pressure", "some avg10=nonsense\n");
+    CHECK_INT(host_process_memory_read(h, 7, &m), 1);
+    CHECK(m.pressure.has_cpu && m.pressure.cpu_percent == 12.5);
+    CHECK(!m.pressure.has_io && !m.pressure.has_memory);
+    fixture_write("proc/self/cgroup", "0::/machine/vm.scope\n"); /* shared with the daemon */
+    CHECK_INT(host_process_memory_read(h, 7, &m), 1);
+    CHECK(!m.pressure.has_cpu);
+    fixture_close(h);
+}
+
+TEST(one_tuner_holds_the_claim_and_a_crash_leaves_its_words)
+{
+    struct host *h = fixture_open();
+    struct host_ksm_claim *a = NULL, *b = NULL;
+    struct error err = ERROR_INIT;
+    char *text = NULL;
+
+    CHECK_INT(host_ksm_claim_take(h, &a, &text, &err), -1); /* no run/ */
+    fixture_mkdir("run");
+    CHECK_INT(host_ksm_claim_take(h, &a, &text, &err), 1);
+    CHECK_STR(text, "");
+    free(TAKE_PTR(text));
+    CHECK_OK(host_ksm_claim_write(a, "run 0\n", &err));
+    CHECK_INT(host_ksm_claim_take(h, &b, &text, &err), 0);
+    host_ksm_claim_drop(a);
+    CHECK_INT(host_ksm_claim_take(h, &b, &text, &err), 1);
+    CHECK_STR(text, "run 0\n");
+    free(text);
+    CHECK_OK(host_ksm_claim_write(b, "", &err));
+    CHECK_STR(fixture_text("run/drover-ksm"), "");
+    host_ksm_claim_drop(b);
+    host_ksm_claim_drop(NULL);
     fixture_close(h);
 }
 
@@ -225,7 +296,7 @@ TEST(a_kernel_without_figures_per_process_says_so)
     CHECK_INT(host_process_read(h, 9, &p), 1);
     CHECK(!p.has_ksm);
     CHECK(strstr(p.ksm_reason, "kernel"));
-    CHECK(p.has_memory); /* from stat, there is no status */
+    CHECK(p.has_memory && !p.has_io);
     CHECK_INT(p.resident_bytes, 50 * PAGE);
     CHECK_INT(p.virtual_bytes, 1048576);
     fixture_close(h);

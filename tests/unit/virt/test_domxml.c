@@ -157,8 +157,9 @@ TEST(every_combination_is_valid_against_libvirts_schema)
             d.guest_agent = false;
         if (!(bits & 64))
             d.vsock_cid = 0;
+        d.extra_serials = bits % 4;
         if (!(bits & 128))
-            d.vnc_socket = NULL;
+            d.vnc_socket = bits & 64 ? NULL : "";
         if (!(bits & 256))
             d.smbios_oem_count = 0;
         if (bits & 512) {
@@ -196,19 +197,23 @@ TEST(values_come_out_as_they_went_in)
     CHECK_XPATH(xml, "string(//channel[3]/target/@name)", "org.qemu.guest_agent.0");
     CHECK_XPATH(xml, "string(//vsock/cid/@address)", "1000");
     CHECK_XPATH(xml, "string(//graphics/listen/@socket)", "/run/x/vnc.sock");
+    CHECK_XPATH(xml, "string(//graphics/@sharePolicy)", "ignore");
+    CHECK_XPATH(xml, "count(//graphics/@port)", "0");
     CHECK_XPATH(xml, "string(//serial/@type)", "pty");
     CHECK_XPATH(xml, "count(//channel/source/@path)", "0");
 }
 
 TEST(sockets_are_where_the_caller_wants_them)
 {
-    static const char *const sockets[] = {"/vms/x/1.sock", NULL};
+    static const char *const sockets[] = {"/vms/x/1.sock", NULL}, *const serials[] = {"/vms/x/s1.sock", NULL};
     static char long_path[200];
     struct virt_domain d = everything();
     auto_free char *xml = NULL;
 
     d.console_socket = "/vms/x/<console>.sock";
     d.channel_sockets = sockets;
+    d.extra_serials = 2;
+    d.serial_sockets = serials;
     xml = build(&d);
     CHECK_XPATH(xml, "string(//serial/@type)", "unix");
     CHECK_XPATH(xml, "string(//serial/source/@path)", "/vms/x/<console>.sock");
@@ -217,12 +222,23 @@ TEST(sockets_are_where_the_caller_wants_them)
     CHECK_XPATH(xml, "string(//channel[1]/source/@path)", "/vms/x/1.sock");
     CHECK_XPATH(xml, "count(//channel[2]/source/@path)", "0");
     CHECK_XPATH(xml, "count(//channel[3]/source/@path)", "0");
+    CHECK_XPATH(xml, "string(//serial[2]/@type)", "unix");
+    CHECK_XPATH(xml, "string(//serial[2]/source/@path)", "/vms/x/s1.sock");
+    CHECK_XPATH(xml, "string(//serial[2]/target/@port)", "1");
+    CHECK_XPATH(xml, "string(//serial[3]/@type)", "pty");
+    CHECK_XPATH(xml, "string(//serial[3]/target/@port)", "2");
     memset(long_path, 'a', sizeof(long_path) - 1);
     long_path[0] = '/';
     d.console_socket = long_path;
-    check_refused(&d, "/channels");
+    check_refused(&d, "/serial_ports");
     d.console_socket = "relative.sock";
-    check_refused(&d, "/channels");
+    check_refused(&d, "/serial_ports");
+    d.console_socket = NULL;
+    d.extra_serials = 4;
+    check_refused(&d, "/serial_ports");
+    d.extra_serials = 0;
+    d.vnc_socket = long_path;
+    check_refused(&d, "/display");
 }
 
 TEST(a_backing_chain_is_explicit_to_its_end)

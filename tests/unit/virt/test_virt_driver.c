@@ -101,12 +101,35 @@ TEST(a_domain_is_defined_any_number_of_times)
 
 TEST(another_domains_name_is_refused)
 {
-    struct virt_domain d = definition(B, "a");
+    struct virt_domain d = definition(B, "test"), running = definition(B, "a");
     struct error err = ERROR_INIT;
 
     CHECK_INT(virt_define(v, &d, &err), -1);
     CHECK_STR(error_slug(err.code), "name-in-use");
     CHECK_STR(err.pointer, "/name");
+    CHECK_OK(virt_start(v, A, VIRT_START_RUN, &err));
+    CHECK_INT(virt_define(v, &running, &err), -1);
+    CHECK_STR(error_slug(err.code), "name-in-use");
+    CHECK(strstr(err.detail, A) != NULL);
+    CHECK_OK(virt_destroy(v, A, &err));
+}
+
+TEST(a_renamed_vm_that_is_off_gives_its_name_up)
+{
+    struct virt_domain d = definition(B, "a"), back = definition(A, "a");
+    struct virt_info info;
+    struct error err = ERROR_INIT;
+
+    CHECK_OK(virt_define(v, &d, &err));
+    CHECK_OK(virt_info(v, B, &info, &err));
+    CHECK_STR(info.name, "a");
+    CHECK_OK(virt_info(v, A, &info, &err));
+    CHECK_STR(info.name, A);
+    CHECK_OK(virt_undefine(v, B, &err));
+    back.generation = 3;
+    CHECK_OK(virt_define(v, &back, &err));
+    CHECK_OK(virt_info(v, A, &info, &err));
+    CHECK_STR(info.name, "a");
 }
 
 TEST(lifecycle_and_its_events)
@@ -277,18 +300,17 @@ TEST(consoles_are_not_supported_by_this_driver)
 
 TEST(statistics_are_of_ours_only)
 {
-    auto_free struct virt_stats *stats = NULL;
+    struct virt_stats stats = {0};
     struct error err = ERROR_INIT;
-    size_t count = 99;
 
-    CHECK_OK(virt_stats_all(v, &stats, &count, &err));
-    CHECK_INT(count, 0); /* the foreign one runs, ours does not */
-    free(TAKE_PTR(stats));
+    CHECK_INT(virt_stats_read(v, foreign_uuid(), &stats, &err), -1); /* it runs, but is not ours */
+    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
+    CHECK_INT(virt_stats_read(v, A, &stats, &err), -1); /* ours, but does not run */
+    CHECK_INT(err.code, ERROR_VM_NOT_FOUND);
     CHECK_OK(virt_start(v, A, VIRT_START_RUN, &err));
-    CHECK_OK(virt_stats_all(v, &stats, &count, &err));
-    CHECK_INT(count, 1);
-    CHECK_STR(stats[0].uuid, A);
-    CHECK_INT(stats[0].state, VIRT_STATE_RUNNING);
+    CHECK_OK(virt_stats_read(v, A, &stats, &err));
+    CHECK_STR(stats.uuid, A);
+    CHECK_INT(stats.state, VIRT_STATE_RUNNING);
     CHECK_OK(virt_destroy(v, A, &err));
 }
 

@@ -235,23 +235,24 @@ TEST(the_display_speaks_rfb)
 
 TEST(statistics_have_what_qemu_gives)
 {
-    auto_free struct virt_stats *stats = NULL;
+    struct virt_stats stats = {0};
     struct error err = ERROR_INIT;
-    size_t count = 0;
 
-    CHECK_OK(virt_stats_all(v, &stats, &count, &err));
-    CHECK_INT(count, 1);
-    CHECK_STR(stats[0].uuid, A);
-    CHECK(stats[0].has_cpu && stats[0].cpu_ns > 0);
-    CHECK(stats[0].has_rss && stats[0].rss_bytes > 1 << 20);
-    CHECK(stats[0].has_balloon && stats[0].maximum_bytes == 16 << 20);
-    CHECK_INT(stats[0].vcpus, 1);
-    CHECK_INT(stats[0].block_count, 1);
-    CHECK_STR(stats[0].blocks[0].name, "vda");
-    CHECK(stats[0].blocks[0].has_requests && stats[0].blocks[0].read_requests > 0);
-    CHECK_INT(stats[0].net_count, 1);
-    CHECK(!stats[0].nets[0].has_counters); /* user mode counts nothing: absent, not zero */
-    CHECK(!stats[0].has_guest_memory);     /* and this guest has no balloon driver */
+    CHECK_OK(virt_stats_read(v, A, &stats, &err));
+    CHECK_STR(stats.uuid, A);
+    CHECK(stats.has_cpu && stats.cpu_ns > 0);
+    CHECK(stats.has_rss && stats.rss_bytes > 1 << 20);
+    CHECK(stats.has_balloon && stats.maximum_bytes == 16 << 20);
+    CHECK_INT(stats.vcpus, 1);
+    CHECK_INT(stats.vcpu_count, 1);
+    CHECK(stats.vcpu[0].has_time && stats.vcpu[0].has_delay);
+    CHECK_INT(stats.vcpu_delay_ns, stats.vcpu[0].delay_ns);
+    CHECK_INT(stats.block_count, 1);
+    CHECK_STR(stats.blocks[0].name, "vda");
+    CHECK(stats.blocks[0].has_requests && stats.blocks[0].read_requests > 0);
+    CHECK_INT(stats.net_count, 1);
+    CHECK(!stats.nets[0].has_counters); /* user mode counts nothing: absent, not zero */
+    CHECK(!stats.has_guest_memory);     /* and this guest has no balloon driver */
 }
 
 TEST(a_reset_is_told_as_a_reboot)

@@ -92,12 +92,13 @@ static void *call_all_the_time(void *arg)
     struct caller *c = arg;
 
     while (!c->stop) {
-        auto_free struct virt_stats *stats = NULL;
+        struct virt_stats stats;
         auto_free struct virt_info *list = NULL;
         struct error err = ERROR_INIT;
         size_t count;
 
-        if (virt_list(v, NULL, NULL, &list, &count, &err) == 0 && virt_stats_all(v, &stats, &count, &err) == 0)
+        if (virt_list(v, NULL, NULL, &list, &count, &err) == 0 &&
+            (virt_stats_read(v, A, &stats, &err) == 0 || err.code == ERROR_VM_NOT_FOUND))
             c->good++;
         else if (err.code == ERROR_HYPERVISOR_UNAVAILABLE)
             c->bad++;

@@ -45,6 +45,8 @@ TEST(a_name_is_enough_and_the_rest_has_defaults)
     CHECK_STR(spec->machine, "q35");
     CHECK_INT(spec->network_count, 1);
     CHECK(spec->networks[0].mac && strlen(spec->networks[0].mac) == 17);
+    CHECK_INT(spec->serial_ports, 1);
+    CHECK(!spec->ready_pattern);
     CHECK(spec->memory_merge && spec->vsock && spec->guest_agent && !spec->display);
 }
 
@@ -102,6 +104,7 @@ static const char full[] =
     "\"image\":\"demo\",\"cmdline\":null,\"root_disk_gib\":10,\"disks\":[{\"size_gib\":5},{\"size_gib\":6}],"
     "\"networks\":[{\"mode\":\"bridge\",\"source\":\"br0\",\"mac\":\"02:00:00:00:00:01\"},"
     "{\"mode\":\"user\",\"mac\":\"02:00:00:00:00:02\"}],\"channels\":[\"org.example.0\"],"
+    "\"serial_ports\":2,\"ready_pattern\":\"ready>\","
     "\"guest_agent\":false,\"vsock\":false,\"display\":true,\"memory_merge\":false,\"autostart\":true}";
 
 TEST(a_definition_survives_being_stored)

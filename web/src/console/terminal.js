@@ -8,6 +8,10 @@ import { FitAddon } from '@xterm/addon-fit';
 /* A serial line has no size; this is what guests assume until they are told otherwise. */
 const COLUMNS = 80;
 const ROWS = 24;
+const FONT_PX = 14;
+const SMALLEST_FONT_PX = 10;
+const LETTER_WIDTH = 0.605; /* of its height, in the fonts below */
+const PADDING_PX = 36; /* around the screen, and the bar that scrolls */
 const BEHIND_BYTES = 1024 * 1024;
 
 const THEME = {
@@ -56,13 +60,27 @@ export class ConsoleTerminal {
     #overrun = false;
     #fit = new FitAddon();
     #encoder = new TextEncoder();
+    #parent = null;
+    #resized = new ResizeObserver(() => this.#fitLetters());
 
     /*
      * onInput(Uint8Array): what the user typed. mayAnswer(): whether replies to a guest's
-     * queries may be sent. onLeave(): the key that leaves the terminal. onBehind(), onCaughtUp():
-     * the guest prints faster than the terminal can draw, and that is over.
+     * queries may be sent. onLeave(): the key that leaves the terminal. onRefused(): a key was
+     * pressed in a terminal that takes none. onBehind(), onCaughtUp(): the guest prints faster
+     * than the terminal can draw, and that is over. plain: no terminal line in the guest, so what
+     * is typed is edited and shown here and sent line by line.
      */
-    constructor({ label, onInput, mayAnswer, onLeave, onBehind, onCaughtUp }) {
+    constructor({
+        label,
+        onInput,
+        mayAnswer = () => false,
+        onLeave,
+        onRefused = () => {},
+        onBehind = () => {},
+        onCaughtUp = () => {},
+        plain = false,
+        keys = true,
+    }) {
         this.onBehind = onBehind;
         this.onCaughtUp = onCaughtUp;
         this.term = new Terminal({
@@ -70,7 +88,7 @@ export class ConsoleTerminal {
             rows: ROWS,
             scrollback: 5000,
             theme: THEME,
-            fontSize: 14,
+            fontSize: FONT_PX,
             lineHeight: 1.15,
             fontFamily:
                 'ui-monospace, "SFMono-Regular", Menlo, Consolas, "DejaVu Sans Mono", monospace',
@@ -78,7 +96,13 @@ export class ConsoleTerminal {
             minimumContrastRatio: 4.5,
             allowProposedApi: false,
             linkHandler: { activate() {} },
+            convertEol: plain,
+            disableStdin: !keys,
         });
+        const line = new LineEditor(
+            (text) => onInput(this.#encoder.encode(text)),
+            (text) => this.term.write(text),
+        );
         this.label = label;
         this.term.loadAddon(this.#fit);
         for (const id of QUERIES) {
@@ -88,7 +112,14 @@ export class ConsoleTerminal {
         for (const code of REFUSED_OSC) {
             this.term.parser.registerOscHandler(code, () => true);
         }
-        this.term.onData((text) => onInput(this.#encoder.encode(text)));
+        this.term.onData((typed) => {
+            const text = this.controlHeld ? this.#withControl(typed) : typed;
+            if (this.plain) {
+                line.type(text);
+            } else {
+                onInput(this.#encoder.encode(text));
+            }
+        });
         this.term.onBinary((text) =>
             onInput(Uint8Array.from(text, (char) => char.charCodeAt(0) & 0xff)),
         );
@@ -96,17 +127,55 @@ export class ConsoleTerminal {
             if (isLeaveKey(event)) {
                 event.preventDefault();
                 if (event.type === 'keydown') {
-                    onLeave();
+                    onLeave?.();
                 }
                 return false;
             }
+            if (this.term.options.disableStdin) {
+                const printing = event.key.length === 1 || event.key === 'Enter';
+                if (event.type === 'keydown' && printing && !event.ctrlKey && !event.metaKey) {
+                    onRefused();
+                }
+                return event.key !== 'Tab'; /* nothing takes it here, so it moves on */
+            }
             return true;
         });
+        this.plain = plain;
+        this.controlHeld = false;
+        this.onControlUsed = () => {};
+    }
+
+    /* A key bar's Ctrl: for the one letter that comes next. */
+    #withControl(text) {
+        this.controlHeld = false;
+        this.onControlUsed();
+        return /^[@-_a-z]$/.test(text) ? String.fromCharCode(text.charCodeAt(0) & 0x1f) : text;
+    }
+
+    /* As if it were typed. */
+    press(text) {
+        this.term.input(text, true);
+    }
+
+    paste(text) {
+        this.term.paste(text);
+    }
+
+    get selection() {
+        return this.term.getSelection();
+    }
+
+    /* What an arrow key sends depends on what the program in the guest asked for. */
+    get arrowPrefix() {
+        return this.term.modes.applicationCursorKeysMode ? '\x1bO' : '\x1b[';
     }
 
     mount(parent) {
+        this.#parent = parent;
         this.term.open(parent);
         this.term.textarea.setAttribute('aria-label', this.label);
+        this.#fitLetters();
+        this.#resized.observe(parent);
     }
 
     /* A browser would buffer a flooding guest without end: say so when parsing falls behind. */
@@ -125,14 +194,45 @@ export class ConsoleTerminal {
         }
     }
 
+    /* A line of ours between the guest's, ruled off so that it is not taken for one of them. */
     note(text) {
-        this.term.write(`\r\n\x1b[2m[${text}]\x1b[0m\r\n`);
+        this.term.write(`\x1b[0m\r\n\x1b[7m ${printable(text)} \x1b[0m\r\n`);
     }
 
-    /* As many rows and columns as there is room for. */
-    fit() {
-        this.#fit.fit();
-        return { columns: this.term.cols, rows: this.term.rows };
+    /* How many rows and columns there is room for, in letters of the usual size. */
+    room() {
+        this.term.options.fontSize = FONT_PX;
+        const { rows, cols } = this.#fit.proposeDimensions() ?? {};
+        return { rows: Math.max(rows || ROWS, 2), columns: Math.max(cols || COLUMNS, 20) };
+    }
+
+    /* How large the guest thinks it is, so that everybody sees its lines break alike. */
+    resize(rows, columns) {
+        if (rows !== this.term.rows || columns !== this.term.cols) {
+            this.term.resize(columns, rows);
+        }
+        this.#fitLetters();
+    }
+
+    /* Letters shrink, to a point, so that a whole line is seen in a narrow pane. */
+    #fitLetters() {
+        const width = this.#parent?.clientWidth;
+        if (width) {
+            const widest = (width - PADDING_PX) / this.term.cols / LETTER_WIDTH;
+            const size = Math.floor(Math.min(FONT_PX, Math.max(SMALLEST_FONT_PX, widest)) * 2) / 2;
+            if (this.term.options.fontSize !== size) {
+                this.term.options.fontSize = size;
+            }
+        }
+    }
+
+    set lineByLine(value) {
+        this.plain = value;
+        this.term.options.convertEol = value;
+    }
+
+    clear() {
+        this.term.reset();
     }
 
     set readOnly(value) {
@@ -152,10 +252,54 @@ export class ConsoleTerminal {
     }
 
     dispose() {
+        this.#resized.disconnect();
         this.term.dispose();
     }
 }
 
 function isLeaveKey(event) {
     return event.ctrlKey && event.shiftKey && (event.code === 'KeyL' || event.key === 'Escape');
+}
+
+function printable(text) {
+    return text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, ' ');
+}
+
+/* What a terminal line does in a guest with one: shows what is typed, lets it be mended. */
+class LineEditor {
+    #line = [];
+
+    constructor(send, show) {
+        this.send = send;
+        this.show = show;
+    }
+
+    type(text) {
+        if (text.startsWith('\x1b')) {
+            return; /* arrow and function keys have no meaning in a line without a terminal */
+        }
+        for (const char of text) {
+            this.#key(char);
+        }
+    }
+
+    #key(char) {
+        if (char === '\r' || char === '\n') {
+            this.show('\r\n');
+            this.send(`${this.#line.join('')}\n`);
+            this.#line = [];
+        } else if (char === '\x7f' || char === '\b') {
+            if (this.#line.pop() !== undefined) {
+                this.show('\b \b');
+            }
+        } else if (char === '\x15') {
+            this.show('\b \b'.repeat(this.#line.length));
+            this.#line = [];
+        } else if (char < ' ' && char !== '\t') {
+            this.send(char);
+        } else {
+            this.#line.push(char);
+            this.show(char);
+        }
+    }
 }

@@ -1,31 +1,68 @@
-/* Modal questions. <dialog> traps the focus and gives it back; Escape means no. */
+/* Modal questions and small forms. <dialog> traps the focus and gives it back; Escape means no. */
 import { h, uniqueId } from './dom.js';
 
 export function confirm({ title, body, action, danger }) {
-    return new Promise((resolve) => {
-        const heading = uniqueId('dialog');
-        const text = uniqueId('dialog');
-        const dialog = h(
-            'dialog',
-            { class: 'dialog', 'aria-labelledby': heading, 'aria-describedby': text },
+    return ask(title, body, [
+        h('button', { value: 'no', class: 'button', autofocus: true }, 'Cancel'),
+        h('button', { value: 'yes', class: danger ? 'button danger' : 'button primary' }, action),
+    ]);
+}
+
+/* A few fields; true: they are valid and the reader wants it. body: what stands above them. */
+export function dialogForm({ title, body, fields, action }) {
+    return ask(
+        title,
+        [body, fields.map((f) => f.root)],
+        [
+            /* no submit button: Enter in a field is for the other one */
             h(
-                'form',
-                { method: 'dialog' },
-                h('h2', { id: heading }, title),
-                h('div', { id: text }, body),
-                h(
-                    'div',
-                    { class: 'dialog-buttons' },
-                    h('button', { value: 'no', class: 'button', autofocus: true }, 'Cancel'),
-                    h(
-                        'button',
-                        { value: 'yes', class: danger ? 'button danger' : 'button primary' },
-                        action,
-                    ),
-                ),
+                'button',
+                {
+                    type: 'button',
+                    class: 'button',
+                    onclick: (event) => event.currentTarget.closest('dialog').close('no'),
+                },
+                'Cancel',
             ),
-        );
-        const opener = document.activeElement;
+            h('button', { value: 'yes', class: 'button primary' }, action),
+        ],
+    );
+}
+
+/* Something to look at and work with, until it is closed; it may hold forms of its own. */
+export function sheet({ title, body, closed }) {
+    const close = () => made.dialog.close();
+    const made = build(
+        title,
+        body,
+        [h('button', { type: 'button', class: 'button', onclick: close }, 'Close')],
+        'div',
+    );
+    made.dialog.classList.add('dialog-wide');
+    made.answer.then(closed);
+    return made.dialog;
+}
+
+function ask(title, body, buttons) {
+    return build(title, body, buttons).answer;
+}
+
+function build(title, body, buttons, frame = 'form') {
+    const heading = uniqueId('dialog');
+    const text = uniqueId('dialog');
+    const dialog = h(
+        'dialog',
+        { class: 'dialog', 'aria-labelledby': heading, 'aria-describedby': text },
+        h(
+            frame,
+            frame === 'form' ? { method: 'dialog' } : null,
+            h('h2', { id: heading }, title),
+            h('div', { id: text, class: 'dialog-body' }, body),
+            h('div', { class: 'dialog-buttons' }, buttons),
+        ),
+    );
+    const opener = document.activeElement;
+    const answer = new Promise((resolve) => {
         dialog.addEventListener('close', () => {
             dialog.remove();
             if (opener?.isConnected) {
@@ -33,8 +70,9 @@ export function confirm({ title, body, action, danger }) {
             }
             resolve(dialog.returnValue === 'yes');
         });
-        document.body.append(dialog);
-        dialog.returnValue = 'no';
-        dialog.showModal();
     });
+    document.body.append(dialog);
+    dialog.returnValue = 'no';
+    dialog.showModal();
+    return { dialog, answer };
 }

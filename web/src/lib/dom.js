@@ -72,6 +72,12 @@ const ICONS = {
     plus: 'M8 3v10M3 8h10',
     copy: 'M6 6h7v7H6zM3.5 10V3.5H10',
     back: 'M9.5 3.5 5 8l4.5 4.5',
+    close: 'M4 4l8 8M12 4l-8 8',
+    keyboard: 'M1.5 4h13v8h-13zM4 6.5h.01M6.7 6.5h.01M9.3 6.5h.01M12 6.5h.01M5 9.5h6',
+    share: 'M8 10V2.5M5 5l3-3 3 3M3 8.5v5h10v-5',
+    display: 'M1.5 3h13v8h-13zM5.5 13.5h5',
+    panes: 'M2 3h12v10H2zM8 3v10',
+    play: 'M5 3.5v9l7.5-4.5z',
 };
 export function icon(name) {
     return s(

@@ -1,5 +1,5 @@
 /* Words for people who do not see the screen change, and errors that stay until dismissed. */
-import { h, replace, setText } from './dom.js';
+import { h, setText } from './dom.js';
 
 const polite = h('div', { class: 'visually-hidden', role: 'status', 'aria-live': 'polite' });
 const shelf = h('div', { class: 'shelf', role: 'region', 'aria-label': 'Messages' });
@@ -24,7 +24,8 @@ export function announce(text) {
 export function problemBody(problem) {
     return [
         h('p', { class: 'problem-title' }, problem.title || 'Something went wrong'),
-        problem.detail && h('p', { class: 'problem-detail' }, problem.detail),
+        (problem.detail || (!problem.title && problem.message)) &&
+            h('p', { class: 'problem-detail' }, problem.detail || String(problem.message)),
         problem.remedy &&
             h('p', { class: 'problem-remedy' }, h('strong', null, 'What to do: '), problem.remedy),
         problem.requestId &&
@@ -48,9 +49,6 @@ export function showProblem(what, problem) {
             'Dismiss',
         ),
     );
-    if (!problem?.title) {
-        replace(card.querySelector('.problem-title'), problem?.message ?? String(problem));
-    }
     shelf.append(card);
     while (shelf.children.length > 4) {
         shelf.firstElementChild.remove();
@@ -62,4 +60,38 @@ export function showNote(text) {
     shelf.append(card);
     announce(text);
     setTimeout(() => card.remove(), 6000);
+}
+
+/*
+ * Something that wants a decision, on whatever page it finds the reader. actions: [words, fn].
+ * Answers what takes it away again; onDismiss tells that the reader did.
+ */
+export function showAsk(text, actions, onDismiss) {
+    const remove = () => card.remove();
+    const button = (words, fn, kind) =>
+        h(
+            'button',
+            {
+                type: 'button',
+                class: `button small${kind}`,
+                onclick() {
+                    remove();
+                    fn?.();
+                },
+            },
+            words,
+        );
+    const card = h(
+        'section',
+        { class: 'notice notice-ask', role: 'alert' },
+        h('p', null, text),
+        h(
+            'div',
+            { class: 'button-row' },
+            actions.map(([words, fn], index) => button(words, fn, index === 0 ? ' primary' : '')),
+            button('Not now', onDismiss, ''),
+        ),
+    );
+    shelf.append(card);
+    return remove;
 }

@@ -1,6 +1,7 @@
 /* Pieces that the list and the VM page share: the state tag, the acceleration badge, the buttons. */
-import { h, icon, setHidden, setText } from './dom.js';
+import { h, setHidden, setText } from './dom.js';
 import { ACTIONS, act, allowed } from './actions.js';
+import { menu } from './menu.js';
 
 /* Shaped like an ear tag; the word carries the meaning, the colour repeats it. */
 export class StateTag {
@@ -67,24 +68,9 @@ export class Buttons {
             this.#buttons.set(verb, button);
             return button;
         };
-        this.menu = h(
-            'details',
-            { class: 'menu' },
-            (this.summary = h('summary', { class: 'button small' }, icon('more'))),
-            h('div', { class: 'menu-items' }, SPLIT.more.map(make)),
-        );
-        this.menu.addEventListener('keydown', (event) => {
-            if (event.key === 'Escape' && this.menu.open) {
-                event.stopPropagation();
-                this.menu.open = false;
-                this.summary.focus();
-            }
-        });
-        this.menu.addEventListener('focusout', (event) => {
-            if (event.relatedTarget && !this.menu.contains(event.relatedTarget)) {
-                this.menu.open = false;
-            }
-        });
+        const more = menu({ label: 'More actions' }, SPLIT.more.map(make));
+        this.menu = more.root;
+        this.summary = more.summary;
         this.root = h('div', { class: 'button-row' }, SPLIT.first.map(make), this.menu);
     }
 
@@ -106,11 +92,3 @@ export class Buttons {
         setHidden(this.menu, vm.state === 'deleting');
     }
 }
-
-document.addEventListener('click', (event) => {
-    for (const menu of document.querySelectorAll('details.menu[open]')) {
-        if (!menu.contains(event.target)) {
-            menu.open = false;
-        }
-    }
-});

@@ -47,7 +47,11 @@ export async function createPage({ herd, signal }) {
     const images = (await listAll('/v1/images', { signal })).filter(
         (image) => image.state === 'ready' && image.kind !== 'iso',
     );
-    const usual = images.find((image) => image.name === 'demo') ?? images[0];
+    const asked = new URLSearchParams(location.hash.split('?')[1]).get('image');
+    const usual =
+        images.find((image) => image.name === asked) ??
+        images.find((image) => image.name === 'demo') ??
+        images[0];
     const number = (value, min, max) =>
         h('input', {
             type: 'number',
@@ -77,9 +81,7 @@ export async function createPage({ herd, signal }) {
         image: field({
             label: 'Image',
             pointer: '/image',
-            help: images.length
-                ? null
-                : 'There is no image yet: upload one with the API or the command line.',
+            help: images.length ? null : 'There is no image yet: upload one on the page “Images”.',
             control: h(
                 'select',
                 null,
@@ -124,6 +126,33 @@ export async function createPage({ herd, signal }) {
                 h('option', { value: 'none' }, 'none'),
             ),
         }),
+        display: field({
+            label: 'With a display (VGA, keyboard, pointer)',
+            pointer: '/display',
+            control: h('input', { type: 'checkbox' }),
+        }),
+        record: field({
+            label: 'Record the console of every boot',
+            pointer: '/record_console',
+            control: h('input', { type: 'checkbox' }),
+        }),
+        serial: field({
+            label: 'Serial ports',
+            pointer: '/serial_ports',
+            help: 'The first is the console.',
+            control: number(1, 1, 4),
+        }),
+        channels: field({
+            label: 'Channels',
+            pointer: '/channels',
+            help: 'Names of virtio-serial ports, separated by spaces.',
+            control: h('input', {
+                type: 'text',
+                autocomplete: 'off',
+                autocapitalize: 'none',
+                spellcheck: 'false',
+            }),
+        }),
         autostart: field({
             label: 'Start together with the daemon',
             pointer: '/autostart',
@@ -163,6 +192,18 @@ export async function createPage({ herd, signal }) {
             body.acceleration = value('acceleration');
         }
         body.networks = value('network') === 'user' ? [{ mode: 'user' }] : [];
+        if (value('channels')) {
+            body.channels = value('channels').split(/[\s,]+/);
+        }
+        if (value('serial') !== '1') {
+            body.serial_ports = Number(value('serial'));
+        }
+        if (fields.display.control.checked) {
+            body.display = true;
+        }
+        if (fields.record.control.checked) {
+            body.record_console = true;
+        }
         if (fields.autostart.control.checked) {
             body.autostart = true;
         }
@@ -244,7 +285,15 @@ export async function createPage({ herd, signal }) {
                 fields.description.root,
                 fields.acceleration.root,
                 fields.network.root,
-                fields.autostart.root,
+                fields.channels.root,
+                fields.serial.root,
+                h(
+                    'div',
+                    { class: 'checkboxes' },
+                    fields.display.root,
+                    fields.record.root,
+                    fields.autostart.root,
+                ),
             ),
         ),
         trouble,

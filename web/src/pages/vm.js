@@ -1,6 +1,10 @@
 /* One VM: state and why, acceleration, actions, console, figures, events, definition. */
 import { get } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
+import { streamArea } from '../lib/area.js';
+import { recordingList } from '../lib/recordings.js';
+import { streamOf } from '../lib/streams.js';
+import { timelinePanel } from '../lib/timeline.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { announce } from '../lib/notify.js';
 import { ABSENT, bytes, clock, count, mib, percent, seconds, time } from '../lib/format.js';
@@ -10,7 +14,7 @@ import { Acceleration, Buttons, StateTag } from '../lib/vmview.js';
 const ANSWER_ONLY = ['operation', 'etag'];
 const EVENTS_SHOWN = 12;
 
-export async function vmPage({ herd, session, signal, params: [ref, view] }) {
+export async function vmPage({ herd, desk, recorder, session, signal, params: [ref, view] }) {
     let vm = herd.byName(ref) ?? (await get(`/v1/vms/${encodeURIComponent(ref)}`, { signal }));
     herd.put(vm);
     const { id } = vm;
@@ -33,15 +37,11 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
         { class: 'notice' },
         'The definition has changed since this machine started. Shut it down and start it to apply the change.',
     );
-    const consoleButton = h(
-        'button',
-        { type: 'button', class: 'button primary', onclick: openConsole },
-        icon('console'),
-        'Open console',
-    );
-    const consolePlace = h('div');
+    const area = streamArea({ vm, herd, desk, session, signal });
     const figures = figuresPanel(herd, () => vm);
     const events = eventsPanel(herd, id, signal);
+    const timeline = timelinePanel({ herd, id, signal });
+    const recordings = session.can('console:view') && recordingsPanel();
     const definition = h('code');
     const facts = h('dl', { class: 'facts' });
     const root = h(
@@ -54,19 +54,20 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
             h('h1', null, vm.name),
             tag.root,
             badge.root,
-            h('div', { class: 'page-actions' }, consoleButton, buttons.root),
+            h('div', { class: 'page-actions' }, buttons.root),
         ),
         reason,
         why,
         pending,
-        consolePlace,
+        area.root,
         h(
             'div',
             { class: 'columns' },
-            h('div', null, figures.root, events),
+            h('div', null, timeline, figures.root, events),
             h(
                 'div',
                 null,
+                recordings,
                 h('section', { class: 'panel' }, h('h2', null, 'About'), facts),
                 h(
                     'section',
@@ -87,24 +88,21 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
         ),
     );
 
-    let opened = !session.can('console:view');
-    setHidden(consoleButton, opened);
-    async function openConsole() {
-        if (opened) {
-            consolePlace.querySelector('textarea')?.focus();
-            return;
-        }
-        opened = true;
-        consoleButton.disabled = true;
-        replace(consolePlace, h('p', { class: 'panel' }, 'Loading the terminal …'));
-        const { consolePanel } = await import('../console/panel.js');
-        if (signal.aborted) {
-            return;
-        }
-        const panel = consolePanel({ vm, herd, session, signal });
-        replace(consolePlace, panel.root);
-        setHidden(consoleButton, true);
-        panel.start();
+    function recordingsPanel() {
+        const list = recordingList({
+            recorder,
+            session,
+            vmId: id,
+            signal,
+            onCount: (count) => setHidden(panel, count === 0),
+        });
+        const panel = h(
+            'section',
+            { class: 'panel', hidden: true },
+            h('h2', null, 'Recordings'),
+            list.root,
+        );
+        return panel;
     }
 
     function show() {
@@ -137,6 +135,7 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
                         .join(', ') || 'none',
                 ],
                 ['Started', vm.started_at ? time(vm.started_at) : ABSENT],
+                ['Console last opened', vm.last_attached_at ? time(vm.last_attached_at) : ABSENT],
                 ['Created', time(vm.created_at)],
                 ['Description', vm.description || ABSENT],
                 ...Object.entries(vm.labels ?? {}),
@@ -174,7 +173,8 @@ export async function vmPage({ herd, session, signal, params: [ref, view] }) {
     herd.on('figures', () => figures.show(), signal);
     herd.figures.claim(signal);
     show();
-    return { title: vm.name, root, start: () => view === 'console' && openConsole() };
+    const asked = session.can('console:view') && streamOf(view);
+    return { title: vm.name, root, start: () => (asked ? area.open(asked) : area.show()) };
 }
 
 function figuresPanel(herd, current) {

@@ -1,0 +1,5 @@
+-- Removes a share link.
+-- Parameters: :id
+-- Columns: none
+DELETE FROM tickets
+WHERE id = :id;

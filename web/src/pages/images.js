@@ -1,0 +1,348 @@
+/* Images: what machines are made from. Uploading goes on while this page is open. */
+import { del, listAll, post } from '../lib/api.js';
+import { confirm } from '../lib/dialog.js';
+import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
+import { clearMarks, field, showFormProblem } from '../lib/forms.js';
+import { bytes, plural, time } from '../lib/format.js';
+import { announce, problemBody, showProblem } from '../lib/notify.js';
+import { upload } from '../lib/upload.js';
+
+const KINDS = [
+    ['disk', 'a disk'],
+    ['iso', 'an installation disc (ISO)'],
+    ['kernel', 'a kernel, perhaps with an initrd'],
+];
+const PARTS = { disk: ['content'], iso: ['content'], kernel: ['kernel', 'initrd'] };
+
+export async function imagesPage({ herd, session, signal }) {
+    const mayWrite = session.can('image:write');
+    const list = h('ul', { class: 'cards' });
+    const blank = h('div', { class: 'blank' });
+    const trouble = h('div', { role: 'alert' });
+    const running = new Map(); /* image id -> {text, progress, abort} while bytes are sent */
+    let images = [];
+
+    async function load() {
+        try {
+            images = await listAll('/v1/images', { signal });
+            replace(trouble);
+            show();
+        } catch (problem) {
+            if (problem.name !== 'AbortError') {
+                replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
+            }
+        }
+    }
+
+    function show() {
+        const focused = document.activeElement?.getAttribute('aria-label');
+        images.sort((a, b) => (a.name < b.name ? -1 : 1));
+        replace(list, images.map(card));
+        setHidden(blank, images.length > 0);
+        replace(
+            blank,
+            h('h2', null, 'No images yet'),
+            h(
+                'p',
+                null,
+                'An image is a disk, an installation disc or a kernel that machines start from.',
+            ),
+        );
+        if (focused && document.activeElement === document.body) {
+            [...list.querySelectorAll('[aria-label]')]
+                .find((e) => e.getAttribute('aria-label') === focused)
+                ?.focus();
+        }
+    }
+
+    function card(image) {
+        const files = Object.values(image.files ?? {});
+        const size = files.reduce((sum, file) => sum + (file?.size_bytes ?? 0), 0);
+        const virtual = image.files?.content?.virtual_size_bytes;
+        const facts = [
+            [image.kind, image.format].filter(Boolean).join(', '),
+            files.length ? bytes(size) : null,
+            virtual && virtual !== size ? `${bytes(virtual)} to the machine` : null,
+            `used by ${plural(image.used_by, 'machine')}`,
+        ].filter(Boolean);
+        const job = running.get(image.id);
+        return h(
+            'li',
+            { class: 'panel card', 'data-image': image.name },
+            h(
+                'div',
+                { class: 'vm-title' },
+                h('strong', null, image.name),
+                h('span', { class: 'tag', 'data-state': image.state }, image.state),
+            ),
+            image.description && h('p', null, image.description),
+            h('p', { class: 'help' }, facts.join(' · ')),
+            h('p', { class: 'help' }, `since ${time(image.created_at)}`),
+            image.state_reason && h('p', { class: 'problem-detail' }, image.state_reason),
+            job && h('div', { class: 'progress' }, job.bar, job.text, job.cancel),
+            h('div', { class: 'button-row' }, buttons(image, job)),
+        );
+    }
+
+    function buttons(image, job) {
+        const waiting = image.state === 'empty' || image.state === 'failed';
+        return [
+            image.state === 'ready' &&
+                image.kind !== 'iso' &&
+                session.can('vm:write') &&
+                h(
+                    'a',
+                    {
+                        class: 'button small',
+                        href: `#/new?image=${encodeURIComponent(image.name)}`,
+                        'aria-label': `New machine from ${image.name}`,
+                    },
+                    icon('plus'),
+                    'New machine',
+                ),
+            mayWrite && waiting && !job && image.kind !== 'kernel' && filePicker(image),
+            mayWrite &&
+                !job &&
+                h(
+                    'button',
+                    {
+                        type: 'button',
+                        class: 'button small danger',
+                        'aria-label': `Delete ${image.name}`,
+                        onclick: () => remove(image),
+                    },
+                    'Delete',
+                ),
+        ];
+    }
+
+    /* Once more, after it broke off. */
+    function filePicker(image) {
+        const input = h('input', {
+            type: 'file',
+            class: 'visually-hidden',
+            tabindex: '-1',
+            'aria-label': `File for ${image.name}`,
+            onchange: () => input.files[0] && send(image, { content: input.files[0] }),
+        });
+        return [
+            input,
+            h(
+                'button',
+                {
+                    type: 'button',
+                    class: 'button small',
+                    'aria-label': `Upload the file of ${image.name}`,
+                    onclick: () => input.click(),
+                },
+                'Upload the file',
+            ),
+        ];
+    }
+
+    async function remove(image) {
+        const yes = await confirm({
+            title: `Delete ${image.name}?`,
+            action: 'Delete',
+            danger: true,
+            body: 'Its bytes are removed, unless another image has the same. Machines keep theirs.',
+        });
+        if (!yes) {
+            return;
+        }
+        try {
+            await del(`/v1/images/${encodeURIComponent(image.id)}`);
+            announce(`${image.name} was deleted`);
+        } catch (problem) {
+            showProblem(`Deleting ${image.name} did not work`, problem);
+        }
+        await load();
+    }
+
+    async function send(image, files) {
+        const stop = new AbortController();
+        const end = () => stop.abort();
+        signal.addEventListener('abort', end);
+        const job = {
+            bar: h('progress', { max: 1, value: 0, 'aria-label': `Upload of ${image.name}` }),
+            text: h('span', { class: 'help' }),
+            cancel: h('button', { type: 'button', class: 'button small', onclick: end }, 'Cancel'),
+        };
+        running.set(image.id, job);
+        show();
+        try {
+            for (const [part, file] of Object.entries(files)) {
+                const tail = part === 'content' ? 'content' : `content/${part}`;
+                const path = `/v1/images/${encodeURIComponent(image.id)}/${tail}`;
+                const onProgress = (sent, total) => {
+                    job.bar.value = total ? sent / total : 0;
+                    const done = sent === total;
+                    setText(job.text, done ? 'Checking …' : `${bytes(sent)} of ${bytes(total)}`);
+                };
+                await upload(path, file, { signal: stop.signal, onProgress });
+            }
+            announce(`${image.name} is uploaded`);
+        } catch (problem) {
+            if (problem.name !== 'AbortError') {
+                showProblem(`Uploading ${image.name} did not work`, problem);
+            }
+        } finally {
+            signal.removeEventListener('abort', end);
+            running.delete(image.id);
+        }
+        if (!signal.aborted) {
+            await load();
+        }
+    }
+
+    addEventListener(
+        'beforeunload',
+        (event) => running.size > 0 && event.preventDefault() /* the browser asks */,
+        { signal },
+    );
+    herd.on(
+        'event',
+        (event) => event.subject?.kind === 'image' && !running.has(event.subject.id) && load(),
+        signal,
+    );
+    await load();
+    return {
+        title: 'Images',
+        root: h(
+            'div',
+            null,
+            h('div', { class: 'page-head' }, h('h1', null, 'Images')),
+            trouble,
+            list,
+            blank,
+            mayWrite && uploadForm({ send, load }),
+        ),
+    };
+}
+
+function uploadForm({ send, load }) {
+    const select = (options) =>
+        h(
+            'select',
+            null,
+            options.map(([value, text]) => h('option', { value }, text)),
+        );
+    const name = field({
+        label: 'Name',
+        pointer: '/name',
+        help: 'Lower-case letters, digits and hyphens.',
+        control: h('input', {
+            type: 'text',
+            required: true,
+            maxlength: 63,
+            autocomplete: 'off',
+            autocapitalize: 'none',
+            spellcheck: 'false',
+        }),
+    });
+    const kind = field({ label: 'It is', pointer: '/kind', control: select(KINDS) });
+    const format = field({
+        label: 'Format',
+        pointer: '/format',
+        control: select([
+            ['qcow2', 'qcow2'],
+            ['raw', 'raw'],
+        ]),
+    });
+    const content = field({ label: 'File', control: h('input', { type: 'file', required: true }) });
+    const initrd = field({ label: 'Initrd', control: h('input', { type: 'file' }) });
+    const cmdline = field({
+        label: 'Kernel command line',
+        pointer: '/cmdline',
+        control: h('input', { type: 'text', value: 'console=ttyS0', autocomplete: 'off' }),
+    });
+    const description = field({
+        label: 'Description',
+        pointer: '/description',
+        control: h('input', { type: 'text', maxlength: 1024, autocomplete: 'off' }),
+    });
+    const all = [name, kind, format, content, initrd, cmdline, description];
+    const trouble = h('div', { role: 'alert' });
+
+    function arrange() {
+        setHidden(format.root, kind.control.value !== 'disk');
+        const kernel = kind.control.value === 'kernel';
+        setHidden(initrd.root, !kernel);
+        setHidden(cmdline.root, !kernel);
+    }
+
+    /* What a file is called says what it probably is. */
+    function guess() {
+        const file = content.control.files[0];
+        if (!file) {
+            return;
+        }
+        const low = file.name.toLowerCase();
+        if (low.endsWith('.iso')) {
+            kind.control.value = 'iso';
+        } else if (/vmlinuz|bzimage/.test(low)) {
+            kind.control.value = 'kernel';
+        } else {
+            kind.control.value = 'disk';
+            format.control.value = /\.(raw|img)$/.test(low) ? 'raw' : 'qcow2';
+        }
+        if (!name.control.value) {
+            name.control.value = low
+                .replace(/\.[a-z0-9]+$/, '')
+                .replace(/[^a-z0-9]+/g, '-')
+                .replace(/^-+|-+$/g, '')
+                .slice(0, 63);
+        }
+        arrange();
+    }
+
+    async function create(event) {
+        event.preventDefault();
+        clearMarks(all, trouble);
+        const chosen = kind.control.value;
+        const wish = { name: name.control.value.trim(), kind: chosen };
+        if (chosen === 'disk') {
+            wish.format = format.control.value;
+        }
+        if (chosen === 'kernel' && cmdline.control.value.trim()) {
+            wish.cmdline = cmdline.control.value.trim();
+        }
+        if (description.control.value.trim()) {
+            wish.description = description.control.value.trim();
+        }
+        const picked = [content.control.files[0], initrd.control.files[0]];
+        try {
+            const image = await post('/v1/images', wish);
+            const files = Object.fromEntries(
+                PARTS[chosen].map((part, at) => [part, picked[at]]).filter(([, file]) => file),
+            );
+            await load();
+            form.reset();
+            arrange();
+            await send(image, files);
+        } catch (problem) {
+            showFormProblem(all, trouble, problem);
+        }
+    }
+
+    content.control.addEventListener('change', guess);
+    kind.control.addEventListener('change', arrange);
+    const form = h(
+        'form',
+        { class: 'panel form', onsubmit: create },
+        h('h2', null, 'Upload an image'),
+        h(
+            'div',
+            { class: 'form-grid' },
+            all.map((f) => f.root),
+        ),
+        trouble,
+        h(
+            'div',
+            { class: 'form-end' },
+            h('button', { type: 'submit', class: 'button primary' }, 'Upload'),
+        ),
+    );
+    arrange();
+    return form;
+}
