@@ -21,7 +21,9 @@ handler_fn handle_metrics;
 handler_fn handle_host, handle_host_checks;
 /* vms.c */
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
-    handle_vm_action;
+    handle_vm_action, handle_user_data;
+/* wait.c */
+handler_fn handle_vm_wait;
 /* consoles.c */
 handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
     handle_display_open, handle_console_log, handle_console_clear;

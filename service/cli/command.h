@@ -78,7 +78,7 @@ int args_number(const struct args *args, const char *name, int64_t min, int64_t 
 /* ---- tables ---- */
 
 extern const struct command vm_commands[], console_commands[], host_commands[], event_commands[],
-    image_commands[], token_commands[], op_commands[], help_commands[];
+    image_commands[], guest_commands[], token_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

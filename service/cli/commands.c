@@ -11,7 +11,7 @@
 
 #define DEFAULT_STATE_DIR "/var/lib/drover"
 
-const struct command *const command_groups[] = {vm_commands,    console_commands, host_commands,
+const struct command *const command_groups[] = {vm_commands,    guest_commands, console_commands, host_commands,
                                                 event_commands, image_commands,   token_commands,
                                                 op_commands,    help_commands,    NULL};
 

@@ -393,6 +393,7 @@ static xmlDocPtr build(const struct virt_domain *d, const char *install_id)
     need(xmlNewProp(root, X("type"), X(d->kvm ? "kvm" : "qemu")));
     el_text(root, "name", d->name);
     el_text(root, "uuid", d->uuid);
+    el_text(root, "genid", d->uuid); /* tells a clone from what it was cloned from */
     if (d->description && *d->description)
         el_text(root, "description", d->description);
     add_metadata(root, d, install_id);

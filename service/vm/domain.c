@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/seed.h"
 
 #define GIB (1024LL * 1024 * 1024)
 
@@ -38,6 +39,11 @@ static char *root_disk_path(struct core *core, const struct vm *vm)
 static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)
 {
     return xasprintf("%s/vms/%s/disk-%zu.qcow2", core->state_dir, vm->id, i);
+}
+
+static char *seed_path(struct core *core, const struct vm *vm)
+{
+    return xasprintf("%s/vms/%s/seed.iso", core->state_dir, vm->id);
 }
 
 /* The image a VM refers to, by the id fixed at its creation; NULL without one. */
@@ -79,6 +85,12 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
 
         if (!file_exists(path) &&
             image_blank_create(core, path, vm->spec->disks[i].size_gib * GIB, err))
+            return -1;
+    }
+    if (vm_spec_has_seed(vm->spec)) {
+        auto_free char *path = seed_path(core, vm);
+
+        if (seed_write(path, vm->spec, vm->id, err))
             return -1;
     }
     return dir_sync(dir, err);
@@ -137,7 +149,8 @@ static int choose(struct core *core, const struct vm *vm, const struct virt_host
 
 /* Everything a struct virt_domain points to, so that it can be freed in one place. */
 struct parts {
-    struct virt_disk disks[VM_DISKS_MAX + 2];
+    struct virt_disk disks[VM_DISKS_MAX + 3];
+    const char *smbios[1];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
     const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX];
@@ -207,6 +220,14 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
         p->nics[d->nic_count++] = (struct virt_nic){
             .mode = (enum virt_nic_mode)n->mode, .source = n->source, .mac = n->mac};
     }
+    if (vm_spec_has_seed(spec))
+        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, seed_path(core, vm)),
+                                                       .format = VIRT_DISK_RAW,
+                                                       .cdrom = true,
+                                                       .read_only = true};
+    p->smbios[0] = keep(p, seed_smbios_keys(spec));
+    d->smbios_oem = p->smbios;
+    d->smbios_oem_count = p->smbios[0] != NULL;
     d->disks = p->disks;
     d->nics = p->nics;
     d->channels = (const char *const *)spec->channels;

@@ -1,7 +1,7 @@
 /*
  * A VM's definition: ownership, names, comparison. Reading and writing it as JSON is spec_json.c.
  */
-#include "service/vm/spec.h"
+#include "service/vm/spec_internal.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -89,6 +89,9 @@ void vm_spec_unref(struct vm_spec *spec)
     }
     for (size_t i = 0; i < spec->channel_count; i++)
         free(spec->channels[i]);
+    free(spec->user_data);
+    for (size_t i = 0; i < spec->ssh_key_count; i++)
+        free(spec->ssh_keys[i]);
     free(spec);
 }
 
@@ -144,5 +147,5 @@ bool vm_spec_needs_stop(const struct vm_spec *a, const struct vm_spec *b)
            a->memory_merge != b->memory_merge || !str_eq(a->name, b->name) ||
            !str_eq(a->machine, b->machine) || !str_eq(a->image, b->image) ||
            !str_eq(a->cmdline, b->cmdline) || !same_disks(a, b) || !same_networks(a, b) ||
-           !same_channels(a, b);
+           !same_channels(a, b) || !vm_spec_same_seed(a, b);
 }
