@@ -16,7 +16,8 @@ struct http_options {
     struct ws *ws;
     const char *listen;      /* ADDR:PORT */
     const char *unix_socket; /* path, or NULL */
-    const int *passed_fds;   /* listening sockets from socket activation; replace the above */
+    /* Listening sockets from socket activation: one of a kind stands for the address above. */
+    const int *passed_fds;
     int passed_count;
 };
 

@@ -75,6 +75,9 @@ struct parking;
 #define EXCHANGE_MAGIC 0x44455843u
 #define CONN_MAGIC     0x44434f4eu
 
+/* What a parked request waits for. */
+enum park_kind { PARK_OP, PARK_VM, PARK_LEASE };
+
 struct exchange {
     struct request req; /* first: req.http points back here */
     unsigned magic;
@@ -110,7 +113,7 @@ struct exchange {
     handler_fn *resume;
     struct {
         char id[UUID_TEXT];
-        bool is_op;
+        enum park_kind kind;
         park_arm_fn *arm; /* NULL: one of the core's waits */
         void *arg;
         enum wait_vm what;

@@ -188,16 +188,19 @@ static int take_passed(struct http *h, int fd, struct error *err)
 
 int http_listen_open(struct http *h, const struct http_options *o, struct error *err)
 {
-    if (o->passed_count) {
-        for (int i = 0; i < o->passed_count; i++) {
-            if (take_passed(h, o->passed_fds[i], err) < 0)
-                return -1;
-        }
-        return 0;
+    bool have_tcp = false, have_unix = false;
+
+    for (int i = 0; i < o->passed_count; i++) {
+        if (take_passed(h, o->passed_fds[i], err) < 0)
+            return -1;
+        if (h->listeners[h->listener_count - 1].is_unix)
+            have_unix = true;
+        else
+            have_tcp = true;
     }
-    if (o->listen && *o->listen && open_tcp(h, o->listen, err) < 0)
+    if (!have_tcp && o->listen && *o->listen && open_tcp(h, o->listen, err) < 0)
         return -1;
-    if (o->unix_socket && open_unix(h, o->unix_socket, err) < 0)
+    if (!have_unix && o->unix_socket && open_unix(h, o->unix_socket, err) < 0)
         return -1;
     return 0;
 }

@@ -124,7 +124,7 @@ static bool park(struct exchange *x)
     struct core *core = h->core;
     struct parking *p = xcalloc(1, sizeof(*p));
     char id[sizeof(x->park.id)];
-    bool is_op = x->park.is_op;
+    enum park_kind kind = x->park.kind;
     park_arm_fn *arm = x->park.arm;
     void *arg = x->park.arg;
     enum wait_vm what = x->park.what;
@@ -147,20 +147,22 @@ static bool park(struct exchange *x)
     }
     if (arm)
         arm(arg, on_wait_over, p);
-    else if (is_op)
+    else if (kind == PARK_OP)
         wait_for_op(core, id, deadline_ms, on_wait_over, p);
+    else if (kind == PARK_LEASE)
+        wait_for_lease(core, id, deadline_ms, on_wait_over, p);
     else
         wait_for_vm(core, id, what, deadline_ms, on_wait_over, p);
     return true;
 }
 
-static int park_note(struct request *req, const char *id, bool is_op, int64_t timeout_ms,
+static int park_note(struct request *req, const char *id, enum park_kind kind, int64_t timeout_ms,
                      handler_fn *resume)
 {
     struct exchange *x = exchange_of(req);
 
     str_copy_utf8(x->park.id, sizeof(x->park.id), id);
-    x->park.is_op = is_op;
+    x->park.kind = kind;
     x->park.arm = NULL;
     x->park.deadline_ms = clock_monotonic_ms() + timeout_ms;
     x->resume = resume;
@@ -169,14 +171,20 @@ static int park_note(struct request *req, const char *id, bool is_op, int64_t ti
 
 int request_park_op(struct request *req, const char *op_id, int64_t timeout_ms, handler_fn *resume)
 {
-    return park_note(req, op_id, true, timeout_ms, resume);
+    return park_note(req, op_id, PARK_OP, timeout_ms, resume);
 }
 
 int request_park_vm(struct request *req, const char *vm_id, enum wait_vm what, int64_t timeout_ms,
                     handler_fn *resume)
 {
     exchange_of(req)->park.what = what;
-    return park_note(req, vm_id, false, timeout_ms, resume);
+    return park_note(req, vm_id, PARK_VM, timeout_ms, resume);
+}
+
+int request_park_lease(struct request *req, const char *lease_id, int64_t timeout_ms,
+                       handler_fn *resume)
+{
+    return park_note(req, lease_id, PARK_LEASE, timeout_ms, resume);
 }
 
 int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume)

@@ -114,6 +114,8 @@ int request_park_vm(struct request *req, const char *vm_id, enum wait_vm what, i
 /* Until something else ends: arm(arg, done, opaque) sees to it that done is called exactly once. */
 typedef void park_arm_fn(void *arg, wait_fn *done, void *opaque);
 int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume);
+int request_park_lease(struct request *req, const char *lease_id, int64_t timeout_ms,
+                       handler_fn *resume);
 enum wait_result request_wait_result(const struct request *req);
 /* A place for the handler to keep something until resume; freed with the request. */
 void request_keep(struct request *req, void *p, void (*free_fn)(void *));

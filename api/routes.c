@@ -90,6 +90,18 @@ const struct route routes[] = {
     {"PUT",    "/v1/images/{image}/content/initrd", "putImageInitrd",  ACCESS_IMAGE_WRITE, ROUTE_UPLOAD,
      .upload = &image_initrd_upload},
 
+    /* VMs with a death date */
+    {"GET",    "/v1/pools",                 "listPools",    ACCESS_VM_READ,     INLINE, handle_pool_list},
+    {"GET",    "/v1/pools/{pool}",          "getPool",      ACCESS_VM_READ,     INLINE, handle_pool_get},
+    {"PUT",    "/v1/pools/{pool}",          "putPool",      ACCESS_VM_WRITE,    BODY,   handle_pool_put},
+    {"DELETE", "/v1/pools/{pool}",          "deletePool",   ACCESS_VM_WRITE,    0,      handle_pool_delete},
+    {"GET",    "/v1/leases",                "listLeases",   ACCESS_VM_READ,     0,      handle_lease_list},
+    {"POST",   "/v1/leases",                "createLease",  ACCESS_LEASE_WRITE, BODY,   handle_lease_create},
+    {"GET",    "/v1/leases/{lease}",        "getLease",     ACCESS_VM_READ,     0,      handle_lease_get},
+    {"PATCH",  "/v1/leases/{lease}",        "renewLease",   ACCESS_LEASE_WRITE, BODY,   handle_lease_renew},
+    {"DELETE", "/v1/leases/{lease}",        "releaseLease", ACCESS_LEASE_WRITE, 0,      handle_lease_release},
+    {"GET",    "/v1/leases/{lease}/record", "getLeaseRecord", ACCESS_VM_READ,   0,      handle_lease_record},
+
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},
     {"GET",    "/v1/operations",             "listOperations",  ACCESS_VM_READ,  0, handle_op_list},

@@ -57,9 +57,8 @@ static int start(struct daemon *d, struct error *err)
     int passed = sd_listen_fds(1), fds[16];
 
     for (int i = 0; i < passed && i < 16; i++)
-        fds[i] = SD_LISTEN_FDS_START + i;
+        fds[http.passed_count++] = SD_LISTEN_FDS_START + i;
     http.passed_fds = fds;
-    http.passed_count = passed > 0 ? passed : 0;
     if (core_start(&core, &d->core, err) ||
         ws_start((unsigned)s->websocket_ping_seconds, &d->ws, err))
         return -1;

@@ -17,6 +17,7 @@
 #include "service/vm/core.h"
 #include "service/vm/event.h"
 #include "service/vm/image.h"
+#include "service/vm/lease.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
 #include "service/vm/vm.h"
@@ -42,6 +43,10 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 json_t *codec_op(const struct op *op);
 json_t *codec_image(const struct image *image, unsigned used_by);
+json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
+/* position 0: not queued */
+json_t *codec_lease(const struct lease *lease, int64_t position);
+json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
@@ -108,6 +113,18 @@ struct codec_image_request {
 int codec_decode_image(const json_t *body, struct codec_image_request *ret, struct error *err);
 void codec_image_request_done(struct codec_image_request *r);
 #define auto_image_request auto_scope(codec_image_request_done)
+
+struct codec_lease_request {
+    char *pool, *holder;
+    struct vm_spec *vm;
+    json_t *labels;
+    int64_t ttl_seconds, max_seconds, idle_seconds, queue_seconds;
+    int on_expiry;
+};
+int codec_decode_lease(const json_t *body, struct codec_lease_request *ret, struct error *err);
+void codec_lease_request_done(struct codec_lease_request *r);
+#define auto_lease_request auto_scope(codec_lease_request_done)
+int codec_decode_renewal(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
 
 struct codec_token_request {
     char *name;

@@ -36,6 +36,10 @@ handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
+/* pools.c, leases.c */
+handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete, handle_lease_list,
+    handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
+    handle_lease_record;
 /* events.c */
 handler_fn handle_events;
 /* operations.c */

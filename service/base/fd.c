@@ -127,7 +127,8 @@ int dir_ensure(const char *path, mode_t mode, struct error *err)
 {
     struct stat st;
 
-    if (mkdir(path, mode) == 0)
+    /* The umask keeps files private; a directory has exactly the mode that was asked for. */
+    if (mkdir(path, mode) == 0 && chmod(path, mode) == 0)
         return 0;
     if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
         return 0;

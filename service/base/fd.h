@@ -23,7 +23,8 @@ ssize_t file_read_at(int dirfd, const char *path, char *buf, size_t size);
 /* Writes a temporary neighbour, fsyncs it, renames it into place and fsyncs the directory. */
 int file_write_atomic(const char *path, const void *data, size_t len, mode_t mode,
                       struct error *err);
-/* mkdir -p for the last component only; an existing directory is fine. */
+/* mkdir -p for the last component only, with this mode whatever the umask; an existing directory is
+ * fine and left as it is. */
 int dir_ensure(const char *path, mode_t mode, struct error *err);
 /* fsync of the directory that holds path, so that a rename or link in it survives a power cut. */
 int dir_sync(const char *path, struct error *err);

@@ -7,7 +7,9 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "db/store_lease.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
 
@@ -103,14 +105,15 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
  * Has an equal request won the race? Asked before anything is written, so that its name being taken
  * is not what the second one is told; the caller looks the key up again.
  */
-static int idem_race(struct db_tx *tx, const struct change *c, struct error *err)
+int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
+              struct error *err)
 {
     struct idem_found found;
     int rc;
 
-    if (!c->idem || !c->idem->key)
+    if (!idem || !idem->key)
         return 0;
-    rc = idem_check(tx, change_actor(c), c->idem, &found, err);
+    rc = idem_check(tx, actor, idem, &found, err);
     if (rc > 0)
         return error_set(err, ERROR_REQUEST_IN_PROGRESS, "an equal request is being served");
     return rc;
@@ -153,6 +156,14 @@ static int write_op(struct db_tx *tx, const struct change *c, struct error *err)
     return 0;
 }
 
+static int put_member(struct db_tx *tx, const struct vm *vm, struct error *err)
+{
+    if (!*vm->pool_id)
+        return 0;
+    return store_pool_member_put(
+        tx, &(struct pool_member_row){vm->id, vm->pool_id, vm->pool_generation}, err);
+}
+
 static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
 {
     auto_free char *spec_text = NULL;
@@ -163,10 +174,11 @@ static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
         return -1;
     vm_to_row(w->vm, &row, &spec_text);
     if (w->insert)
-        return store_vm_insert(tx, &row, &w->vm->seq, err);
+        return store_vm_insert(tx, &row, &w->vm->seq, err) || put_member(tx, w->vm, err) ? -1 : 0;
     if (w->change->remove) {
         row.deleted_at = w->now;
-        if (store_cid_release(tx, w->vm->id, w->now, err))
+        if (store_cid_release(tx, w->vm->id, w->now, err) ||
+            store_pool_member_delete(tx, w->vm->id, err))
             return -1;
     } else if (w->vm->spec->vsock && !w->vm->vsock_cid) {
         if (store_cid_allocate(tx, w->vm->host_id, w->vm->id, w->now, &w->vm->vsock_cid, err))
@@ -182,12 +194,12 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct change *c = w->change;
 
     /* The VM's row before the operation and the idempotency record, which refer to it. */
-    if (idem_race(tx, c, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
+    if (idem_race(tx, change_actor(c), c->idem, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
-    if (c->event_type)
-        return event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
-                            w->vm->spec->name, c->event_data, err);
-    return 0;
+    if (c->event_type && event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
+                            w->vm->spec->name, c->event_data, err))
+        return -1;
+    return c->also ? c->also(tx, c->also_arg, err) : 0;
 }
 
 static void committed_fn(void *arg)
@@ -198,6 +210,9 @@ static void committed_fn(void *arg)
         registry_remove(w->core->registry, w->vm->id);
     else
         registry_put(w->core->registry, w->vm);
+    if (w->change->also_committed)
+        w->change->also_committed(w->change->also_arg);
+    lease_keeper_on_vm(w->core->leases, w->vm, w->change->remove);
 }
 
 static int commit(struct write *w, struct error *err)

@@ -10,6 +10,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
 
 const struct settings *core_settings(struct core *core)
 {
@@ -99,6 +100,7 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 
     (void)stream;
     wait_wake_vm(core->waits, vm_id);
+    lease_keeper_poke(core->leases);
 }
 
 static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
@@ -164,6 +166,8 @@ static int build(struct core *core, struct error *err)
         event_log_new(core, &core->events, err))
         return -1;
     db_set_event_hook(core->db, event_log_publish, core->events);
+    if (lease_keeper_open(core, &core->leases, err))
+        return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err))
         return -1;
@@ -180,7 +184,7 @@ static int build(struct core *core, struct error *err)
         virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
-    if (sampler_start(core, &core->sampler, err))
+    if (sampler_start(core, &core->sampler, err) || lease_keeper_start(core->leases, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -210,6 +214,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    lease_keeper_stop(core->leases);
     sampler_stop(core->sampler);
     if (core->waits)
         wait_list_stop(core->waits);
@@ -231,6 +236,7 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    lease_keeper_free(core->leases);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);

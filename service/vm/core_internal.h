@@ -28,6 +28,8 @@
 
 #define CHANGE_LOCKS 64
 
+struct lease_keeper;
+
 struct core {
     struct settings *settings;
     char *state_dir;
@@ -47,6 +49,7 @@ struct core {
     struct janitor *janitor;
     struct audit *audit;
     struct guest_hub *guests;
+    struct lease_keeper *leases;
     _Atomic unsigned dialling; /* vsock connections that are being made */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
@@ -84,6 +87,10 @@ struct change {
     const struct idem *idem;
     int idem_status;
     bool remove; /* tombstone: the VM leaves the registry, its CID is released */
+    /* More to write in the same transaction, and what follows it in memory; on the writer thread. */
+    int (*also)(struct db_tx *tx, void *arg, struct error *err);
+    void (*also_committed)(void *arg);
+    void *also_arg;
 };
 
 extern const struct actor actor_system;
@@ -96,6 +103,21 @@ int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg
               struct change *change, struct vm **ret, struct error *err);
 /* A new VM; fills seq and CID. */
 int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err);
+/* A new VM as lifecycle.c makes it, with what else is born with it; idem is looked up by the caller. */
+struct vm_birth {
+    const char *lease_id, *pool_id; /* or NULL */
+    int64_t pool_generation;
+    struct change *change; /* actor, idem and also are the caller's */
+    void (*on_named)(void *arg, const struct vm *vm); /* its id is drawn, nothing is written; or NULL */
+    void *arg;
+};
+int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
+                   struct vm_birth *birth, struct vm **ret, struct op **ret_op, struct error *err);
+/* VM_STATE_CONFLICT for a VM that waits in a pool: it must be clean when it is handed out. */
+int vm_refuse_waiting(const struct vm *vm, const struct actor *actor, struct error *err);
+/* Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. */
+int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
+              struct error *err);
 /* Only the operation and events. */
 int op_commit(struct core *core, struct op *op, struct error *err);
 /*
@@ -180,6 +202,7 @@ void wait_list_stop(struct wait_list *w); /* ends all with WAIT_STOPPING */
 void wait_list_free(struct wait_list *w);
 void wait_wake_op(struct wait_list *w, const char *op_id);
 void wait_wake_vm(struct wait_list *w, const char *vm_id);
+void wait_wake_lease(struct wait_list *w, const char *lease_id);
 
 /* ---- event.c ---- */
 

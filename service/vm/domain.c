@@ -71,7 +71,8 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
     auto_free char *dir = vm_dir(core, vm->id);
     auto_image struct image *image = NULL;
 
-    if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0700, err))
+    /* Others pass through, so that a libvirtd's QEMU, another user, reaches the disks it is given. */
+    if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0711, err))
         return -1;
     if (image && image->kind == IMAGE_DISK) {
         auto_free char *path = root_disk_path(core, vm);

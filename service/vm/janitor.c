@@ -5,6 +5,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "db/store_lease.h"
 #include "service/vm/core_internal.h"
 
 #define INTERVAL_MS 3600000
@@ -19,7 +20,7 @@ struct janitor {
 };
 
 struct bounds {
-    int64_t ops, events, keys, created, used;
+    int64_t ops, events, keys, created, used, leases;
 };
 
 static int prune_ops(struct db_tx *tx, void *arg, struct error *err)
@@ -47,6 +48,11 @@ static int prune_sessions(struct db_tx *tx, void *arg, struct error *err)
     return store_session_prune(tx, b->created, b->used, err);
 }
 
+static int prune_leases(struct db_tx *tx, void *arg, struct error *err)
+{
+    return store_lease_prune(tx, ((const struct bounds *)arg)->leases, err);
+}
+
 static bool vm_is_there(void *core, const char *vm_id)
 {
     auto_vm struct vm *vm = registry_get(((struct core *)core)->registry, vm_id);
@@ -56,7 +62,8 @@ static bool vm_is_there(void *core, const char *vm_id)
 
 static void sweep(struct core *core)
 {
-    static db_write_fn *const steps[] = {prune_ops, prune_events, prune_keys, prune_sessions};
+    static db_write_fn *const steps[] = {prune_ops, prune_events, prune_keys, prune_sessions,
+                                           prune_leases};
     const struct settings *s = core->settings;
     int64_t now = clock_wall_ms();
     struct bounds b = {
@@ -65,6 +72,7 @@ static void sweep(struct core *core)
         .keys = now - s->idempotency_keep_hours * HOUR_MS,
         .created = now - s->session_max_seconds * 1000,
         .used = now - s->session_idle_seconds * 1000,
+        .leases = now - s->lease_keep_hours * HOUR_MS,
     };
     struct error err;
 

@@ -106,24 +106,14 @@ static int replay(struct core *core, const struct actor *actor, const struct ide
     return *ret_op ? 0 : -1;
 }
 
-int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
-              const struct idem *idem, struct vm **ret, struct op **ret_op, bool *ret_replayed,
-              struct error *err)
+int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
+                   struct vm_birth *birth, struct vm **ret, struct op **ret_op, struct error *err)
 {
     auto_vm struct vm *vm = xcalloc(1, sizeof(*vm));
     auto_op struct op *op = NULL;
-    struct idem_found found;
     auto_json json_t *data = NULL;
-    int rc;
 
     atomic_init(&vm->refs, 1);
-    rc = idem_lookup(core, actor, idem, &found, err);
-    if (rc < 0)
-        return -1;
-    *ret_replayed = rc > 0;
-    *ret_op = NULL;
-    if (rc > 0)
-        return replay(core, actor, &found, ret, ret_op, err);
     vm->spec = vm_spec_ref(spec);
     if (check_user_data(core, spec, err) ||
         resolve_image(core, actor->project_id, spec, vm->image_id, err) ||
@@ -132,19 +122,43 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     uuid_new(vm->id);
     str_copy_utf8(vm->project_id, sizeof(vm->project_id), actor->project_id);
     str_copy_utf8(vm->host_id, sizeof(vm->host_id), HOST_LOCAL);
+    str_copy_utf8(vm->pool_id, sizeof(vm->pool_id), birth->pool_id ? birth->pool_id : "");
+    str_copy_utf8(vm->lease_id, sizeof(vm->lease_id), birth->lease_id ? birth->lease_id : "");
+    vm->pool_generation = birth->pool_generation;
     vm->state = start ? VM_STATE_STARTING : VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
     op = op_new(actor, vm, "vm.create", start ? "{\"start\":true}" : "{\"start\":false}");
     data = json_pack("{s:s}", "state", vm_state_name(vm->state));
-    struct change change = {.event_type = "vm.created",
-                            .event_data = data,
-                            .actor = actor,
-                            .op_insert = op,
-                            .idem = idem,
-                            .idem_status = 201};
-    if (vm_insert(core, vm, &change, err)) {
+    birth->change->event_type = "vm.created";
+    birth->change->event_data = data;
+    birth->change->op_insert = op;
+    if (birth->on_named)
+        birth->on_named(birth->arg, vm);
+    if (vm_insert(core, vm, birth->change, err))
+        return -1;
+    *ret = TAKE_PTR(vm);
+    *ret_op = TAKE_PTR(op);
+    return 0;
+}
+
+int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
+              const struct idem *idem, struct vm **ret, struct op **ret_op, bool *ret_replayed,
+              struct error *err)
+{
+    struct change change = {.actor = actor, .idem = idem, .idem_status = 201};
+    struct vm_birth birth = {.change = &change};
+    struct idem_found found;
+    int rc = idem_lookup(core, actor, idem, &found, err);
+
+    if (rc < 0)
+        return -1;
+    *ret_replayed = rc > 0;
+    *ret_op = NULL;
+    if (rc > 0)
+        return replay(core, actor, &found, ret, ret_op, err);
+    if (vm_create_born(core, actor, spec, start, &birth, ret, ret_op, err)) {
         /* Lost the race against an equal request: show what that one made. */
         if (err->code == ERROR_REQUEST_IN_PROGRESS &&
             idem_lookup(core, actor, idem, &found, err) > 0) {
@@ -153,9 +167,17 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
         }
         return -1;
     }
-    *ret = TAKE_PTR(vm);
-    *ret_op = TAKE_PTR(op);
     return 0;
+}
+
+int vm_refuse_waiting(const struct vm *vm, const struct actor *actor, struct error *err)
+{
+    if (!*vm->pool_id || *vm->lease_id || actor == &actor_system)
+        return 0;
+    error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s waits in a pool to be handed out clean",
+              vm->spec->name);
+    error_remedy(err, "Ask for a lease (POST /v1/leases), or delete the VM: the pool replaces it.");
+    return -1;
 }
 
 struct patch {
@@ -183,7 +205,7 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
     char image_id[UUID_TEXT];
 
     (void)change;
-    if (check_generation(next, p->if_generation, err) ||
+    if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) ||
         vm_spec_decode(merged, &spec, NULL, err) || check_user_data(core, spec, err))
         return -1;
     if (next->state == VM_STATE_DELETING)
@@ -268,7 +290,8 @@ static int act_mutate(struct core *core, struct vm *next, struct change *change,
 
     if (a->verb == VM_VERB_DELETE && a->force)
         allowed = next->state != VM_STATE_DELETING;
-    if (check_generation(next, a->if_generation, err))
+    if (check_generation(next, a->if_generation, err) ||
+        (a->verb != VM_VERB_DELETE && vm_refuse_waiting(next, a->actor, err)))
         return -1;
     if (!allowed)
         return refuse(next, a->verb, err);

@@ -43,6 +43,8 @@ struct vm {
     char image_id[UUID_TEXT];      /* or "" */
     int64_t generation, defined_generation, running_generation;
     uint32_t vsock_cid;
+    char pool_id[UUID_TEXT], lease_id[UUID_TEXT]; /* or "": see lease.h */
+    int64_t pool_generation;
     int64_t created_at, updated_at, started_at;
     /* The rendered JSON, filled by whoever renders first; owned by the snapshot. */
     _Atomic(struct blob *) rendered;

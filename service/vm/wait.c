@@ -9,8 +9,9 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease_internal.h"
 
-enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM };
+enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM, WAIT_KIND_LEASE };
 
 struct waiter {
     struct waiter *prev, *next;
@@ -58,6 +59,13 @@ static bool vm_holds(struct core *core, const char *vm_id, enum wait_vm what)
     default:
         return true;
     }
+}
+
+static bool lease_holds(struct core *core, const char *lease_id)
+{
+    auto_lease struct lease *lease = book_lease(core->leases, lease_id);
+
+    return !lease || lease->state != LEASE_QUEUED;
 }
 
 static void unlink_waiter(struct wait_list *l, struct waiter *w)
@@ -184,6 +192,8 @@ static void add(struct core *core, struct waiter *w)
     /* Looked at only after it is in the list, so that a change in between is not missed. */
     if (kind == WAIT_KIND_OP)
         wait_wake_op(l, id);
+    else if (kind == WAIT_KIND_LEASE)
+        wait_wake_lease(l, id);
     else
         wait_wake_vm(l, id);
 }
@@ -205,6 +215,8 @@ static void wake(struct wait_list *l, enum wait_kind kind, const char *id)
     /* The conditions take other leaf locks, so they are evaluated outside this one. */
     if (kind == WAIT_KIND_OP) {
         running = console = op_holds(l->core, wanted);
+    } else if (kind == WAIT_KIND_LEASE) {
+        running = console = lease_holds(l->core, wanted);
     } else {
         running = vm_holds(l->core, wanted, WAIT_VM_RUNNING);
         console = vm_holds(l->core, wanted, WAIT_VM_CONSOLE);
@@ -235,6 +247,11 @@ void wait_wake_vm(struct wait_list *l, const char *vm_id)
     wake(l, WAIT_KIND_VM, vm_id);
 }
 
+void wait_wake_lease(struct wait_list *l, const char *lease_id)
+{
+    wake(l, WAIT_KIND_LEASE, lease_id);
+}
+
 static struct waiter *waiter_new(enum wait_kind kind, const char *id, int64_t deadline, wait_fn *fn,
                                  void *opaque)
 {
@@ -261,4 +278,10 @@ void wait_for_vm(struct core *core, const char *vm_id, enum wait_vm what,
 
     w->what = what;
     add(core, w);
+}
+
+void wait_for_lease(struct core *core, const char *lease_id, int64_t deadline_monotonic_ms,
+                    wait_fn *fn, void *opaque)
+{
+    add(core, waiter_new(WAIT_KIND_LEASE, lease_id, deadline_monotonic_ms, fn, opaque));
 }

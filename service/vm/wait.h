@@ -30,4 +30,8 @@ enum wait_vm { WAIT_VM_RUNNING, WAIT_VM_CONSOLE };
 void wait_for_vm(struct core *core, const char *vm_id, enum wait_vm what,
                  int64_t deadline_monotonic_ms, wait_fn *fn, void *opaque);
 
+/* Ends when the lease does not wait for a VM any more: it has one, or has ended. */
+void wait_for_lease(struct core *core, const char *lease_id, int64_t deadline_monotonic_ms,
+                    wait_fn *fn, void *opaque);
+
 #endif

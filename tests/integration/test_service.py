@@ -1,4 +1,5 @@
 """droverd as a service: readiness, watchdog, socket activation, reload, refusals at start."""
+import fcntl
 import os
 import signal
 import socket
@@ -73,8 +74,45 @@ def test_it_serves_the_socket_it_is_given(tmp_path):
         daemon = Daemon(state_dir=tmp_path / "state")
         daemon.address = f"127.0.0.1:{port}"
         assert daemon.client(token=None).get("/livez").status == 200
+        # It was given no Unix socket: it makes its own.
+        assert daemon.socket_client().get("/v1/vms").status == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
+
+
+def test_it_leaves_a_unix_socket_it_is_given(tmp_path):
+    """Both at once, as deploy/systemd has it; systemd's own stays when the daemon goes."""
+    state = tmp_path / "state"
+    state.mkdir()
+    path = str(state / "drover.sock")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as local:
+        local.bind(path)
+        local.listen()
+        # Out of the way of descriptors 3 and 4, where they go.
+        fds = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 100) for s in (server, local)]
+        script = 'exec 3<&"$1" 4<&"$2"; export LISTEN_PID=$$ LISTEN_FDS=2; shift 2; exec "$@"'
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", script, "sh", *map(str, fds), BUILD / "droverd", "--state-dir", state,
+             "--libvirt", "test:///default", "--listen", "127.0.0.1:1"], pass_fds=fds)
+        for fd in fds:
+            os.close(fd)
+        address = state / "listen.addr"
+        eventually(lambda: address.exists() and process.poll() is None, 60, "listening")
+        assert address.read_text().strip() == f"127.0.0.1:{server.getsockname()[1]}"
+        assert Daemon(state_dir=state).socket_client().get("/v1/vms").status == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert os.path.exists(path)
+
+
+def test_directories_let_the_user_of_qemu_through_and_nobody_look(tmp_path):
+    """With a libvirtd QEMU is another user, who must reach the disks it is given."""
+    process = run(tmp_path / "state", "--listen", "127.0.0.1:0")
+    eventually(lambda: (tmp_path / "state/listen.addr").exists() or process.poll() is not None, 60, "listening")
+    process.send_signal(signal.SIGTERM)
+    ended(process, 0)
+    modes = {name: (tmp_path / "state" / name).stat().st_mode & 0o777 for name in ("", "vms", "images")}
+    assert modes == {"": 0o711, "vms": 0o711, "images": 0o711}
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])

@@ -2,12 +2,13 @@
 this file are in the order in which they use the guest."""
 import hashlib
 import os
+import subprocess
 import threading
 import time
 
 import pytest
 
-from rig import SLOW, eventually
+from rig import BUILD, SLOW, eventually
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,47 @@ def test_a_file_without_a_size_comes_out_too(rig, guest):
     assert b"MemTotal" in get(rig, guest, "/proc/meminfo").body
 
 
+def drover(rig, *words, **kw):
+    return subprocess.run([BUILD / "drover", "--url", rig.url, *words], env={**os.environ, "DROVER_TOKEN": rig.admin_token()},
+                          capture_output=True, timeout=SLOW, **kw)
+
+
+def test_the_command_line_runs_programs(rig, guest):
+    done = drover(rig, "exec", guest, "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    done = drover(rig, "exec", "-i", "-e", "A=b", guest, "--", "/bin/sh", "-c", "/bin/cat; echo $A", input=b"\x00\xffin")
+    assert (done.returncode, done.stdout) == (0, b"\x00\xffinb\n")
+    assert drover(rig, "exec", guest, "--", "sh", "-c", "kill -9 $$").returncode == 137
+    assert drover(rig, "exec", "--timeout", "1", guest, "sleep", "100").returncode == 124
+
+
+def test_the_command_line_copies_files(rig, guest, tmp_path):
+    data = os.urandom(100_000)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(data)
+    source.chmod(0o751)
+    assert drover(rig, "cp", str(source), f"{guest}:/tmp/copied").returncode == 0
+    assert run(rig, guest, "stat", "-c", "%a", "/tmp/copied")["stdout"] == "751\n"
+    assert drover(rig, "cp", f"{guest}:/tmp/copied", str(back)).returncode == 0
+    assert back.read_bytes() == data
+    failed = drover(rig, "cp", f"{guest}:/nope", str(tmp_path / "none"))
+    assert failed.returncode == 4 and not (tmp_path / "none").exists()
+    assert drover(rig, "cp", str(source), str(back)).returncode == 2
+    assert b"10.0.2.15" in drover(rig, "vm", "addresses", guest).stdout
+    assert drover(rig, "vm", "wait", guest, "--for", "agent").returncode == 0
+
+
+def test_waiting_for_what_is_printed(rig, guest):
+    wait = f"/v1/vms/{guest}/wait"
+    assert rig.api.get(wait, pattern=r"root@demo:~# $", timeout=60, patience=90).status == 200
+    with rig.console(guest) as c:
+        c.send(b"echo sum-$((40 + 2))\n")
+        assert rig.api.get(wait, pattern=r"^sum-\d\d\r?$", timeout=60, patience=90).status == 200
+    assert rig.api.get(wait, **{"for": "ip"}, timeout=60, patience=90).status == 200
+    answer = rig.api.get(wait, pattern="never printed", timeout=1)
+    assert answer.status == 504 and answer.code == "timeout"
+
+
 def test_files_that_are_not_there(rig, guest):
     answer = get(rig, guest, "/nope")
     assert answer.status == 404 and answer.code == "guest-file-not-found" and answer.json["pointer"] == "path"
@@ -228,8 +270,8 @@ def test_power_off_goes_through_the_power_button_then(rig, guest):
 
 
 def test_shutdown_goes_through_the_agent(rig, demo_image):
-    vm = rig.create("demo", memory_mib=96, wait="running")["id"]
-    ready(rig, vm)
+    vm = rig.create("demo", memory_mib=96, wait="agent")["id"]
+    assert agent(rig, vm)["state"] == "ready"
     assert run(rig, vm, "sh", "-c", "rm /etc/acpi/PWRF/*")["exit_code"] == 0  # the power button is dead
     rig.act(vm, "shutdown")
     assert rig.vm(vm)["state"] == "stopped"

@@ -118,6 +118,9 @@ class Client:
         return self.request("POST", path, value, **kw)
 
     def put(self, path, body=b"", **kw):
+        """A dict is sent as JSON, anything else as it is."""
+        if isinstance(body, dict):
+            return self.request("PUT", path, body, **kw)
         return self.request("PUT", path, body=body, **kw)
 
     def patch(self, path, value=None, **kw):

@@ -212,3 +212,9 @@ void wait_for_vm(struct core *c, const char *vm_id, enum wait_vm what,
     (void)what;
     wait_for_op(c, vm_id, deadline_monotonic_ms, fn, opaque);
 }
+
+void wait_for_lease(struct core *c, const char *lease_id, int64_t deadline_monotonic_ms,
+                    wait_fn *fn, void *opaque)
+{
+    wait_for_op(c, lease_id, deadline_monotonic_ms, fn, opaque);
+}

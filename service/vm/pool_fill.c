@@ -1,0 +1,341 @@
+/*
+ * Keeping pools full: one look at every VM that waits (is it ready, too old, broken?), then as many
+ * new ones as are missing. Never more than a wave at a time, and ever more slowly when the template
+ * does not boot. Keeper thread only.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/lease_internal.h"
+
+/* ---- what went wrong, and how long to wait ---- */
+
+static int failing_fn(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct pool_state *p = arg;
+    auto_json json_t *data = json_pack("{s:s}", "reason", p->status.last_error);
+
+    return event_append(NULL, tx, &actor_system, "pool.failing", "pool", p->id, p->pool->name, data,
+                        err);
+}
+
+static void note_failure(struct core *core, const struct pool *pool, const char *reason)
+{
+    struct pool_state copy = {.pool = (struct pool *)(uintptr_t)pool};
+    struct lease_keeper *k = core->leases;
+    struct pool_state *p;
+    struct error err;
+    bool first;
+
+    {
+        LOCK_SCOPE(&k->lock);
+        int64_t wait = POOL_BACKOFF_MS;
+
+        HASH_FIND_STR(k->pools, pool->id, p);
+        if (!p)
+            return;
+        first = p->status.failures++ == 0;
+        for (uint64_t i = 1; i < p->status.failures && wait < POOL_BACKOFF_MAX; i++)
+            wait *= 2;
+        wait = wait < POOL_BACKOFF_MAX ? wait : POOL_BACKOFF_MAX;
+        p->retry_ms = clock_boottime_ms() + wait;
+        p->status.retry_at = clock_wall_ms() + wait;
+        str_copy_utf8(p->status.last_error, sizeof(p->status.last_error), reason);
+        copy.status = p->status;
+        memcpy(copy.id, p->id, sizeof(copy.id));
+    }
+    /* The reason once, not with every try. */
+    if (first && db_write(core->db, failing_fn, NULL, &copy, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store that pool %s fails", pool->name);
+    log_at(LOG_LEVEL_WARNING, "a VM of pool %s did not get ready: %s", pool->name, reason);
+}
+
+static void note_success(struct lease_keeper *k, const char *pool_id)
+{
+    struct pool_state *p;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool_id, p);
+    if (!p)
+        return;
+    p->status.failures = 0;
+    p->retry_ms = p->status.retry_at = 0;
+    p->status.last_error[0] = '\0';
+}
+
+/* ---- the VMs that wait ---- */
+
+static int delete_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                         struct error *err)
+{
+    (void)core;
+    (void)arg;
+    (void)err;
+    if (*next->lease_id || next->state == VM_STATE_DELETING)
+        return 1; /* somebody was faster */
+    change->op_insert = op_new(&actor_system, next, "vm.delete", "{\"force\":true}");
+    change->event_type = "vm.state";
+    change->event_data = json_pack("{s:s, s:s, s:s}", "state", "deleting", "previous",
+                                   vm_state_name(next->state), "reason", "replaced by its pool");
+    next->state = VM_STATE_DELETING;
+    str_copy_utf8(next->state_reason, sizeof(next->state_reason), "replaced by its pool");
+    return 0;
+}
+
+int member_delete(struct core *core, const char *vm_id, struct error *err)
+{
+    struct change change = {.actor = &actor_system};
+    int rc = vm_change(core, vm_id, delete_mutate, NULL, &change, NULL, err);
+
+    json_decref(change.event_data);
+    op_unref(change.op_insert);
+    return rc && err->code == ERROR_VM_NOT_FOUND ? 0 : rc;
+}
+
+static void discard(struct core *core, const struct member *m)
+{
+    struct error err;
+
+    if (!book_member_move(core->leases, m->vm_id, m->phase, MEMBER_LEAVING))
+        return;
+    if (member_delete(core, m->vm_id, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot delete VM %s of a pool", m->vm_id);
+}
+
+static void fail(struct core *core, const struct pool *pool, const struct member *m,
+                 const char *reason)
+{
+    note_failure(core, pool, reason);
+    discard(core, m);
+}
+
+static bool reached(struct core *core, const struct vm *vm, int point)
+{
+    if (vm->state != VM_STATE_RUNNING)
+        return false;
+    return point == WAIT_VM_RUNNING || console_has_output(core->consoles, vm->id, "console");
+}
+
+static bool is_broken(struct core *core, const struct vm *vm)
+{
+    switch (vm->state) {
+    case VM_STATE_FAILED:
+    case VM_STATE_CRASHED:
+    case VM_STATE_PAUSED:
+    case VM_STATE_STOPPING:
+        return true;
+    case VM_STATE_STOPPED:
+        return !op_vm_busy(core->ops, vm->id);
+    default:
+        return false;
+    }
+}
+
+static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
+                         struct vm *vm)
+{
+    struct error err;
+    struct op *op = NULL;
+    bool replayed;
+    char reason[128];
+
+    if (is_broken(core, vm)) {
+        fail(core, pool, m, *vm->state_reason ? vm->state_reason : vm_state_name(vm->state));
+    } else if (pool->spec->depth == POOL_SNAPSHOT && vm->state == VM_STATE_SAVED) {
+        (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
+        note_success(core->leases, pool->id);
+    } else if (reached(core, vm, pool->spec->ready_when)) {
+        if (pool->spec->depth != POOL_SNAPSHOT) {
+            (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
+            note_success(core->leases, pool->id);
+        } else if (book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_SAVING) &&
+                   vm_act(core, &actor_system, m->vm_id, VM_VERB_SAVE, false, 0, NULL, &op,
+                          &replayed, &err)) {
+            log_failure(LOG_LEVEL_WARNING, &err, "cannot save VM %s of a pool", vm->spec->name);
+        }
+        op_unref(op);
+    } else if (clock_boottime_ms() - m->since_ms > pool->spec->boot_seconds * 1000) {
+        snprintf(reason, sizeof(reason), "it did not get ready in %lld s",
+                 (long long)pool->spec->boot_seconds);
+        fail(core, pool, m, reason);
+    }
+}
+
+static void look_saving(struct core *core, const struct pool *pool, const struct member *m,
+                        struct vm *vm)
+{
+    if (vm->state == VM_STATE_SAVED) {
+        (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_READY);
+        note_success(core->leases, pool->id);
+    } else if (is_broken(core, vm) ||
+               (vm->state == VM_STATE_RUNNING && !op_vm_busy(core->ops, vm->id))) {
+        fail(core, pool, m, "its memory could not be saved");
+    }
+}
+
+/* Made from what the pool is now? An image's name may have moved on to another build. */
+static bool is_current(struct core *core, const struct pool *pool, const struct member *m,
+                       const struct vm *vm)
+{
+    const char *ref = json_string_value(json_object_get(pool->spec->vm, "image"));
+    struct error ignored;
+    auto_image struct image *image =
+        ref ? image_find(core, pool->project_id, ref, &ignored) : NULL;
+
+    if (m->generation != pool->generation)
+        return false;
+    return !image || str_eq(image->id, vm->image_id);
+}
+
+static bool is_old(const struct pool *pool, const struct member *m)
+{
+    return pool->spec->recycle_seconds &&
+           clock_boottime_ms() - m->since_ms > pool->spec->recycle_seconds * 1000;
+}
+
+/* *replaced: one VM of a pool at a time, so that a change never leaves the pool empty at once. */
+static void look_ready(struct core *core, const struct pool *pool, const struct member *m,
+                       struct vm *vm, bool *replaced)
+{
+    enum vm_state wanted = pool->spec->depth == POOL_SNAPSHOT ? VM_STATE_SAVED : VM_STATE_RUNNING;
+
+    if (vm->state != wanted) {
+        if (m->generation == pool->generation)
+            fail(core, pool, m, "it stopped while it waited");
+        else
+            discard(core, m);
+    } else if (!*replaced && (!is_current(core, pool, m, vm) || is_old(pool, m))) {
+        *replaced = true;
+        discard(core, m);
+    }
+}
+
+static void look_member(struct core *core, const struct member *m, bool *replaced)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, m->vm_id);
+    auto_pool struct pool *pool = book_pool(core->leases, m->pool_id);
+    struct error err;
+
+    if (!vm || m->phase == MEMBER_TAKEN)
+        return;
+    if (m->phase == MEMBER_LEAVING) {
+        /* Its deletion failed, or was never asked for: a crash came between. */
+        if (vm->state != VM_STATE_DELETING && !op_vm_busy(core->ops, vm->id) &&
+            clock_boottime_ms() - m->since_ms > LEAVING_RETRY_MS && member_delete(core, vm->id, &err))
+            log_failure(LOG_LEVEL_WARNING, &err, "cannot delete VM %s of a pool", vm->spec->name);
+    } else if (!pool || pool->spec->depth == POOL_COLD) {
+        discard(core, m);
+    } else if (m->phase == MEMBER_WARMING) {
+        look_warming(core, pool, m, vm);
+    } else if (m->phase == MEMBER_SAVING) {
+        look_saving(core, pool, m, vm);
+    } else {
+        look_ready(core, pool, m, vm, replaced);
+    }
+}
+
+void pools_look(struct core *core)
+{
+    struct member *members;
+    bool replaced = false;
+    size_t count;
+
+    book_members(core->leases, &members, &count);
+    for (size_t i = 0; i < count; i++)
+        look_member(core, &members[i], &replaced);
+    free(members);
+}
+
+/* ---- the VMs that are missing ---- */
+
+/* How many of the pool to make now; a surplus counts negative. */
+static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t *ret_warming)
+{
+    int64_t wanted = pool->spec->depth == POOL_COLD ? 0 : pool->spec->ready, have = 0, all = 0;
+    struct pool_state *p;
+
+    *ret_warming = 0;
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool->id, p);
+    if (!p || clock_boottime_ms() < p->retry_ms)
+        return 0;
+    for (struct member *m = k->members; m; m = m->hh.next) {
+        bool warming = m->phase == MEMBER_WARMING || m->phase == MEMBER_SAVING;
+
+        *ret_warming += warming;
+        if (!str_eq(m->pool_id, pool->id) || m->phase == MEMBER_LEAVING)
+            continue;
+        all++;
+        have += warming || m->phase == MEMBER_READY;
+    }
+    all += p->reserved;
+    if (wanted - have > p->pool->spec->max - all)
+        return p->pool->spec->max - all;
+    return wanted - have;
+}
+
+static int make_one(struct core *core, const struct pool *pool, struct error *err)
+{
+    const struct actor actor = {"system", pool->project_id, ""};
+    struct change change = {.actor = &actor};
+    struct vm_birth birth = {
+        .pool_id = pool->id, .pool_generation = pool->generation, .change = &change};
+    auto_vm_spec struct vm_spec *spec = NULL;
+    auto_vm struct vm *vm = NULL;
+    auto_op struct op *op = NULL;
+
+    if (pool_vm_spec(pool, &spec, err))
+        return -1;
+    return vm_create_born(core, &actor, spec, true, &birth, &vm, &op, err);
+}
+
+/* Too many, because `ready` was lowered: the newest go. */
+static void drop_one(struct core *core, const struct pool *pool)
+{
+    struct member *members, *newest = NULL;
+    size_t count;
+
+    book_members(core->leases, &members, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(members[i].pool_id, pool->id) && members[i].phase == MEMBER_READY &&
+            (!newest || members[i].since_ms > newest->since_ms))
+            newest = &members[i];
+    }
+    if (newest)
+        discard(core, newest);
+    free(members);
+}
+
+static void fill(struct core *core, const struct pool *pool, int64_t wave)
+{
+    int64_t warming, count = missing(core->leases, pool, &warming);
+    struct error err;
+
+    if (count < 0)
+        drop_one(core, pool);
+    for (int64_t i = 0; i < count && warming + i < wave; i++) {
+        if (make_one(core, pool, &err) == 0 || err.code == ERROR_NAME_IN_USE)
+            continue;
+        /* While libvirt or the disk is away nothing is wrong with the template. */
+        if (err.code != ERROR_HYPERVISOR_UNAVAILABLE && err.code != ERROR_DATABASE_FAILED)
+            note_failure(core, pool, err.detail);
+        return;
+    }
+}
+
+void pools_fill(struct core *core)
+{
+    struct pool **pools;
+    size_t count;
+
+    book_pools(core->leases, &pools, &count);
+    for (size_t i = 0; i < count; i++) {
+        fill(core, pools[i], core->settings->pool_wave);
+        pool_unref(pools[i]);
+    }
+    free(pools);
+}

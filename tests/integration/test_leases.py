@@ -1,0 +1,341 @@
+"""Leases and pools on libvirt's test driver: nobody is given a VM twice, nothing is left behind."""
+import threading
+import time
+
+import pytest
+from daemon import eventually
+
+TEMPLATE = {"memory_mib": 64, "networks": []}
+
+
+@pytest.fixture
+def make_pool(api, name):
+    """make_pool(ready=2, max=4) is a pool; its VMs are gone afterwards."""
+    made = []
+
+    def make(vm=None, settled=True, **definition):
+        pool = name("pool")
+        response = api.put(f"/v1/pools/{pool}", {"vm": vm or TEMPLATE, **definition})
+        assert response.status == 201, response
+        made.append(pool)
+        if settled and definition.get("depth") != "cold":
+            wait_ready(api, pool, definition.get("ready", 1))
+        return api.get(f"/v1/pools/{pool}").json
+
+    yield make
+    for pool in made:
+        api.delete(f"/v1/pools/{pool}")
+    for lease in api.get("/v1/leases", limit=1000).json["items"]:
+        if lease["pool"] in made and lease["state"] != "ended":
+            api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: not [v for v in vms(api) if v["name"].rsplit("-", 1)[0] in made], 30)
+
+
+def vms(api, **query):
+    return api.get("/v1/vms", limit=1000, **query).json["items"]
+
+
+def status(api, pool):
+    return api.get(f"/v1/pools/{pool}").json["status"]
+
+
+def wait_ready(api, pool, count):
+    eventually(lambda: status(api, pool)["ready"] == count, 30)
+
+
+def members(api, pool):
+    return [v for v in vms(api) if v["pool_id"] == pool["id"]]
+
+
+def gone(api, vm_id):
+    return api.get(f"/v1/vms/{vm_id}").status == 404
+
+
+def ended(api, lease):
+    return api.get(f"/v1/leases/{lease['id']}").json["state"] == "ended"
+
+
+# ---- pools ----
+
+
+def test_a_pool_has_its_defaults_and_fills_itself(api, make_pool):
+    pool = make_pool(ready=2, max=3)
+    assert pool["depth"] == "booted" and pool["ready_when"] == "running" and pool["etag"] == "1"
+    assert pool["vm"] == TEMPLATE
+    waiting = members(api, pool)
+    assert len(waiting) == 2 and all(v["state"] == "running" and v["lease_id"] is None for v in waiting)
+    assert len({v["vsock_cid"] for v in waiting}) == 2, "identities are their own"
+    assert status(api, pool["name"])["warming"] == 0
+
+
+def test_bad_pools_are_refused_and_change_nothing(api, name):
+    pool = name("pool")
+    for body, pointer in (({}, "/vm"), ({"vm": {"cpus": 0}}, "/vm/cpus"), ({"vm": {"name": "x"}}, "/vm/name"),
+                          ({"vm": {"autostart": True}}, "/vm/autostart"), ({"vm": TEMPLATE, "ready": -1}, "/ready"),
+                          ({"vm": {"networks": [{"mode": "user", "mac": "02:00:00:00:00:01"}]}}, "/vm/networks/0/mac"),
+                          ({"vm": TEMPLATE, "ready": 5, "max": 4}, "/ready"), ({"vm": TEMPLATE, "depth": "deep"}, "/depth"),
+                          ({"vm": TEMPLATE, "ttl_seconds": 10, "max_seconds": 5}, "/ttl_seconds"),
+                          ({"vm": TEMPLATE, "surprise": 1}, "/surprise"), ({"vm": 7}, "/vm")):
+        response = api.put(f"/v1/pools/{pool}", body)
+        assert response.code == "validation-failed" and response.json["pointer"] == pointer, (body, response)
+    assert api.put(f"/v1/pools/{pool}", {"vm": {"image": "nope"}}).code == "unknown-image"
+    assert api.put("/v1/pools/Not.A.Name", {"vm": TEMPLATE}).code == "invalid-argument"
+    assert api.get(f"/v1/pools/{pool}").code == "pool-not-found"
+    assert api.delete(f"/v1/pools/{pool}").code == "pool-not-found"
+
+
+def test_another_definition_replaces_those_that_wait(api, make_pool):
+    pool = make_pool(ready=2, max=5)
+    before = {v["id"] for v in members(api, pool)}
+    changed = api.put(f"/v1/pools/{pool['name']}", {"vm": dict(TEMPLATE, memory_mib=96), "ready": 2, "max": 5})
+    assert changed.status == 200 and changed.json["etag"] == "2"
+    eventually(lambda: len([v for v in members(api, pool) if v["memory_mib"] == 96 and v["state"] == "running"]) == 2
+               and not before & {v["id"] for v in members(api, pool)}, 30)
+    stale = api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE}, headers={"If-Match": '"1"'})
+    assert stale.status == 412
+
+
+def test_fewer_ready_ones_when_asked_for_fewer(api, make_pool):
+    pool = make_pool(ready=3, max=3)
+    api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 0, "max": 3})
+    eventually(lambda: not members(api, pool), 30)
+
+
+def test_what_waits_cannot_be_changed_but_by_deleting_it(api, make_pool):
+    pool = make_pool(ready=1)
+    vm = members(api, pool)[0]
+    for response in (api.post(f"/v1/vms/{vm['id']}/pause"), api.post(f"/v1/vms/{vm['id']}/stop"),
+                     api.patch(f"/v1/vms/{vm['id']}", {"description": "mine"})):
+        assert response.code == "vm-state-conflict" and "lease" in response.json["remedy"], response
+    assert api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30).status == 200
+    eventually(lambda: [v["id"] for v in members(api, pool) if v["state"] == "running"] not in ([], [vm["id"]]), 30)
+
+
+def test_a_deleted_pool_takes_those_that_wait_with_it(api, make_pool):
+    pool = make_pool(ready=2)
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert api.delete(f"/v1/pools/{pool['name']}").status == 204
+    eventually(lambda: [v["id"] for v in members(api, pool)] == [lease["vm"]["id"]], 30)
+    assert api.delete(f"/v1/leases/{lease['id']}").json["state"] == "ended"
+    eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+
+
+# ---- leases ----
+
+
+def test_a_warm_vm_is_handed_out_and_replaced(api, make_pool):
+    pool = make_pool(ready=1, max=3)
+    waiting = members(api, pool)[0]
+    response = api.post("/v1/leases", {"pool": pool["name"], "holder": "job 1", "labels": {"ci": "1"}, "ttl_seconds": 60})
+    assert response.status == 201
+    lease = response.json
+    assert response.header("Location") == f"/v1/leases/{lease['id']}"
+    assert lease["state"] == "active" and lease["warm"] and lease["vm"] == {"id": waiting["id"], "name": waiting["name"]}
+    assert lease["holder"] == "job 1" and lease["labels"] == {"ci": "1"} and lease["claim_ms"] > 0
+    assert api.get(f"/v1/vms/{waiting['id']}").json["lease_id"] == lease["id"]
+    wait_ready(api, pool["name"], 1)
+    now = status(api, pool["name"])
+    assert now["leased"] == 1 and now["hits"] == 1 and now["misses"] == 0 and now["claim_ms_p50"] > 0
+    back = api.delete(f"/v1/leases/{lease['id']}").json
+    assert back["state"] == "ended" and back["end_reason"] == "released"
+    assert api.delete(f"/v1/leases/{lease['id']}").json == back, "again: the same answer"
+    eventually(lambda: gone(api, waiting["id"]), 30)
+
+
+def test_a_cold_pool_boots_on_demand(api, make_pool):
+    pool = make_pool(depth="cold", max=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"]}, wait="running").json
+    assert not lease["warm"] and lease["state"] == "active"
+    assert api.get(f"/v1/vms/{lease['vm']['id']}").json["state"] == "running"
+    full = api.post("/v1/leases", {"pool": pool["name"]})
+    assert full.status == 429 and full.code == "pool-exhausted" and full.header("Retry-After")
+    assert status(api, pool["name"])["misses"] == 1
+
+
+def test_a_snapshot_pool_keeps_saved_vms(api, make_pool):
+    pool = make_pool(depth="snapshot", ready=1, max=2)
+    assert [v["state"] for v in members(api, pool)] == ["saved"]
+    lease = api.post("/v1/leases", {"pool": pool["name"]}, wait="running").json
+    assert lease["warm"]
+    assert api.get(f"/v1/vms/{lease['vm']['id']}").json["state"] == "running"
+
+
+def test_a_lease_of_a_definition_of_its_own(api, make_vm, name):
+    lease = api.post("/v1/leases", {"vm": dict(TEMPLATE, name=name()), "ttl_seconds": 60}, wait="running").json
+    assert lease["pool"] is None and not lease["warm"]
+    vm = api.get(f"/v1/vms/{lease['vm']['id']}").json
+    assert vm["lease_id"] == lease["id"] and vm["pool_id"] is None
+    assert api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30).status == 200
+    eventually(lambda: ended(api, lease), 10)
+    assert api.get(f"/v1/leases/{lease['id']}").json["end_reason"] == "vm-deleted"
+
+
+def test_time_runs_out(api, make_pool):
+    pool = make_pool(ready=1, max=4)
+    short = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 1}).json
+    longer = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60}).json
+    started = time.monotonic()
+    eventually(lambda: ended(api, short), 10)
+    assert time.monotonic() - started < 5
+    assert api.get(f"/v1/leases/{short['id']}").json["end_reason"] == "expired"
+    eventually(lambda: gone(api, short["vm"]["id"]), 30)
+    assert api.get(f"/v1/leases/{longer['id']}").json["state"] == "active"
+    late = api.patch(f"/v1/leases/{short['id']}", {"ttl_seconds": 60})
+    assert late.code == "lease-state-conflict"
+
+
+def test_on_expiry_the_vm_may_stay(api, make_pool):
+    pool = make_pool(ready=1, max=4)
+    for what, state in (("stop", "stopped"), ("pause", "paused")):
+        lease = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 1, "on_expiry": what}, wait="running").json
+        vm = f"/v1/vms/{lease['vm']['id']}"
+        eventually(lambda: api.get(vm).json["state"] == state, 20)
+        assert api.get(vm).json["lease_id"] is None and api.get(vm).json["pool_id"] is None
+        assert api.delete(vm, force=True, wait=30).status == 200
+
+
+def test_renewing_counts_from_now_and_has_an_end(api, make_pool):
+    pool = make_pool(ready=1, max_seconds=100, ttl_seconds=50)
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert lease["ttl_seconds"] == 50 and lease["max_seconds"] == 100
+    renewed = api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 90}).json
+    assert renewed["expires_at"] > lease["expires_at"] and renewed["renewed_at"]
+    most = api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 1000}).json
+    assert most["expires_at"][:19] == lease["limit_at"][:19], "never beyond the maximum"
+    for body, pointer in (({}, "/ttl_seconds"), ({"ttl_seconds": 0}, "/ttl_seconds"), ({"holder": "x"}, "/holder")):
+        response = api.patch(f"/v1/leases/{lease['id']}", body)
+        assert response.code == "validation-failed" and response.json["pointer"] == pointer
+
+
+def test_bad_requests_leave_nothing_behind(api, make_pool):
+    pool = make_pool(ready=1, ttl_seconds=50, max_seconds=100)
+    for body, pointer in (({}, "/pool"), ({"pool": pool["name"], "vm": dict(TEMPLATE, name="a")}, "/vm"),
+                          ({"pool": "nope"}, "/pool"), ({"pool": pool["name"], "ttl_seconds": 0}, "/ttl_seconds"),
+                          ({"pool": pool["name"], "ttl_seconds": 101}, "/ttl_seconds"),
+                          ({"pool": pool["name"], "max_seconds": 101}, "/max_seconds"),
+                          ({"pool": pool["name"], "on_expiry": "explode"}, "/on_expiry"),
+                          ({"pool": pool["name"], "labels": {"a": 1}}, "/labels/a"),
+                          ({"vm": {"name": "a", "cpus": 0}}, "/vm/cpus"),
+                          ({"vm": dict(TEMPLATE, name="a"), "queue_seconds": 5}, "/queue_seconds")):
+        response = api.post("/v1/leases", body)
+        assert response.code == "validation-failed" and response.json["pointer"] == pointer, (body, response)
+    assert api.post("/v1/leases", {"pool": pool["name"]}, wait="coffee").code == "invalid-argument"
+    assert status(api, pool["name"])["leased"] == 0
+    assert api.get("/v1/leases/nope").code == "lease-not-found"
+    assert api.get("/v1/leases", pool="nope").code == "invalid-argument"
+    assert api.get("/v1/leases", state="odd").code == "invalid-argument"
+
+
+def test_one_holder_does_not_get_all(api, make_pool):
+    pool = make_pool(ready=2, max=4, per_holder=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"], "holder": "a"}).json
+    second = api.post("/v1/leases", {"pool": pool["name"], "holder": "a"})
+    assert second.status == 429 and second.code == "quota-exceeded" and "1 of the 1" in second.json["detail"]
+    assert api.post("/v1/leases", {"pool": pool["name"], "holder": "b"}).status == 201
+    api.delete(f"/v1/leases/{lease['id']}")
+    assert api.post("/v1/leases", {"pool": pool["name"], "holder": "a"}).status == 201
+
+
+def test_the_queue_is_served_in_order(api, make_pool):
+    pool = make_pool(depth="cold", max=1)
+    first = api.post("/v1/leases", {"pool": pool["name"]}).json
+    ask = {"pool": pool["name"], "queue_seconds": 60}
+    second, third = api.post("/v1/leases", ask).json, api.post("/v1/leases", ask).json
+    assert (second["state"], second["queue_position"], third["queue_position"]) == ("queued", 1, 2)
+    assert second["vm"] is None
+    assert api.post("/v1/leases", {"pool": pool["name"]}).code == "pool-exhausted", "nobody overtakes"
+    api.delete(f"/v1/leases/{first['id']}")
+    served = api.get(f"/v1/leases/{second['id']}", wait=30).json
+    assert served["state"] == "active" and served["vm"]
+    assert api.get(f"/v1/leases/{third['id']}").json["queue_position"] == 1
+    gave_up = api.delete(f"/v1/leases/{third['id']}").json
+    assert gave_up["state"] == "ended" and gave_up["vm"] is None
+
+
+def test_waiting_in_line_has_an_end(api, make_pool):
+    pool = make_pool(depth="cold", max=1)
+    api.post("/v1/leases", {"pool": pool["name"]})
+    late = api.post("/v1/leases", {"pool": pool["name"], "queue_seconds": 1}, wait="claimed", timeout=20)
+    assert late.status == 409 and late.code == "lease-state-conflict" and "not-served" in late.json["detail"]
+
+
+def test_one_vm_for_one_of_many(daemon, api, make_pool):
+    pool = make_pool(ready=1, max=1)
+    answers = []
+
+    def ask():
+        answers.append(daemon.client().post("/v1/leases", {"pool": pool["name"]}))
+
+    threads = [threading.Thread(target=ask) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(a.status for a in answers) == [201] + [429] * 23
+    assert all(a.header("Retry-After") for a in answers if a.status == 429)
+
+
+def test_the_same_key_is_the_same_lease(daemon, api, make_pool):
+    pool = make_pool(ready=2, max=4)
+    answers = []
+
+    def ask():
+        answers.append(daemon.client().post("/v1/leases", {"pool": pool["name"]}, headers={"Idempotency-Key": "k-1"}))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {a.status for a in answers} == {201} and len({a.json["id"] for a in answers}) == 1
+    assert status(api, pool["name"])["leased"] == 1
+    other = api.post("/v1/leases", {"pool": pool["name"], "holder": "b"}, headers={"Idempotency-Key": "k-1"})
+    assert other.code == "idempotency-key-reused"
+
+
+def test_the_record_outlives_the_vm(api, make_pool):
+    pool = make_pool(ready=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    record = api.get(f"/v1/leases/{lease['id']}/record").json
+    whats = [step["what"] for step in record["timeline"]]
+    assert whats[0] == "asked" and "claimed" in whats and whats[-1] == "ended"
+    assert record["lease"]["end_reason"] == "released"
+    assert record["console_log"] == f"/v1/vms/{lease['vm']['id']}/console/log"
+
+
+def test_events_tell_the_story(api, make_pool):
+    before = api.get("/v1/events", limit=1000).json
+    since = before["items"][-1]["seq"] if before["items"] else 0
+    pool = make_pool(ready=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"], "holder": "me"}).json
+    api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 60})
+    api.delete(f"/v1/leases/{lease['id']}")
+    mine = [e for e in api.get("/v1/events", since=since, limit=1000).json["items"]
+            if e["subject"]["id"] in (lease["id"], pool["id"])]
+    assert [e["type"] for e in mine] == ["pool.created", "lease.claimed", "lease.renewed", "lease.ended"]
+    assert mine[1]["data"]["warm"] is True and mine[-1]["data"]["reason"] == "released"
+
+
+def test_lists_have_pages_and_filters(api, make_pool):
+    pool = make_pool(depth="cold", max=5)
+    leases = [api.post("/v1/leases", {"pool": pool["name"]}).json["id"] for _ in range(3)]
+    api.delete(f"/v1/leases/{leases[0]}")
+    page = api.get("/v1/leases", pool=pool["name"], limit=2).json
+    assert [lease["id"] for lease in page["items"]] == leases[:0:-1] and page["next_cursor"]
+    rest = api.get("/v1/leases", pool=pool["name"], limit=2, cursor=page["next_cursor"]).json
+    assert [lease["id"] for lease in rest["items"]] == leases[:1]
+    active = api.get("/v1/leases", pool=pool["name"], state="active").json["items"]
+    assert {lease["id"] for lease in active} == set(leases[1:])
+
+
+def test_a_viewer_may_look_a_ci_token_may_lease(api, daemon, make_pool, token, name):
+    pool = make_pool(ready=1)
+    viewer, ci = daemon.client(token("viewer")), daemon.client(token("operator", scopes=["vm:read", "lease:write"]))
+    assert viewer.get("/v1/leases").status == 200 and viewer.get(f"/v1/pools/{pool['name']}").status == 200
+    assert viewer.post("/v1/leases", {"pool": pool["name"]}).status == 403
+    assert ci.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE}).status == 403
+    assert ci.post("/v1/leases", {"vm": dict(TEMPLATE, name=name())}).status == 403
+    lease = ci.post("/v1/leases", {"pool": pool["name"]})
+    assert lease.status == 201 and ci.delete(f"/v1/leases/{lease.json['id']}").status == 200

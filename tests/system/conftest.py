@@ -1,0 +1,70 @@
+"""Fixtures: the reference host, booted once, and droverd in it."""
+import os
+from xml.etree import ElementTree
+
+import pytest
+
+from host import Host, RunningHost
+from installed import BUILD, Installed, install
+
+
+def pytest_collection_modifyitems(config, items):
+    """With DROVER_SYSTEM_AGAIN=FILE, what failed in that run; its results stay in FILE without them."""
+    path = os.environ.get("DROVER_SYSTEM_AGAIN")
+    if not path:
+        return
+    tree, failed = ElementTree.parse(path), set()
+    for suite in tree.getroot().iter("testsuite"):
+        for case in list(suite.iter("testcase")):
+            if case.find("failure") is not None or case.find("error") is not None:
+                failed.add((case.get("classname").rsplit(".", 1)[-1], case.get("name")))
+                suite.remove(case)
+    tree.write(path)
+    again = [item for item in items if (item.module.__name__.rsplit(".", 1)[-1], item.name) in failed]
+    config.hook.pytest_deselected(items=[item for item in items if item not in again])
+    items[:] = again
+
+
+@pytest.fixture(scope="session")
+def host():
+    """DROVER_SYSTEM_HOST=FOLDER takes one that host.py has booted; else one is booted, and ended."""
+    folder = os.environ.get("DROVER_SYSTEM_HOST")
+    machine = RunningHost(folder) if folder else Host(os.environ["DROVER_SYSTEM_IMAGE"])
+    try:
+        yield machine.boot()
+        assert not machine.crashed(), machine.crashed()
+    finally:
+        machine.stop()
+
+
+@pytest.fixture(scope="session")
+def service(host):
+    """droverd as a systemd service beside libvirtd, as packages have it; with the image "demo"."""
+    assert (BUILD / "droverd").exists(), f"{BUILD / 'droverd'} is not built"
+    # What an earlier run left, where the host is one that stays.
+    host.run("systemctl stop droverd.socket droverd 2>/dev/null; rm -rf /var/lib/drover/*; "
+             "for vm in $(virsh list --all --uuid); do virsh destroy $vm; virsh undefine $vm; done >/dev/null 2>&1")
+    install(host)
+    daemon = Installed(host)
+    daemon.wait_ready()
+    daemon.ensure_image("demo")
+    return daemon
+
+
+@pytest.fixture(autouse=True)
+def tidy(request):
+    """The VMs that a test made go with it; those of a fixture of the file stay."""
+    daemons = [request.getfixturevalue(name) for name in ("service", "embedded") if name in request.fixturenames]
+    known = [set(daemon.made) for daemon in daemons]
+    yield
+    for daemon, before in zip(daemons, known):
+        daemon.tidy(before)
+
+
+def pytest_runtest_makereport(item, call):
+    """What the daemon said comes with a failure."""
+    if call.excinfo is None or call.when == "teardown":
+        return
+    for name in ("service", "embedded"):
+        if name in item.funcargs:
+            item.add_report_section(call.when, f"journal of {name}", item.funcargs[name].log())
