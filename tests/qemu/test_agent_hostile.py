@@ -164,12 +164,12 @@ def test_lies_about_an_end(rig, guest, status):
 
 
 def test_an_answer_that_comes_too_late_is_nobodys(rig, guest):
-    pids = iter(range(1, 100))
+    pids, given_up = iter(range(1, 100)), threading.Event()
 
     def reply(command):
         if command["execute"] == "guest-exec":
             if next(pids) == 1:
-                time.sleep(3)  # longer than the daemon waits
+                given_up.wait(60)
                 return ret({"pid": 666})
             return ret({"pid": 7})
         assert command["arguments"]["pid"] == 7, command
@@ -177,6 +177,7 @@ def test_an_answer_that_comes_too_late_is_nobodys(rig, guest):
 
     with Agent(rig, guest, reply):
         assert execute(rig, guest).status == 504
+        given_up.set()
         answer = eventually(lambda: a if (a := execute(rig, guest)).status == 200 else None, 60, "the next one")
         assert answer.json["stdout"] == "ok"
 

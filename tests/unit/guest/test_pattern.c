@@ -23,7 +23,8 @@ TEST(lines_have_beginnings_and_ends)
 
 TEST(what_is_none_is_said_with_its_place)
 {
-    static const char *const wrong[] = {"", "(", "[", "a{2,1}", "(?<n", "\\C", "((((((((((((((((((((((((((((((((((a))))))))))))))))))))))))))))))))))"};
+    static const char *const wrong[] = {"", "(", "[", "a{2,1}", "(?<n", "\\C",
+                                        "((((((((((((((((((((((((((((((((((a))))))))))))))))))))))))))))))))))"};
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         struct error err = ERROR_INIT;
