@@ -1,7 +1,7 @@
 /*
- * Event streams and other bodies that come piece by piece: a source pulled by libmicrohttpd's content
- * reader. With nothing to read the connection is suspended until the source notifies or a keep-alive
- * is due; a client that does not read holds one message and, after a while, is cut.
+ * Event streams, and files: a source pulled by libmicrohttpd's content reader. With nothing to read the
+ * connection is suspended until the source notifies or a keep-alive is due; a client that does not
+ * read holds one message and, after a while, is cut.
  */
 #include <string.h>
 
@@ -22,7 +22,7 @@ struct http_stream {
     struct source *source;
     struct MHD_Connection *mhd;
     int64_t asked_ms; /* when the client last had room */
-    bool is_events; /* which may hold comments */
+    bool events; /* comments may be put between them; a file is sent as it is */
     bool comment_due, ending;
     size_t at, len;
 
@@ -75,7 +75,7 @@ static ssize_t fill(struct http_stream *s)
         n = s->source->read(s->source, s->stage, sizeof(s->stage), &kind);
         if (n != 0)
             return n;
-        if (s->comment_due && s->is_events) {
+        if (s->comment_due && s->events) {
             s->comment_due = false;
             memcpy(s->stage, keep_alive, sizeof(keep_alive) - 1);
             return sizeof(keep_alive) - 1;
@@ -97,9 +97,8 @@ static ssize_t on_room(void *cls, uint64_t pos, char *buf, size_t max)
     if (s->at == s->len) {
         ssize_t got = fill(s);
 
-        /* What broke off must not look whole: the connection is cut. */
-        if (got < 0)
-            return s->is_events || s->source->close_code == 1000
+        if (got < 0) /* half a file must not look like a whole one */
+            return s->events || (!s->ending && s->source->close_code == 1000)
                        ? MHD_CONTENT_READER_END_OF_STREAM
                        : MHD_CONTENT_READER_END_WITH_ERROR;
         if (got == 0)
@@ -139,9 +138,9 @@ struct MHD_Response *stream_response(struct exchange *x)
     s->exchange = x;
     s->mhd = x->mhd;
     s->source = TAKE_PTR(x->res.stream);
+    s->events = str_eq(x->res.content_type, "text/event-stream");
     s->asked_ms = clock_monotonic_ms();
     s->ending = x->conn->hung;
-    s->is_events = !x->res.content_type || str_eq(x->res.content_type, "text/event-stream");
     mutex_init(&s->lock);
     x->stream = s;
     count_add(&s->http->count.streams, 1);

@@ -41,6 +41,7 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/pause",    "pauseVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/resume",   "resumeVm",   ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/save",     "saveVm",     ACCESS_VM_WRITE, 0,      handle_vm_action},
+    {"GET",    "/v1/vms/{vm}/timeline", "getVmTimeline", ACCESS_VM_READ, INLINE, handle_vm_timeline},
 
     /* streams; the handlers also check console:control, which depends on ?mode= */
     {"GET",    "/v1/vms/{vm}/console",            "openConsole", ACCESS_CONSOLE_VIEW,
@@ -53,8 +54,22 @@ const struct route routes[] = {
      ROUTE_UPGRADE | ROUTE_TICKET, handle_vsock_open},
     {"GET",    "/v1/vms/{vm}/display",            "openDisplay", ACCESS_CONSOLE_VIEW,
      ROUTE_UPGRADE | ROUTE_TICKET, handle_display_open},
+    {"GET",    "/v1/vms/{vm}/display.png", "getScreenshot",   ACCESS_CONSOLE_VIEW,    0, handle_screenshot},
     {"GET",    "/v1/vms/{vm}/console/log", "getConsoleLog",   ACCESS_CONSOLE_VIEW,    0, handle_console_log},
     {"DELETE", "/v1/vms/{vm}/console/log", "clearConsoleLog", ACCESS_CONSOLE_CONTROL, 0, handle_console_clear},
+
+    /* recordings of consoles */
+    {"POST",   "/v1/vms/{vm}/recordings",       "startRecording",  ACCESS_CONSOLE_CONTROL,
+     ROUTE_BODY_OPTIONAL, handle_recording_start},
+    {"GET",    "/v1/recordings", "listRecordings", ACCESS_CONSOLE_VIEW, 0, handle_recording_list},
+    {"GET",    "/v1/recordings/{recording}", "getRecording",
+     ACCESS_CONSOLE_VIEW,    0, handle_recording_get},
+    {"DELETE", "/v1/recordings/{recording}", "deleteRecording",
+     ACCESS_CONSOLE_CONTROL, 0, handle_recording_delete},
+    {"POST",   "/v1/recordings/{recording}/stop", "stopRecording",
+     ACCESS_CONSOLE_CONTROL, 0, handle_recording_stop},
+    {"GET",    "/v1/recordings/{recording}/content", "getRecordingContent",
+     ACCESS_CONSOLE_VIEW,    0, handle_recording_content},
 
     /* the guest's inside, and waiting for it */
     {"GET",    "/v1/vms/{vm}/user-data",      "getVmUserData",    ACCESS_VM_WRITE, 0,    handle_user_data},

@@ -2,11 +2,15 @@
  * One WebSocket: frames to and from a source. Nothing is queued here but one message that the
  * source did not take; then the client is not read until the source speaks again.
  */
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "api/ws_internal.h"
+#include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
@@ -82,6 +86,17 @@ void ws_conn_free(struct ws_conn *c)
 }
 
 /*
+ * Autotuned send buffers hold megabytes: a Ctrl-C would be seen after all of them. Throughput needs
+ * no more than this beyond what is on its way. A Unix socket has no such option, and no need.
+ */
+static void bound_unsent(int fd)
+{
+    const int bytes = WS_UNSENT;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
+/*
  * Synchronous: before the adoption returns, libwebsockets has read the handshake and sent the 101,
  * or given up. The callbacks find the connection through w->adopting.
  */
@@ -101,6 +116,7 @@ void ws_conn_adopt(struct ws *w, struct ws_conn *c)
     w->conns = c;
     count(&w->connections, 1);
     w->adopting = c;
+    bound_unsent(c->adopt.fd);
     lws_adopt_socket_vhost_readbuf(w->vhost, c->adopt.fd, handshake, (size_t)n);
     /* Still there and without an lws: it failed before any callback; the descriptor is closed. */
     if (w->adopting && !c->lws)
@@ -204,6 +220,17 @@ static void receive(struct ws_conn *c, const void *data, size_t len)
 
 /* ---- towards the client ---- */
 
+/*
+ * Who makes room in a full socket is alive, though our ping may still be behind a lot of output on a
+ * slow line. That the kernel takes something at once proves nothing: it does so for the dead, too.
+ */
+static void note_progress(struct ws_conn *c)
+{
+    if (c->wrote_ms && clock_monotonic_ms() - c->wrote_ms >= WS_CHOKED_MS)
+        lws_validity_confirmed(c->lws);
+    c->wrote_ms = 0;
+}
+
 static int write_some(struct ws_conn *c)
 {
     struct source *s = c->adopt.source;
@@ -211,6 +238,7 @@ static int write_some(struct ws_conn *c)
     enum source_kind kind = SOURCE_BYTES;
     ssize_t n = 0;
 
+    note_progress(c);
     if (!c->ended) {
         n = s->read(s, data, WS_CHUNK, &kind);
         if (n < 0)
@@ -226,6 +254,7 @@ static int write_some(struct ws_conn *c)
     if (lws_write(c->lws, data, (size_t)n,
                   kind == SOURCE_TEXT ? LWS_WRITE_TEXT : LWS_WRITE_BINARY) < 0)
         return -1;
+    c->wrote_ms = clock_monotonic_ms();
     count(&c->ws->bytes_out, (unsigned long long)n);
     lws_callback_on_writable(c->lws);
     return 0;

@@ -17,7 +17,9 @@
 
 #define WS_FRAME_MAX   65536 /* what a client may send in one frame, or in one text message */
 #define WS_CHUNK       32768 /* what is read from a source, and sent, at once */
+#define WS_UNSENT      262144 /* what the kernel may hold back of it before it says "full" */
 #define WS_ADOPT_QUEUE 1024
+#define WS_CHOKED_MS   50 /* a socket that took longer for the next write was full */
 #define WS_MAGIC       0x4457534bu
 
 struct ws_conn {
@@ -40,6 +42,8 @@ struct ws_conn {
     enum source_kind input_kind;
     bool input_whole; /* nothing more is to be added before it is written */
     bool blocked;     /* the source is full: the client is not read */
+
+    int64_t wrote_ms; /* when it was written to last and wanted to again; 0: it did not */
 };
 
 struct ws {

@@ -45,6 +45,11 @@ struct vm_row {
     int64_t created_at, updated_at;
     int64_t started_at; /* last power-on, 0 never */
     int64_t deleted_at; /* tombstone; 0: alive */
+    /* Of the current or last boot; 0: not (yet) seen. */
+    int64_t first_output_at, kernel_at, userland_at, ready_at;
+    int64_t rebooted_at;      /* by the guest, last, since started_at; 0: not */
+    int64_t last_attached_at; /* to one of its consoles; 0: never */
+    const char *boot_status;  /* what the guest last said about itself, or "" */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
@@ -166,6 +171,37 @@ int store_ticket_touch(struct db_tx *tx, const char *id, int64_t last_used_at, s
 int store_ticket_each(struct db *db, int (*fn)(void *, const struct ticket_row *), void *arg,
                       struct error *err);
 int store_ticket_prune(struct db_tx *tx, int64_t expired_before, struct error *err);
+
+/* ---- recordings ---- */
+
+struct recording_row {
+    int64_t seq;
+    const char *id, *project_id, *vm_id, *vm_name, *stream;
+    const char *state; /* "recording", "finished", "failed" */
+    const char *state_reason, *actor;
+    int64_t started_at, finished_at, duration_ms, size_bytes;
+    int64_t rows, cols;
+};
+typedef int store_recording_fn(void *arg, const struct recording_row *row);
+/* RECORDING_STATE_CONFLICT when the stream is being recorded already. */
+int store_recording_insert(struct db_tx *tx, const struct recording_row *row, struct error *err);
+/* state, state_reason, finished_at, duration_ms, size_bytes; RECORDING_NOT_FOUND. */
+int store_recording_finish(struct db_tx *tx, const struct recording_row *row, struct error *err);
+/* Only a finished one; RECORDING_NOT_FOUND. */
+int store_recording_delete(struct db_tx *tx, const char *id, struct error *err);
+/* 1 found, 0 not. */
+int store_recording_get(struct db *db, const char *id, store_recording_fn *fn, void *arg,
+                        struct error *err);
+/* Newest first; vm_id NULL: of all. before_seq 0: from the newest. */
+int store_recording_list(struct db *db, const char *project_id, const char *vm_id,
+                         int64_t before_seq, int limit, store_recording_fn *fn, void *arg,
+                         struct error *err);
+/* Those that are being made. */
+int store_recording_open(struct db *db, store_recording_fn *fn, void *arg, struct error *err);
+/* Finished ones, those that ended first at the head. */
+int store_recording_oldest(struct db *db, int64_t finished_before, int limit,
+                           store_recording_fn *fn, void *arg, struct error *err);
+int store_recording_bytes(struct db *db, int64_t *ret, struct error *err);
 
 /* ---- images ---- */
 

@@ -19,6 +19,13 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":updated_at", row->updated_at);
     stmt_int(s, ":started_at", row->started_at);
     stmt_int(s, ":deleted_at", row->deleted_at);
+    stmt_int(s, ":first_output_at", row->first_output_at);
+    stmt_int(s, ":kernel_at", row->kernel_at);
+    stmt_int(s, ":userland_at", row->userland_at);
+    stmt_int(s, ":ready_at", row->ready_at);
+    stmt_int(s, ":rebooted_at", row->rebooted_at);
+    stmt_int(s, ":last_attached_at", row->last_attached_at);
+    stmt_text(s, ":boot_status", row->boot_status ? row->boot_status : "");
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -106,6 +113,13 @@ static struct vm_row read_vm(struct stmt *s)
     row.updated_at = stmt_next_int(s);
     row.started_at = stmt_next_int(s);
     row.deleted_at = stmt_next_int(s);
+    row.first_output_at = stmt_next_int(s);
+    row.kernel_at = stmt_next_int(s);
+    row.userland_at = stmt_next_int(s);
+    row.ready_at = stmt_next_int(s);
+    row.rebooted_at = stmt_next_int(s);
+    row.last_attached_at = stmt_next_int(s);
+    row.boot_status = stmt_next_text(s);
     return row;
 }
 

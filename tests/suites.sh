@@ -187,7 +187,7 @@ suite_browser() {
     local rc=0
     build_release || return 1
     # run.sh exits 77 when something is missing; its TAP says what.
-    run_logged 900 browser "$results/browser.log" "$root/tests/browser_daemon" "$work/release" \
+    run_logged 1500 browser "$results/browser.log" "$root/tests/browser_daemon" "$work/release" \
         "$work/demo-image" "$results/browser.tap" "$root/tests/browser/run.sh" || rc=$?
     ((rc != 77)) || rc=0
     return "$rc"

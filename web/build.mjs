@@ -5,11 +5,13 @@
 import { createHash } from 'node:crypto';
 import { readFile, readdir, rm, mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const TERMINAL_BUDGET_BYTES = 600 * 1024;
+const EARLY_BUDGET_BYTES = 100 * 1024;
 
 function option(name, fallback) {
     const at = process.argv.indexOf(`--${name}`);
@@ -91,6 +93,20 @@ for (const [file, info] of Object.entries(result.metafile.outputs)) {
         throw new Error(`${name} has ${info.bytes} bytes`);
     }
 }
+// What may be loaded before a console is opened, all pages together, as it is transferred.
+let early = 0;
+for (const [file, info] of Object.entries(result.metafile.outputs)) {
+    const foreign = Object.keys(info.inputs).some((f) => /node_modules\/.*\.m?js$/.test(f));
+    if (!foreign) {
+        early += gzipSync(await readFile(path.join(here, file)), { level: 9 }).length;
+    } else if (info.entryPoint === 'src/app.js') {
+        throw new Error(`${file} holds ${Object.keys(info.inputs)}: load it on demand`);
+    }
+}
+if (early > EARLY_BUDGET_BYTES) {
+    throw new Error(`the dashboard without consoles has ${early} bytes, compressed`);
+}
+
 // "copy" entries carry no entryPoint on every version of esbuild; their input names them.
 for (const [file, info] of Object.entries(result.metafile.outputs)) {
     const inputs = Object.keys(info.inputs);

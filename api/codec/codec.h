@@ -19,6 +19,7 @@
 #include "service/vm/image.h"
 #include "service/vm/lease.h"
 #include "service/vm/op.h"
+#include "service/vm/recording.h"
 #include "service/vm/sampler.h"
 #include "service/vm/vm.h"
 
@@ -36,6 +37,8 @@ struct blob *codec_list_rendered(struct blob *const *items, size_t count, const 
 /* The VM as JSON, rendered once per snapshot and kept with it; a reference. */
 struct blob *codec_vm(struct vm *vm);
 struct blob *codec_vm_list(struct vm *const *vms, size_t count, const char *next_cursor);
+/* How far its current or last boot came. */
+json_t *codec_timeline(const struct vm *vm);
 /* The VM with `operation`; op may be NULL. */
 struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
@@ -103,7 +106,17 @@ json_t *codec_liveness(void);
 json_t *codec_readiness(const struct core_part *parts, size_t count, bool ready);
 json_t *codec_api(void);
 
+json_t *codec_recording(const struct recording *recording);
+
 /* ---- bodies; VALIDATION_FAILED with a pointer ---- */
+
+struct codec_recording_request {
+    char *stream; /* NULL: not given */
+};
+int codec_decode_recording(const json_t *body, struct codec_recording_request *ret,
+                           struct error *err);
+void codec_recording_request_done(struct codec_recording_request *r);
+#define auto_recording_request auto_scope(codec_recording_request_done)
 
 struct codec_image_request {
     char *name, *description, *cmdline;

@@ -29,7 +29,7 @@ static json_t *dump_routes(void)
             list,
             json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:b}", "method", r->method, "path", r->path,
                       "operation_id", r->operation_id, "scope", scope_text(r), "body",
-                      (r->flags & ROUTE_BODY) != 0, "upload", (r->flags & ROUTE_UPLOAD) != 0,
+                      (r->flags & (ROUTE_BODY | ROUTE_BODY_OPTIONAL)) != 0, "upload", (r->flags & ROUTE_UPLOAD) != 0,
                       "upgrade", (r->flags & (ROUTE_UPGRADE | ROUTE_UPGRADE_OPTIONAL)) != 0));
     return list;
 }

@@ -46,6 +46,8 @@ static void add_vm(struct strbuf *b, const struct vm *vm)
     add_time(b, "created_at", vm->created_at);
     add_time(b, "updated_at", vm->updated_at);
     add_time(b, "started_at", vm->started_at);
+    add_time(b, "ready_at", vm->marks[VM_MARK_READY]);
+    add_time(b, "last_attached_at", vm->last_attached_at);
 }
 
 struct blob *codec_vm(struct vm *vm)
@@ -109,6 +111,17 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op)
     add_identity(&b, vm);
     strbuf_addf(&b, ",\"operation\":%s}", text);
     return blob_new(b.data, b.len);
+}
+
+json_t *codec_timeline(const struct vm *vm)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "created_at",
+                     codec_time(vm->created_at), "started_at", codec_time(vm->started_at),
+                     "rebooted_at", codec_time(vm->rebooted_at), "first_output_at",
+                     codec_time(vm->marks[VM_MARK_FIRST_OUTPUT]), "kernel_at",
+                     codec_time(vm->marks[VM_MARK_KERNEL]), "userland_at",
+                     codec_time(vm->marks[VM_MARK_USERLAND]), "ready_at",
+                     codec_time(vm->marks[VM_MARK_READY]), "status", codec_text(vm->boot_status));
 }
 
 static json_t *op_error(const struct op *op)

@@ -204,6 +204,20 @@ int handle_vsock_open(struct request *req, struct response *res, struct error *e
     return open_named(req, res, "vsock", "port", err);
 }
 
+int handle_screenshot(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+    auto_free char *png = NULL;
+    size_t len;
+
+    if (!vm || stream_screenshot(req->core, vm, &png, &len, err))
+        return -1;
+    response_blob(res, 200, blob_new(png, len));
+    res->content_type = "image/png";
+    return 0;
+}
+
 /* ---- the log ---- */
 
 /* ?stream=: which of the streams that are remembered; NULL with *err set. */

@@ -6,6 +6,8 @@
 #include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
 #include "service/base/str.h"
+#include "service/vm/access.h"
+#include "service/vm/core.h"
 #include "service/vm/event.h"
 
 /* since, else the cursor, else Last-Event-ID; *ret untouched without any. */
@@ -33,8 +35,17 @@ static int since_read(const struct request *req, const struct page *page, int64_
 static int stream(struct request *req, struct response *res, int64_t since,
                   enum event_format format, struct error *err)
 {
-    if (event_subscribe(req->core, req->principal.project_id, since, format, &res->stream, err))
+    char rights[ACCESS_RIGHTS_SIZE];
+
+    access_rights(&req->principal, rights);
+    if (event_subscribe(req->core, req->principal.project_id, rights, since, format, &res->stream,
+                        err))
         return -1;
+    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
+    }
     if (format == EVENT_FORMAT_JSON) {
         res->status = 101;
         return 0;

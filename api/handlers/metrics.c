@@ -92,16 +92,40 @@ static void add_http(struct metrics_writer *w, const struct request *req)
     add_directions(w, METRIC_WEBSOCKET_BYTES, m.websockets.bytes_in, m.websockets.bytes_out);
 }
 
+static void add_console_kinds(struct metrics_writer *w, const struct console_stats *c)
+{
+    for (int kind = 0; kind < CONSOLE_KIND_COUNT; kind++) {
+        const struct metric_label labels[] = {{"kind", console_kind_name((enum console_kind)kind)}, {0}};
+
+        metrics_add(w, METRIC_CONSOLE_VIEWERS, labels, (double)c->kinds[kind].viewers);
+    }
+    for (int kind = 0; kind < CONSOLE_KIND_COUNT; kind++) {
+        const struct metric_label labels[] = {{"kind", console_kind_name((enum console_kind)kind)}, {0}};
+
+        metrics_add(w, METRIC_CONSOLE_CONNECTIONS, labels, (double)c->kinds[kind].connections);
+    }
+    for (int kind = 0; kind < CONSOLE_KIND_COUNT; kind++) {
+        const char *name = console_kind_name((enum console_kind)kind);
+        const struct metric_label in[] = {{"kind", name}, {"direction", "in"}, {0}};
+        const struct metric_label out[] = {{"kind", name}, {"direction", "out"}, {0}};
+
+        metrics_add(w, METRIC_CONSOLE_BYTES, in, (double)c->kinds[kind].bytes_in);
+        metrics_add(w, METRIC_CONSOLE_BYTES, out, (double)c->kinds[kind].bytes_out);
+    }
+}
+
 static void add_consoles(struct metrics_writer *w, struct core *core)
 {
     struct console_stats c;
 
     console_stats_read(core_consoles(core), &c);
     add(w, METRIC_CONSOLE_STREAMS, (double)c.streams);
-    add(w, METRIC_CONSOLE_VIEWERS, (double)c.viewers);
-    add_directions(w, METRIC_CONSOLE_BYTES, c.bytes_in, c.bytes_out);
+    add_console_kinds(w, &c);
     add(w, METRIC_CONSOLE_DROPPED, (double)c.dropped_viewers);
     add(w, METRIC_CONSOLE_GAPS, (double)c.gaps);
+    add(w, METRIC_CONSOLE_LOG_BYTES, (double)c.log_bytes);
+    add(w, METRIC_CONSOLE_LOG_SKIPPED, (double)c.log_skipped);
+    add(w, METRIC_CONSOLE_LOG_ERRORS, (double)c.log_errors);
     add(w, METRIC_EVENT_LAST_SEQ, (double)event_last_seq(core));
 }
 

@@ -109,6 +109,17 @@ int handle_vm_get(struct request *req, struct response *res, struct error *err)
     return vm ? answer_vm(res, vm) : -1;
 }
 
+int handle_vm_timeline(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+
+    if (!vm)
+        return -1;
+    response_json(res, 200, codec_timeline(vm));
+    return 0;
+}
+
 /* Whole, and to those who may change it: it is not shown anywhere else. */
 int handle_user_data(struct request *req, struct response *res, struct error *err)
 {
@@ -126,6 +137,15 @@ int handle_user_data(struct request *req, struct response *res, struct error *er
 }
 
 /* ---- create ---- */
+
+/* ?wait=, and what is said when it does not come. */
+static const struct {
+    const char *name, *not_yet, *never;
+} waits[WAIT_VM_COUNT] = {
+    [WAIT_VM_RUNNING] = {"running", "does not run yet", "running"},
+    [WAIT_VM_CONSOLE] = {"console", "its console is silent", "heard"},
+    [WAIT_VM_READY] = {"ready", "has not said that it is ready", "ready"},
+};
 
 struct create_wait {
     char vm_id[UUID_TEXT], op_id[UUID_TEXT];
@@ -157,6 +177,8 @@ static bool came_true(struct request *req, const struct vm *vm, enum wait_vm wha
 {
     if (what == WAIT_VM_CONSOLE)
         return console_has_output(core_consoles(req->core), vm->id, "console");
+    if (what == WAIT_VM_READY)
+        return vm->marks[VM_MARK_READY] != 0;
     /* A guest may be done before anybody looks; it ran all the same. */
     return vm->started_at != 0 && vm->state != VM_STATE_STARTING;
 }
@@ -172,7 +194,7 @@ static int create_failed(const struct create_wait *wait, enum wait_result result
     } else if (result == WAIT_TIMEOUT && !wait->awaits_reason) {
         error_set(err, ERROR_TIMEOUT, "VM %s exists; after %lld s it is %s and %s", wait->vm_id,
                   (long long)wait->seconds, vm ? vm_state_name(vm->state) : "deleted",
-                  wait->what == WAIT_VM_CONSOLE ? "its console is silent" : "does not run yet");
+                  waits[wait->what].not_yet);
     } else {
         error_set(err, ERROR_VM_STATE_CONFLICT, "VM %s is %s%s%s", wait->vm_id,
                   vm ? vm_state_name(vm->state) : "deleted", vm && *vm->state_reason ? ": " : "",
@@ -222,7 +244,7 @@ static int create_resume(struct request *req, struct response *res, struct error
     auto_op struct op *op =
         *wait->op_id ? op_find(req->core, project, wait->op_id, &ignored) : NULL;
 
-    if (vm && came_true(req, vm, wait->what) && wait->wanted.what > WAIT_FOR_CONSOLE)
+    if (vm && came_true(req, vm, wait->what) && wait->wanted.what > WAIT_FOR_READY)
         return look_inside(req, wait, err);
     if (vm && came_true(req, vm, wait->what)) {
         answer_created(res, vm, op, wait->replayed);
@@ -245,12 +267,14 @@ static int create_wait_read(const struct request *req, bool start, struct create
     if (wait_for_read(req, "wait", "wait_for_console", &ret->wanted, err))
         return -1;
     ret->seconds = ret->wanted.seconds;
-    ret->what = ret->wanted.what == WAIT_FOR_CONSOLE ? WAIT_VM_CONSOLE : WAIT_VM_RUNNING;
+    ret->what = ret->wanted.what == WAIT_FOR_CONSOLE ? WAIT_VM_CONSOLE
+                : ret->wanted.what == WAIT_FOR_READY ? WAIT_VM_READY
+                                                     : WAIT_VM_RUNNING;
     *ret_wait = ret->wanted.what != WAIT_FOR_NOTHING;
     if (*ret_wait && !start) {
         error_set_at(err, ERROR_INVALID_ARGUMENT, ret->wanted.pattern ? "wait_for_console" : "wait",
                      "the VM would never be %s",
-                     ret->what == WAIT_VM_CONSOLE ? "heard" : "running");
+                     waits[ret->what].never);
         error_remedy(err, "Add \"start\": true to the body, or leave wait out.");
         return -1;
     }
@@ -265,13 +289,13 @@ int handle_vm_create(struct request *req, struct response *res, struct error *er
     struct actor actor = request_actor(req);
     struct idem idem = request_idem(req);
     struct create_wait wait, *kept;
-    bool start = false, replayed = false, waits;
+    bool start = false, replayed = false, parks;
 
     if (vm_spec_decode(req->json, &spec, &start, err) ||
-        create_wait_read(req, start, &wait, &waits, err) ||
+        create_wait_read(req, start, &wait, &parks, err) ||
         vm_create(req->core, &actor, spec, start, &idem, &vm, &op, &replayed, err))
         return -1;
-    if (!waits) {
+    if (!parks) {
         answer_created(res, vm, op, replayed);
         return 0;
     }

@@ -19,6 +19,7 @@
 static const char *const names[WAIT_FOR_COUNT] = {
     [WAIT_FOR_RUNNING] = "running",
     [WAIT_FOR_CONSOLE] = "console",
+    [WAIT_FOR_READY] = "ready",
     [WAIT_FOR_IP] = "ip",
     [WAIT_FOR_AGENT] = "agent",
 };
@@ -48,7 +49,7 @@ int wait_for_read(const struct request *req, const char *name, const char *patte
         }
     }
     return what ? error_set_at(err, ERROR_INVALID_ARGUMENT, name,
-                               "%s must be running, console, ip or agent", name)
+                               "%s must be running, console, ready, ip or agent", name)
                 : 0;
 }
 
@@ -98,6 +99,7 @@ static int vm_done(struct request *req, struct response *res, struct error *err)
     if (!vm)
         return -1;
     if (str_eq(what, "console") ? console_has_output(core_consoles(req->core), vm->id, "console")
+        : str_eq(what, "ready") ? vm->state == VM_STATE_RUNNING && vm->marks[VM_MARK_READY] != 0
                                 : vm->state == VM_STATE_RUNNING)
         return answer(req, res, err);
     if (request_wait_result(req) == WAIT_STOPPING)
@@ -121,9 +123,11 @@ int handle_vm_wait(struct request *req, struct response *res, struct error *err)
         return -1;
     if (wait.what == WAIT_FOR_NOTHING)
         return error_set_at(err, ERROR_INVALID_ARGUMENT, "for", "for or pattern is needed");
-    if (wait.what == WAIT_FOR_RUNNING || wait.what == WAIT_FOR_CONSOLE)
+    if (wait.what <= WAIT_FOR_READY)
         return request_park_vm(req, vm->id,
-                               wait.what == WAIT_FOR_RUNNING ? WAIT_VM_RUNNING : WAIT_VM_CONSOLE,
+                               wait.what == WAIT_FOR_RUNNING   ? WAIT_VM_RUNNING
+                               : wait.what == WAIT_FOR_CONSOLE ? WAIT_VM_CONSOLE
+                                                               : WAIT_VM_READY,
                                wait.seconds * 1000, vm_done);
     if (wait_for_guest(req, vm->id, &wait, wait.seconds * 1000, &task, err))
         return -1;

@@ -9,6 +9,7 @@ enum wait_for {
     WAIT_FOR_NOTHING,
     WAIT_FOR_RUNNING,
     WAIT_FOR_CONSOLE,
+    WAIT_FOR_READY,
     WAIT_FOR_IP,
     WAIT_FOR_AGENT,
     WAIT_FOR_PATTERN, /* the console printed something that matches */

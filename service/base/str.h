@@ -29,6 +29,7 @@ void str_copy_utf8(char *dst, size_t size, const char *src);
 bool str_is_utf8(const char *s, size_t len);
 bool str_eq(const char *a, const char *b); /* NULL equals only NULL */
 bool str_starts(const char *s, const char *prefix);
+bool str_has_word(const char *words, const char *word); /* words separated by spaces */
 /* Whole string, base 10, no sign, no spaces; false when it is not a number or above max. */
 bool str_to_u64(const char *s, uint64_t max, uint64_t *ret);
 /* Constant-time over the length of b. */

@@ -11,9 +11,11 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
+#include "service/cli/control.h"
 #include "service/cli/match.h"
 #include "service/cli/print.h"
 #include "service/cli/socket.h"
+#include "service/cli/stream.h"
 #include "service/cli/terminal.h"
 
 #define SUBPROTOCOL   "drover.console.v1"
@@ -30,7 +32,8 @@ struct session {
     unsigned long long offset; /* of the next byte to come */
     int escape;
     struct match until;
-    struct strbuf control; /* a text message in parts */
+    struct strbuf message; /* a text message in parts */
+    struct control control;
 };
 
 static void note(const struct session *s, const char *text)
@@ -40,11 +43,20 @@ static void note(const struct session *s, const char *text)
     fputs(s->raw_terminal ? "\r\n" : "\n", stderr);
 }
 
+static void say(void *opaque, const char *text)
+{
+    const struct session *s = opaque;
+
+    if (s->raw_terminal) /* whoever pipes bytes is told by what comes of it */
+        note(s, text);
+}
+
 static void on_open(void *opaque, const char *subprotocol)
 {
     struct session *s = opaque;
 
     s->controls = str_eq(subprotocol, SUBPROTOCOL);
+    control_reset(&s->control);
 }
 
 static void on_control(struct session *s, const char *text, size_t len)
@@ -67,6 +79,7 @@ static void on_control(struct session *s, const char *text, size_t len)
             note(s, said);
         }
     }
+    control_message(&s->control, message);
 }
 
 static bool on_data(void *opaque, bool text, bool last, const void *data, size_t len)
@@ -75,11 +88,11 @@ static bool on_data(void *opaque, bool text, bool last, const void *data, size_t
     struct error err;
 
     if (text && s->controls) {
-        if (s->control.len + len <= CONTROL_MAX)
-            strbuf_add(&s->control, data, len);
+        if (s->message.len + len <= CONTROL_MAX)
+            strbuf_add(&s->message, data, len);
         if (last) {
-            on_control(s, s->control.data ? s->control.data : "", s->control.len);
-            s->control.len = 0;
+            on_control(s, s->message.data ? s->message.data : "", s->message.len);
+            s->message.len = 0;
         }
         return true;
     }
@@ -92,7 +105,7 @@ static bool on_data(void *opaque, bool text, bool last, const void *data, size_t
     return !s->found;
 }
 
-static size_t on_input(void *opaque, const char *data, size_t len, bool *ret_leave)
+static size_t on_input(void *opaque, char *data, size_t len, bool *ret_leave)
 {
     struct session *s = opaque;
     const char *escape = NULL;
@@ -102,13 +115,20 @@ static size_t on_input(void *opaque, const char *data, size_t len, bool *ret_lea
     if (len && s->escape != NO_ESCAPE)
         escape = memchr(data, s->escape, len);
     if (len && !escape)
-        return len;
+        return control_keys(&s->control, data, len);
     s->left = *ret_leave = true; /* the key, or the terminal hung up */
-    return escape ? (size_t)(escape - data) : 0;
+    return escape ? control_keys(&s->control, data, (size_t)(escape - data)) : 0;
+}
+
+static const char *next_text(void *opaque)
+{
+    struct session *s = opaque;
+
+    return control_next_text(&s->control);
 }
 
 /* "^]", "]" or "none". */
-static int parse_escape(const char *text, int *ret, struct failure *fail)
+static int parse_key(const char *option, const char *text, int *ret, struct failure *fail)
 {
     if (str_eq(text, "none"))
         *ret = NO_ESCAPE;
@@ -117,8 +137,8 @@ static int parse_escape(const char *text, int *ret, struct failure *fail)
     else if (text[0] && !text[1])
         *ret = (unsigned char)text[0];
     else
-        return failure_set(fail, CLI_USAGE, "--escape must be a key such as ^] or none, not '%s'",
-                           text);
+        return failure_set(fail, CLI_USAGE, "--%s must be a key such as ^] or none, not '%s'",
+                           option, text);
     return 0;
 }
 
@@ -127,43 +147,16 @@ static char *make_path(const struct args *args, const struct session *s)
     auto_free char *vm = url_escape(s->vm);
     const char *channel = args_text(args, "channel", NULL);
     auto_free char *escaped = channel ? url_escape(channel) : NULL;
-    auto_free char *stream = channel ? xasprintf("channels/%s", escaped) : xstrdup("console");
+    const char *serial = args_text(args, "serial", NULL);
+    auto_free char *port = serial ? url_escape(serial) : NULL;
+    auto_free char *stream = channel  ? xasprintf("channels/%s", escaped)
+                             : serial ? xasprintf("serial/%s", port)
+                                      : xstrdup("console");
     const char *mode = args_flag(args, "view") ? "view" : "control";
 
     if (s->has_offset)
         return xasprintf("/v1/vms/%s/%s?mode=%s&from=%llu", vm, stream, mode, s->offset);
     return xasprintf("/v1/vms/%s/%s?mode=%s", vm, stream, mode);
-}
-
-/*
- * The server's problem document: libwebsockets drops the body of a refused upgrade, so the same
- * request is sent once more by the REST client, which keeps it.
- */
-static int explain_refusal(struct cli *cli, const char *path, const struct socket_result *result,
-                           struct failure *fail)
-{
-    static const char *const headers[] = {"Connection: Upgrade", "Upgrade: websocket",
-                                          "Sec-WebSocket-Version: 13",
-                                          "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", NULL};
-    struct client_request r = {.path = path, .headers = headers, .timeout_s = 5};
-    auto_answer struct answer a = {0};
-
-    if (client_do(cli->client, &r, &a, fail) && (*fail->title || fail->exit == CLI_CONNECT))
-        return -1;
-    return failure_set(fail, CLI_FAILED, "the console could not be opened: %s", result->detail);
-}
-
-static int explain_close(const struct session *s, const struct socket_result *result,
-                         struct failure *fail)
-{
-    if (result->end == SOCKET_LOST)
-        return failure_set(fail, CLI_CONNECT, "the connection to the server broke off");
-    if (result->code == 1000)
-        return 0;
-    if (result->code == 1008)
-        return failure_set(fail, CLI_AUTH, "the server closed the console: %s", result->detail);
-    return failure_set(fail, CLI_FAILED, "the server closed the console (%d): %s", result->code,
-                       result->detail);
 }
 
 /* Worth another attempt with ?from=: the daemon restarts, the network broke, this viewer was slow. */
@@ -192,6 +185,7 @@ static int session_run(struct cli *cli, const struct args *args, struct session 
                                    .on_open = on_open,
                                    .on_data = on_data,
                                    .on_input = on_input,
+                                   .next_text = next_text,
                                    .opaque = s};
         struct socket_result result;
         bool was_open;
@@ -207,16 +201,16 @@ static int session_run(struct cli *cli, const struct args *args, struct session 
             return args_text(args, "until", NULL)
                        ? failure_set(fail, CLI_TIMEOUT, "the text did not appear in time") : 0;
         if (!give_up_ms && !was_open)
-            return explain_refusal(cli, path, &result, fail);
+            return stream_explain_refusal(cli, path, &result, fail);
         if (was_open && (!can_resume(s, &result) || args_flag(args, "no-resume")))
-            return explain_close(s, &result, fail);
+            return stream_explain_close(&result, fail);
         if (!give_up_ms || (was_open && s->offset != before)) {
             give_up_ms = clock_monotonic_ms() + RETRY_FOR_MS;
             note(s, "the connection broke off, resuming");
         }
         if (clock_monotonic_ms() > give_up_ms)
-            return was_open ? explain_close(s, &result, fail)
-                            : explain_refusal(cli, path, &result, fail);
+            return was_open ? stream_explain_close(&result, fail)
+                            : stream_explain_refusal(cli, path, &result, fail);
         poll(NULL, 0, RETRY_MS);
     }
 }
@@ -228,12 +222,17 @@ static int run_console(struct cli *cli, const struct args *args, struct failure 
     const char *until = args_text(args, "until", NULL);
     int rc;
 
-    if (parse_escape(args_text(args, "escape", "^]"), &s.escape, fail) ||
+    s.control = (struct control){
+        .key_name = args_text(args, "control", "^^"), .say = say, .opaque = &s};
+    if (parse_key("escape", args_text(args, "escape", "^]"), &s.escape, fail) ||
+        parse_key("control", s.control.key_name, &s.control.key, fail) ||
         args_number(args, "timeout", 1, 86400, 0, &timeout, fail) ||
         args_number(args, "from", 0, INT64_MAX / 2, -1, &from, fail) || cli_connect(cli, fail))
         return -1;
     if (until && !*until)
         return failure_set(fail, CLI_USAGE, "--until needs a text");
+    if (args_text(args, "channel", NULL) && args_text(args, "serial", NULL))
+        return failure_set(fail, CLI_USAGE, "--channel and --serial exclude each other");
     s.has_offset = from >= 0;
     s.offset = from >= 0 ? (unsigned long long)from : 0;
     match_init(&s.until, until);
@@ -242,7 +241,8 @@ static int run_console(struct cli *cli, const struct args *args, struct failure 
     s.raw_terminal = terminal_raw(STDIN_FILENO);
     rc = session_run(cli, args, &s, timeout ? clock_monotonic_ms() + timeout * 1000 : 0, fail);
     terminal_restore();
-    strbuf_done(&s.control);
+    strbuf_done(&s.message);
+    control_done(&s.control);
     match_done(&s.until);
     if (s.raw_terminal && rc == 0)
         fprintf(stderr, "\n%s\n", s.left ? "Left the console; the VM goes on." : "The console ended.");
@@ -255,6 +255,8 @@ static const struct option_row console_options[] = {
     {"view", 0, NULL, "only watch: nothing typed is sent"},
     {"from", 0, "OFFSET", "begin at this byte since power-on (default: all that is remembered)"},
     {"channel", 0, "NAME", "a virtio-serial channel instead of the serial console"},
+    {"serial", 0, "PORT", "a further serial port, 1 to 3"},
+    {"control", 0, "KEY", "the key that begins a command about who types (default ^^, which is Ctrl-6); none"},
     {"escape", 'e', "KEY", "the key that leaves (default ^]); none for no such key"},
     {"until", 0, "TEXT", "leave with status 0 as soon as the output contains this"},
     {"timeout", 0, "SECONDS", "leave after this time; status 7 if --until was not met"},
@@ -264,6 +266,8 @@ static const struct option_row console_options[] = {
 const struct command console_commands[] = {
     {"console", "VM", 1, 1, "open a VM's serial console on this terminal", console_options,
      run_console,
-     "Ctrl-] leaves; every other key goes to the guest. When input is no terminal it is sent as it "
+     "Ctrl-] leaves. One viewer at a time types: Ctrl-^ and then r asks for it, t takes it, x takes it "
+     "alone, g grants it to who asks, l lets it go, w says who is there; Ctrl-^ twice sends one. Every "
+     "other key goes to the guest. When input is no terminal it is sent as it "
      "is, and the command goes on printing until the console ends or --until or --timeout says so."},
     {0}};

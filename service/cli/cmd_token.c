@@ -30,27 +30,6 @@ static int run_list(struct cli *cli, const struct args *args, struct failure *fa
     return 0;
 }
 
-/* "90", "15m", "12h", "30d": seconds. */
-static int parse_lifetime(const char *text, json_int_t *ret, struct failure *fail)
-{
-    size_t digits = strspn(text, "0123456789");
-    auto_free char *number = xstrndup(text, digits);
-    static const struct {
-        const char *suffix;
-        json_int_t seconds;
-    } units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    uint64_t v;
-
-    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-        if (str_eq(text + digits, units[i].suffix) && str_to_u64(number, 1u << 30, &v) && v > 0) {
-            *ret = (json_int_t)v * units[i].seconds;
-            return 0;
-        }
-    }
-    return failure_set(fail, CLI_USAGE, "--expires must be a time such as 15m, 12h or 30d, not '%s'",
-                       text);
-}
-
 static int run_create(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_value json_t *body = json_pack("{s:s, s:s*}", "name", args->operand[0], "role",
@@ -59,7 +38,7 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
     auto_answer struct answer a = {0};
     const char *scope;
     int state = 0;
-    json_int_t seconds;
+    json_int_t seconds = 0;
 
     if (!body)
         return failure_set(fail, CLI_USAGE, "NAME must be UTF-8");
@@ -70,11 +49,10 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
             json_object_set_new(body, "scopes", json_array());
         json_array_append_new(json_object_get(body, "scopes"), json_string(scope));
     }
-    if (args_text(args, "expires", NULL)) {
-        if (parse_lifetime(args_text(args, "expires", NULL), &seconds, fail))
-            return -1;
+    if (args_lifetime(args, "expires", 0, &seconds, fail))
+        return -1;
+    if (seconds)
         json_object_set_new(body, "expires_in_seconds", json_integer(seconds));
-    }
     if (cli_connect(cli, fail) || client_do(cli->client, &r, &a, fail))
         return -1;
     if (cli->json)

@@ -129,6 +129,20 @@ static int run_delete(struct cli *cli, const struct args *args, struct failure *
     return act(cli, args, "DELETE", path, fail);
 }
 
+static int run_timeline(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_free char *vm = url_escape(args->operand[0]);
+    auto_free char *path = xasprintf("/v1/vms/%s/timeline", vm);
+    auto_answer struct answer a = {0};
+
+    if (cli_connect(cli, fail) || client_get(cli->client, path, &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    value_print_rows(a.value);
+    return 0;
+}
+
 static const struct option_row list_options[] = {
     {"state", 0, "STATE", "only VMs in this state"},
     {"label", 'l', "KEY=VALUE", "only VMs with this label; may be repeated"},
@@ -154,8 +168,11 @@ static const struct option_row delete_options[] = {
 const struct command vm_commands[] = {
     {"vm list", "", 0, 0, "list VMs", list_options, run_list, NULL},
     {"vm create", "NAME", 1, 1, "create a VM", vm_create_options, vm_create_run,
-     "Without --image the VM has no disk. --wait running or --wait console starts it and waits "
-     "until it runs, or until its serial console has printed something."},
+     "Without --image the VM has no disk. --wait running, console or ready starts it and waits "
+     "until it runs, until its serial console has printed something, or until the guest says that it is "
+     "ready (over vsock, as systemd does, or with --ready-pattern)."},
+    {"vm timeline", "VM", 1, 1, "show how far the VM's boot came", NULL, run_timeline,
+     "Seen on the console, and said by the guest over vsock; - is what was not seen."},
     {"vm show", "VM", 1, 1, "show one VM with everything known about it", NULL, run_show, NULL},
     VERB("start", "power a VM on, or restore a saved one", NULL),
     VERB("shutdown", "ask the guest to shut down",

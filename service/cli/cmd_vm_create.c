@@ -12,6 +12,7 @@ static const struct {
 } texts[] = {
     {"description", "description"}, {"machine", "machine"}, {"firmware", "firmware"},
     {"acceleration", "acceleration"}, {"image", "image"}, {"cmdline", "cmdline"},
+    {"ready-pattern", "ready_pattern"},
 };
 
 static const struct {
@@ -20,6 +21,7 @@ static const struct {
 } flags[] = {
     {"autostart", "autostart", true}, {"guest-agent", "guest_agent", true},
     {"display", "display", true}, {"no-vsock", "vsock", false}, {"no-merge", "memory_merge", false},
+    {"record-console", "record_console", true},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -151,20 +153,23 @@ int vm_create_body(const struct args *args, json_t **ret, struct failure *fail)
 {
     auto_value json_t *body = json_object();
     const char *text, *wait = args_text(args, "wait", NULL);
-    int64_t cpus;
+    int64_t cpus, serials;
     json_int_t size;
 
-    if (wait && !str_eq(wait, "running") && !str_eq(wait, "console") && !str_eq(wait, "ip") &&
-        !str_eq(wait, "agent"))
+    if (wait && !str_eq(wait, "running") && !str_eq(wait, "console") && !str_eq(wait, "ready") &&
+        !str_eq(wait, "ip") && !str_eq(wait, "agent"))
         return failure_set(fail, CLI_USAGE,
-                           "--wait must be running, console, ip or agent, not '%s'", wait);
+                           "--wait must be running, console, ready, ip or agent, not '%s'", wait);
     json_object_set_new(body, "name", json_string(args->operand[0]));
     for (size_t i = 0; i < COUNT(texts); i++) {
         if ((text = args_text(args, texts[i].option, NULL)))
             json_object_set_new(body, texts[i].member, json_string(text));
     }
-    if (args_number(args, "cpus", 1, 1024, 0, &cpus, fail))
+    if (args_number(args, "cpus", 1, 1024, 0, &cpus, fail) ||
+        args_number(args, "serial-ports", 1, 4, 0, &serials, fail))
         return -1;
+    if (serials)
+        json_object_set_new(body, "serial_ports", json_integer(serials));
     if (cpus)
         json_object_set_new(body, "cpus", json_integer(cpus));
     if ((text = args_text(args, "memory", NULL))) {
@@ -231,13 +236,16 @@ const struct option_row vm_create_options[] = {
     {"firmware", 0, "KIND", "bios or uefi"},
     {"cmdline", 0, "TEXT", "kernel command line, for an image of kind kernel"},
     {"channel", 0, "NAME", "a virtio-serial port; may be repeated"},
+    {"serial-ports", 0, "N", "serial ports, the console included (1 to 4)"},
+    {"ready-pattern", 0, "TEXT", "what the console prints when the guest is ready"},
     {"guest-agent", 0, NULL, "a port for the QEMU guest agent"},
     {"display", 0, NULL, "a graphical display"},
     {"no-vsock", 0, NULL, "no vsock device"},
     {"no-merge", 0, NULL, "keep the memory out of KSM"},
+    {"record-console", 0, NULL, "record the console of each boot (drover recording list)"},
     {"autostart", 0, NULL, "start after each boot of the host"},
     {"start", 0, NULL, "start it at once"},
-    {"wait", 'w', "WHAT", "start it and wait: running, console, ip or agent"},
+    {"wait", 'w', "WHAT", "start it and wait: running, console, ready, ip or agent"},
     {"timeout", 0, "SECONDS", "how long --wait waits (default 120, at most 600), exit status 7"},
     {"idempotency-key", 0, "KEY", "repeating the command with the same key creates nothing twice"},
     {0}};

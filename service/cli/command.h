@@ -75,10 +75,15 @@ const char *args_next(const struct args *args, const char *name, int *state);
 int args_number(const struct args *args, const char *name, int64_t min, int64_t max,
                 int64_t fallback, int64_t *ret, struct failure *fail);
 
+/* A time such as 90, 15m, 12h or 30d, in seconds and above 0; fallback when it is not given. */
+int args_lifetime(const struct args *args, const char *name, json_int_t fallback, json_int_t *ret,
+                  struct failure *fail);
+
 /* ---- tables ---- */
 
-extern const struct command vm_commands[], console_commands[], host_commands[], event_commands[],
-    image_commands[], guest_commands[], token_commands[], op_commands[], help_commands[];
+extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
+    event_commands[], image_commands[], guest_commands[], recording_commands[], ticket_commands[], token_commands[],
+    op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

@@ -13,7 +13,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 
-#define INPUT_MAX 4096
+#define INPUT_MAX 16384
 #define LEAVE_MS  500
 #define TAG       0x64726f73u /* "dros": what lws hands back is checked */
 
@@ -28,6 +28,8 @@ struct run {
     char chosen[64]; /* subprotocol */
     size_t pending; /* bytes of input that wait to be sent, after the LWS_PRE head room */
     unsigned char input[LWS_PRE + INPUT_MAX];
+    size_t text_len; /* of a text frame that waits to be sent */
+    unsigned char text[LWS_PRE + SOCKET_TEXT_MAX];
 };
 
 static struct run *run_of(struct lws *wsi)
@@ -102,10 +104,19 @@ static int on_writable(struct run *r, struct lws *wsi)
 {
     size_t len = r->pending;
 
+    /* One frame a turn, in the order in which they came. */
     if (len) {
         r->pending = 0;
         if (lws_write(wsi, r->input + LWS_PRE, len, LWS_WRITE_BINARY) < (int)len)
             return -1;
+        if (r->text_len || r->leaving)
+            lws_callback_on_writable(wsi);
+        return 0;
+    }
+    if (r->text_len) {
+        len = r->text_len;
+        r->text_len = 0;
+        return lws_write(wsi, r->text + LWS_PRE, len, LWS_WRITE_TEXT) < (int)len ? -1 : 0;
     }
     if (r->leaving) {
         lws_close_reason(wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
@@ -219,6 +230,18 @@ static void take_input(struct run *r)
         lws_callback_on_writable(r->wsi);
 }
 
+/* After the input that was there before it. */
+static void take_text(struct run *r)
+{
+    const char *text = r->text_len || !r->options->next_text ? NULL : r->options->next_text(r->options->opaque);
+
+    if (!text)
+        return;
+    r->text_len = strnlen(text, SOCKET_TEXT_MAX);
+    memcpy(r->text + LWS_PRE, text, r->text_len);
+    lws_callback_on_writable(r->wsi);
+}
+
 /*
  * Once open, this loop waits itself, for the connection, the input and the deadline, and lets lws
  * serve what is ready without waiting: lws's own loop knows neither the input nor the deadline.
@@ -238,8 +261,9 @@ static void wait_and_serve(struct run *r)
         timeout = left < timeout ? left : timeout;
     }
     if (r->wsi && r->open) {
+        take_text(r);
         fds[0].fd = lws_get_socket_fd(r->wsi);
-        fds[0].events = (short)(POLLIN | (r->pending ? POLLOUT : 0));
+        fds[0].events = (short)(POLLIN | (r->pending || r->text_len ? POLLOUT : 0));
         if (!r->input_ended && !r->pending && r->options->input_fd >= 0)
             fds[1] = (struct pollfd){.fd = r->options->input_fd, .events = POLLIN};
         /* data lws has already read but not yet delivered must not wait for the socket */

@@ -26,12 +26,20 @@ struct socket_options {
     /* Part of a message, the last one or not. False ends the run. */
     bool (*on_data)(void *opaque, bool text, bool last, const void *data, size_t len);
     /*
-     * Bytes from input_fd (len 0: its end). Returns how many of them to send; *ret_leave true ends
+     * Bytes from input_fd (len 0: its end). Returns how many of them to send, from the
+     * start of data, which it may rearrange; *ret_leave true ends
      * the run once they are sent.
      */
-    size_t (*on_input)(void *opaque, const char *data, size_t len, bool *ret_leave);
+    size_t (*on_input)(void *opaque, char *data, size_t len, bool *ret_leave);
+    /*
+     * A text frame to send now, asked for whenever nothing else waits to be sent; valid until the next
+     * call. NULL: none. May be NULL itself.
+     */
+    const char *(*next_text)(void *opaque);
     void *opaque;
 };
+
+#define SOCKET_TEXT_MAX 512
 
 enum socket_end {
     SOCKET_ENDED_HERE, /* a callback wanted it */

@@ -4,6 +4,7 @@
  */
 #include "service/conf/settings.h"
 
+#include <errno.h>
 #include <ini.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -154,7 +155,7 @@ int settings_load(struct settings *s, const char *path, struct error *err)
     if (line == 0)
         return 0;
     if (line < 0)
-        return error_set(err, ERROR_CONFIG, "cannot read %s", path);
+        return error_set(err, ERROR_CONFIG, "cannot read %s: %s", path, strerror(errno));
     if (load.failed)
         error_prefix(err, "%s:%d", path, line);
     else

@@ -35,8 +35,9 @@ static const char conf_common[] =
               "remember_owner = 0\n"
               "security_driver = \"none\"\n";
 static const char conf_root[] =
-    "# The state directory is root's alone, so QEMU is too; libvirt drops its capabilities and\n"
-    "# confines it with seccomp. Run droverd as a user of its own to run QEMU as that user.\n"
+    "# The state directory is root's alone, so QEMU is too, with root's capabilities (libvirt drops\n"
+    "# them only for another user), a /dev of its own and seccomp. Run droverd as a user of its own\n"
+    "# to run QEMU as that user.\n"
     "user = \"root\"\n"
     "group = \"root\"\n";
 

@@ -142,6 +142,12 @@ void access_once_clear(struct access_once **table);
 
 /* ---- access_ticket.c; all but load with the lock held ---- */
 
+bool access_ticket_is_due(const struct access_ticket *t);
+void access_ticket_add(struct access *a, struct access_ticket *t);
+void access_ticket_drop(struct access *a, struct access_ticket *t); /* frees it */
+struct access_ticket *access_ticket_by_id(struct access *a, const char *id);
+void access_ticket_info(const struct access_ticket *t, struct ticket_info *ret);
+
 void access_ticket_load(struct access *a, const struct ticket_row *row);
 void access_ticket_forget_token(struct access *a, const char *token_id);
 /* Those a session drew for itself; the links it shared stay. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -19,6 +20,7 @@ struct entry {
     char vm_id[UUID_TEXT];
     char *viewer;
     json_t *data;
+    int64_t at; /* of an attach; 0: it is none */
 };
 
 STAILQ_HEAD(entry_list, entry);
@@ -73,6 +75,7 @@ static struct entry *entry_new(const struct console_notice *n)
     const char *mode = n->mode == CONSOLE_CONTROL ? "control" : "view";
 
     e->type = types[n->what];
+    e->at = n->what == CONSOLE_ATTACHED ? clock_wall_ms() : 0;
     str_copy_utf8(e->vm_id, sizeof(e->vm_id), n->vm_id);
     e->viewer = xstrdup(n->viewer);
     e->data = json_pack("{s:s, s:s, s:s}", "stream", n->stream, "viewer", n->viewer, "name",
@@ -127,6 +130,19 @@ static int write_batch(struct db_tx *tx, void *arg, struct error *err)
     return 0;
 }
 
+/* Those within a second of the first cost no write. */
+static void note_attached(const struct batch *b)
+{
+    const struct entry *e;
+    struct error err;
+
+    STAILQ_FOREACH(e, &b->entries, link)
+    {
+        if (e->at && vm_note_attached(b->core, e->vm_id, e->at, &err) && err.code != ERROR_VM_NOT_FOUND)
+            log_failure(LOG_LEVEL_WARNING, &err, "cannot store who used a console");
+    }
+}
+
 void audit_write(struct audit *a, struct core *core)
 {
     struct batch b = {core, STAILQ_HEAD_INITIALIZER(b.entries)};
@@ -143,5 +159,6 @@ void audit_write(struct audit *a, struct core *core)
         log_warning("%zu console events came too fast and were not stored", dropped);
     if (!STAILQ_EMPTY(&b.entries) && db_write(core->db, write_batch, NULL, &b, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store who used a console");
+    note_attached(&b);
     entries_free(&b.entries);
 }

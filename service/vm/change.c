@@ -253,7 +253,8 @@ int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg
             *ret = vm_ref(current);
         return 0;
     }
-    next->updated_at = w.now;
+    if (!w.change->quiet)
+        next->updated_at = w.now;
     w.vm = next;
     if (commit(&w, err))
         return -1;

@@ -62,6 +62,11 @@ struct console_options {
     uint64_t rate_bytes;
     /* The first byte since power-on arrived; on the console thread, must not block. */
     void (*on_first_output)(void *opaque, const char *vm_id, const char *stream);
+    /*
+     * console_scan() found something: marks is 1 << enum vm_mark. Same thread, must not block. May be
+     * NULL.
+     */
+    void (*on_marks)(void *opaque, const char *vm_id, const char *stream, unsigned marks);
     /* The upstream ended (guest stopped, console taken); same thread, must not block. */
     void (*on_ended)(void *opaque, const char *vm_id, const char *stream);
     /* Any thread, in order for each stream, must not block or call the hub. May be NULL. */
@@ -83,6 +88,12 @@ void console_hub_free(struct console_hub *hub);
  */
 int console_feed(struct console_hub *hub, const char *vm_id, const char *stream, int fd, bool fresh,
                  struct error *err);
+/*
+ * From here on the stream is searched for what tells how far the guest's boot came (wanted: 1 << enum
+ * vm_mark), with ready (or NULL) as what says that it is ready. Each is told once. Any thread.
+ */
+int console_scan(struct console_hub *hub, const char *vm_id, const char *stream, unsigned wanted,
+                 const char *ready, struct error *err);
 bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stream);
 bool console_has_output(struct console_hub *hub, const char *vm_id, const char *stream);
 /*
@@ -104,6 +115,12 @@ struct console_attach {
     const char *viewer; /* who it is, for the audit log: "token:ID", … */
     const char *name;   /* shown to other viewers, at most 64 bytes of it; NULL: the same */
     const char *rights; /* what it came in by, for console_revoke, separated by spaces; NULL: viewer */
+    /*
+     * Not a person but a recorder: it counts as no viewer and is not in their list; they are told
+     * that the console is recorded. Mode view; read with console_tap_read alone.
+     */
+    bool recorder;
+    bool live; /* begin with what comes next, not with what is remembered */
 };
 
 /*
@@ -116,6 +133,19 @@ struct console_attach {
  */
 int console_attach(struct console_hub *hub, const struct console_attach *attach,
                    struct source **ret, struct error *err);
+
+/* What a recorder reads next. */
+struct console_tapped {
+    enum { TAP_NOTHING, TAP_BYTES, TAP_GAP, TAP_SIZE, TAP_ENDED } what; /* nothing: notify follows */
+    size_t len;          /* TAP_BYTES: that many in buf */
+    uint64_t lost;       /* TAP_GAP: bytes that came too fast, or while nobody read */
+    unsigned rows, cols; /* TAP_SIZE */
+    int code;            /* TAP_ENDED */
+};
+void console_tap_read(struct source *recorder, void *buf, size_t max, struct console_tapped *ret);
+/* The size that was last said; 0: none was. */
+void console_size(struct console_hub *hub, const char *vm_id, const char *stream, unsigned *ret_rows,
+                  unsigned *ret_cols);
 
 /*
  * A stream of one client alone, "display" or "vsock/PORT": a source around a connected socket, no

@@ -62,7 +62,7 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
         pthread_mutex_unlock(&s->lock);
         return error_set(err, ERROR_STREAM_UNAVAILABLE, "the VM was deleted");
     }
-    if (s->viewer_count >= max) {
+    if (s->viewer_count >= max && !attach->recorder) {
         pthread_mutex_unlock(&s->lock);
         error_set(err, ERROR_TOO_MANY_VIEWERS, "%u viewers watch this console already", max);
         error_remedy(err, "close one of them, or raise the setting console_viewers");
@@ -70,9 +70,24 @@ int console_attach(struct console_hub *hub, const struct console_attach *attach,
     }
     *ret = viewer_attach_locked(s, attach);
     stream_unlock_and_notify(s);
+    if (attach->recorder)
+        return 0;
     LOCK_SCOPE(&hub->lock);
     hub_seen_locked(hub, attach->vm_id);
     return 0;
+}
+
+void console_size(struct console_hub *hub, const char *vm_id, const char *stream, unsigned *ret_rows,
+                  unsigned *ret_cols)
+{
+    auto_stream struct stream *s = hub_find(hub, vm_id, stream);
+
+    *ret_rows = *ret_cols = 0;
+    if (!s)
+        return;
+    LOCK_SCOPE(&s->lock);
+    *ret_rows = s->rows;
+    *ret_cols = s->cols;
 }
 
 unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char *stream)
@@ -85,17 +100,6 @@ unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char 
     }
     LOCK_SCOPE(&s->lock);
     return s->viewer_count;
-}
-
-bool rights_have(const char *rights, const char *right)
-{
-    size_t len = strlen(right);
-
-    for (const char *p = rights; *p; p += strcspn(p, " "), p += strspn(p, " ")) {
-        if (strcspn(p, " ") == len && memcmp(p, right, len) == 0)
-            return true;
-    }
-    return false;
 }
 
 void console_revoke(struct console_hub *hub, const char *right)

@@ -66,6 +66,18 @@ int console_feed(struct console_hub *hub, const char *vm_id, const char *stream,
     return rc;
 }
 
+int console_scan(struct console_hub *hub, const char *vm_id, const char *stream, unsigned wanted,
+                 const char *ready, struct error *err)
+{
+    auto_stream struct stream *s = NULL;
+
+    if (hub_open(hub, vm_id, stream, HUB_OPEN_NEW, &s, err))
+        return -1;
+    LOCK_SCOPE(&s->lock);
+    console_scan_begin(&s->scan, wanted, ready);
+    return 0;
+}
+
 bool console_is_fed(struct console_hub *hub, const char *vm_id, const char *stream)
 {
     auto_stream struct stream *s = hub_find(hub, vm_id, stream);

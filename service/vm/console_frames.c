@@ -23,6 +23,7 @@ static size_t hello_locked(struct viewer *v, char *buf, size_t max)
         .exclusive = s->exclusive,
         .rows = s->rows,
         .cols = s->cols,
+        .recording = s->recorder_count > 0,
     };
 
     v->hello_sent = true;
@@ -45,6 +46,8 @@ static size_t viewers_locked(struct viewer *to, char *buf, size_t max)
         {
             if (n == CONSOLE_V1_LISTED)
                 break;
+            if (v->recorder)
+                continue;
             listed[n++] = (struct console_v1_viewer){
                 .id = v->id,
                 .name = v->name,
@@ -54,7 +57,8 @@ static size_t viewers_locked(struct viewer *to, char *buf, size_t max)
             };
         }
         s->viewers_frame_len =
-            console_v1_viewers(buf, CONSOLE_V1_VIEWERS_MAX, s->viewer_count, listed, n);
+            console_v1_viewers(buf, CONSOLE_V1_VIEWERS_MAX, s->viewer_count,
+                               s->recorder_count > 0, listed, n);
         s->viewers_frame = xcalloc(1, s->viewers_frame_len);
         memcpy(s->viewers_frame, buf, s->viewers_frame_len);
         return s->viewers_frame_len;

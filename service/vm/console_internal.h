@@ -22,6 +22,7 @@
 #include "service/vm/console.h"
 #include "service/vm/console_file.h"
 #include "service/vm/console_ring.h"
+#include "service/vm/console_scan.h"
 #include "service/vm/console_v1.h"
 
 #define CONSOLE_CHUNK       65536 /* one read from the guest, one input buffer */
@@ -72,6 +73,7 @@ struct viewer {
     bool idle;       /* read found nothing, so the next byte is worth a notify */
     bool due;        /* a notify is owed */
     bool wants_room; /* write found the input buffer full */
+    bool recorder;   /* see struct console_attach */
     bool started;    /* has read once */
     bool trusted;    /* keeps up, so the ring may wait a moment for it; see console_pace.c */
     int64_t distrusted_until_ms;
@@ -119,7 +121,7 @@ struct stream {
     char *input;         /* CONSOLE_CHUNK bytes, from the first key press on; a ring */
     size_t input_head, input_len;
     struct viewer_list viewers, idle, due;
-    unsigned viewer_count;
+    unsigned viewer_count, recorder_count;
     char *viewers_frame; /* the list of viewers, rendered; NULL: anew */
     size_t viewers_frame_len;
     struct notice_list notices; /* on_notice is owed */
@@ -129,6 +131,7 @@ struct stream {
     bool exclusive;
     uint64_t last_request;
     unsigned rows, cols;
+    struct console_scan scan; /* of the boot that goes on */
     /* console_pace.c */
     uint64_t pace_floor; /* no trusted viewer is behind this */
     int64_t pace_allowed_ms;
@@ -221,7 +224,6 @@ struct stream **hub_pick(struct console_hub *hub, const char *vm_id, enum hub_pi
 
 /* ---- console_attach.c ---- */
 
-bool rights_have(const char *rights, const char *right);
 void hub_seen_locked(struct console_hub *hub, const char *vm_id); /* hub->lock */
 
 /* ---- console_stream.c; "locked" means the caller holds s->lock ---- */

@@ -59,6 +59,7 @@ static void take_output(struct upstream *up, size_t len)
 {
     struct stream *s = up->stream;
     struct console_hub *hub = s->hub;
+    unsigned marks;
     bool first;
 
     lock_scope_enter(&s->lock);
@@ -69,6 +70,7 @@ static void take_output(struct upstream *up, size_t len)
     ring_append(&s->ring, hub->scratch, len);
     first = !s->has_output;
     s->has_output = true;
+    marks = console_scan_feed(&s->scan, hub->scratch, len);
     pace_read_locked(s, len);
     log_note_locked(s);
     stream_wake_idle_locked(s);
@@ -76,6 +78,8 @@ static void take_output(struct upstream *up, size_t len)
     count(&hub->kinds[s->kind].bytes_out, len);
     if (first && hub->options.on_first_output)
         hub->options.on_first_output(hub->options.opaque, s->vm_id, s->name);
+    if (marks && hub->options.on_marks)
+        hub->options.on_marks(hub->options.opaque, s->vm_id, s->name, marks);
 }
 
 static void take_end(struct upstream *up)

@@ -50,7 +50,7 @@ static bool is_watched_locked(const struct stream *s)
 
     TAILQ_FOREACH(v, &s->viewers, link)
     {
-        if (v->trusted && v->end == VIEWER_STAYS)
+        if (v->trusted && v->end == VIEWER_STAYS && !v->recorder)
             return true;
     }
     return false;

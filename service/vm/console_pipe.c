@@ -166,7 +166,7 @@ void pipes_end(struct console_hub *hub, const char *vm_id, const char *right, bo
         told = xcalloc(all + 1, sizeof(struct pipe *));
         LIST_FOREACH(p, &hub->pipes, link)
         {
-            if ((vm_id && !str_eq(p->vm_id, vm_id)) || (right && !rights_have(p->rights, right)))
+            if ((vm_id && !str_eq(p->vm_id, vm_id)) || (right && !str_has_word(p->rights, right)))
                 continue;
             LOCK_SCOPE(&p->lock);
             if (p->ended)

@@ -240,7 +240,7 @@ void stream_end_viewers_locked(struct stream *s, const char *right, int code, co
 
     TAILQ_FOREACH(v, &s->viewers, link)
     {
-        if (v->end == VIEWER_ENDS || (right && !rights_have(v->rights, right)))
+        if (v->end == VIEWER_ENDS || (right && !str_has_word(v->rights, right)))
             continue;
         v->end = VIEWER_ENDS;
         v->end_code = code;

@@ -46,12 +46,13 @@ static const char *mode_name(enum console_mode mode)
 size_t console_v1_hello(char *buf, size_t max, const struct console_v1_hello *h)
 {
     return dump(buf, max,
-                json_pack("{s:s, s:o, s:I, s:I, s:I, s:i, s:s, s:o, s:b, s:o, s:o}", "type",
+                json_pack("{s:s, s:o, s:I, s:I, s:I, s:i, s:s, s:o, s:b, s:o, s:o, s:b}", "type",
                           "hello", "id", id_value(h->id), "offset", (json_int_t)h->offset, "oldest",
                           (json_int_t)h->oldest, "next", (json_int_t)h->next, "viewers",
                           (int)h->viewers, "mode", mode_name(h->mode), "holder",
                           id_value(h->holder), "exclusive", (int)h->exclusive, "rows",
-                          size_value(h->rows), "cols", size_value(h->cols)));
+                          size_value(h->rows), "cols", size_value(h->cols), "recording",
+                          (int)h->recording));
 }
 
 size_t console_v1_pipe_hello(char *buf, size_t max, uint64_t id, enum console_mode mode)
@@ -97,11 +98,11 @@ size_t console_v1_error(char *buf, size_t max, const char *code, const char *det
                 json_pack("{s:s, s:s, s:s}", "type", "error", "code", code, "detail", detail));
 }
 
-size_t console_v1_viewers(char *buf, size_t max, unsigned count,
+size_t console_v1_viewers(char *buf, size_t max, unsigned count, bool recording,
                           const struct console_v1_viewer *listed, size_t listed_count)
 {
     json_t *list = json_array();
-    size_t used = 64; /* what is around the list */
+    size_t used = 96; /* what is around the list */
 
     for (size_t i = 0; i < listed_count; i++) {
         const struct console_v1_viewer *v = &listed[i];
@@ -118,9 +119,9 @@ size_t console_v1_viewers(char *buf, size_t max, unsigned count,
         }
         json_array_append_new(list, one);
     }
-    return dump(
-        buf, max,
-        json_pack("{s:s, s:i, s:o}", "type", "viewers", "count", (int)count, "viewers", list));
+    return dump(buf, max,
+                json_pack("{s:s, s:i, s:b, s:o}", "type", "viewers", "count", (int)count,
+                          "recording", (int)recording, "viewers", list));
 }
 
 /* ---- from a client ---- */

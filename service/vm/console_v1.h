@@ -24,6 +24,7 @@ struct console_v1_hello {
     enum console_mode mode;
     uint64_t holder;
     bool exclusive;
+    bool recording; /* what is printed is being recorded */
 };
 
 /* Each returns the length of the frame, at most max; a frame that does not fit is a bug. */
@@ -45,7 +46,7 @@ struct console_v1_viewer {
     bool holder;
 };
 /* count may be larger than what is listed: a name takes up to six times its length. */
-size_t console_v1_viewers(char *buf, size_t max, unsigned count,
+size_t console_v1_viewers(char *buf, size_t max, unsigned count, bool recording,
                           const struct console_v1_viewer *listed, size_t listed_count);
 
 /* What a client asks for. A new control frame is a row here, in the table and in its user. */

@@ -91,20 +91,29 @@ static void pass_hole_locked(struct viewer *v)
         skip_locked(v, to, "restart");
 }
 
-static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_kind *ret_kind)
+/* Moves to where there are bytes. False: it has ended. */
+static bool advance_locked(struct viewer *v)
 {
-    struct stream *s = v->stream;
-    size_t n;
+    const struct stream *s = v->stream;
 
     if (v->end == VIEWER_ENDS)
-        return viewer_ended_locked(v);
+        return false;
     if (v->end == VIEWER_DRAINS && s->ring.start > v->end_offset)
         v->offset = v->end_offset; /* the next boot has overwritten the rest of this one */
     else if (v->offset < s->ring.start && !overtaken_locked(v))
-        return viewer_ended_locked(v);
+        return false;
     if (v->offset < end_locked(v))
         pass_hole_locked(v);
     v->started = true;
+    return true;
+}
+
+static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_kind *ret_kind)
+{
+    size_t n;
+
+    if (!advance_locked(v))
+        return viewer_ended_locked(v);
     if (v->protocol == CONSOLE_V1 && (n = frames_next_locked(v, buf, max))) {
         /* The next control frame may come now; the carrier reads already, but must be told to
          * write. */
@@ -122,6 +131,14 @@ static ssize_t read_locked(struct viewer *v, void *buf, size_t max, enum source_
     return (ssize_t)n;
 }
 
+static void wait_locked(struct viewer *v)
+{
+    if (v->idle)
+        return;
+    v->idle = true;
+    TAILQ_INSERT_TAIL(&v->stream->idle, v, idle_link);
+}
+
 static ssize_t viewer_read(struct source *source, void *buf, size_t max, enum source_kind *ret_kind)
 {
     struct viewer *v = viewer_from(source);
@@ -130,13 +147,43 @@ static ssize_t viewer_read(struct source *source, void *buf, size_t max, enum so
 
     lock_scope_enter(&s->lock);
     n = read_locked(v, buf, max, ret_kind);
-    if (n == 0 && !v->idle) {
-        v->idle = true;
-        TAILQ_INSERT_TAIL(&s->idle, v, idle_link);
-    }
+    if (n == 0)
+        wait_locked(v);
     pace_moved_locked(s);
     stream_unlock_and_notify(s);
     return n;
+}
+
+static void tap_locked(struct viewer *v, void *buf, size_t max, struct console_tapped *ret)
+{
+    const struct stream *s = v->stream;
+
+    *ret = (struct console_tapped){.what = TAP_ENDED, .code = v->end_code};
+    if (!advance_locked(v))
+        return;
+    if (v->has_gap) {
+        v->has_gap = false;
+        *ret = (struct console_tapped){.what = TAP_GAP, .lost = v->offset - v->gap_from};
+    } else if (v->size_changed) {
+        v->size_changed = false;
+        *ret = (struct console_tapped){.what = TAP_SIZE, .rows = s->rows, .cols = s->cols};
+    } else if ((ret->len = copy_locked(v, buf, max))) {
+        ret->what = TAP_BYTES;
+    } else if (v->end != VIEWER_DRAINS) {
+        ret->what = TAP_NOTHING;
+        wait_locked(v);
+    }
+}
+
+void console_tap_read(struct source *recorder, void *buf, size_t max, struct console_tapped *ret)
+{
+    struct viewer *v = viewer_from(recorder);
+    struct stream *s = v->stream;
+
+    lock_scope_enter(&s->lock);
+    tap_locked(v, buf, max, ret);
+    pace_moved_locked(s);
+    stream_unlock_and_notify(s);
 }
 
 static void viewer_set_notify(struct source *source, void (*notify)(void *opaque), void *opaque)
@@ -159,6 +206,18 @@ static void viewer_free(struct viewer *v)
     free(v);
 }
 
+static void count_viewer_locked(struct viewer *v, int change)
+{
+    struct stream *s = v->stream;
+
+    if (v->recorder) {
+        s->recorder_count += (unsigned)change;
+        return;
+    }
+    s->viewer_count += (unsigned)change;
+    count(&s->hub->kinds[s->kind].viewers, (uint64_t)(int64_t)change);
+}
+
 static void viewer_close(struct source *source)
 {
     struct viewer *v = viewer_from(source);
@@ -171,12 +230,12 @@ static void viewer_close(struct source *source)
     if (v->due)
         TAILQ_REMOVE(&s->due, v, due_link);
     v->idle = v->due = false;
-    s->viewer_count--;
-    count(&s->hub->kinds[s->kind].viewers, -1ULL);
+    count_viewer_locked(v, -1);
     while (v->notifying) /* after we return, notify is not called any more */
         pthread_cond_wait(&s->quiet, &s->lock);
     stream_viewers_changed_locked(s);
-    stream_notice_locked(s, CONSOLE_DETACHED, v, NULL);
+    if (!v->recorder)
+        stream_notice_locked(s, CONSOLE_DETACHED, v, NULL);
     control_left_locked(v);
     pace_moved_locked(s);
     stream_unlock_and_notify(s);
@@ -189,8 +248,8 @@ static void place_locked(struct viewer *v, const struct console_attach *attach)
     const struct stream *s = v->stream;
     uint64_t oldest = stream_oldest_locked(s);
 
-    v->offset = oldest;
-    if (!attach->has_from || attach->from > s->ring.next)
+    v->offset = attach->live ? s->ring.next : oldest;
+    if (attach->live || !attach->has_from || attach->from > s->ring.next)
         return; /* an offset of the future is one of an earlier daemon: show everything */
     if (attach->from >= oldest) {
         v->offset = attach->from;
@@ -234,6 +293,8 @@ struct source *viewer_attach_locked(struct stream *s, const struct console_attac
     v->id = 1 + atomic_fetch_add_explicit(&s->hub->last_id, 1, memory_order_relaxed);
     v->protocol = attach->protocol;
     v->mode = attach->mode;
+    v->recorder = attach->recorder;
+    v->hello_sent = v->recorder; /* it is told of sizes, and reads no frames */
     place_locked(v, attach);
     stream_viewers_changed_locked(s); /* before we are in the list: our hello says it */
     TAILQ_INSERT_TAIL(&s->viewers, v, link);
@@ -242,10 +303,11 @@ struct source *viewer_attach_locked(struct stream *s, const struct console_attac
     v->trusted = true; /* until it proves slow; its carrier needs a moment to begin */
     if (v->offset < s->pace_floor)
         s->pace_floor = v->offset;
-    s->viewer_count++;
-    count(&s->hub->kinds[s->kind].viewers, 1);
-    count(&s->hub->kinds[s->kind].connections, 1);
-    stream_notice_locked(s, CONSOLE_ATTACHED, v, NULL);
+    count_viewer_locked(v, 1);
+    if (!v->recorder) {
+        count(&s->hub->kinds[s->kind].connections, 1);
+        stream_notice_locked(s, CONSOLE_ATTACHED, v, NULL);
+    }
     if (s->ended) {
         v->end = VIEWER_DRAINS;
         v->end_offset = s->ring.next;

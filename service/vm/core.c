@@ -103,6 +103,18 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
     lease_keeper_poke(core->leases);
 }
 
+static void on_marks(void *opaque, const char *vm_id, const char *stream, unsigned marks)
+{
+    struct core *core = opaque;
+    int64_t now = clock_wall_ms();
+
+    (void)stream;
+    for (int mark = 0; mark < VM_MARK_COUNT; mark++) {
+        if (marks & 1u << mark)
+            tracker_on_mark(core->tracker, vm_id, (enum vm_mark)mark, now);
+    }
+}
+
 static void on_stream_ended(void *opaque, const char *vm_id, const char *stream)
 {
     struct core *core = opaque;
@@ -115,6 +127,7 @@ static void on_right_ended(void *opaque, const char *right)
     struct core *core = opaque;
 
     console_revoke(core->consoles, right);
+    event_log_revoke(core->events, right);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -150,6 +163,7 @@ static int build(struct core *core, struct error *err)
         .log_bytes = (uint64_t)core->settings->console_log_bytes,
         .rate_bytes = (uint64_t)core->settings->console_rate_bytes,
         .on_first_output = on_first_output,
+        .on_marks = on_marks,
         .on_ended = on_stream_ended,
         .on_notice = tracker_on_console_notice,
         .opaque = core,
@@ -176,12 +190,15 @@ static int build(struct core *core, struct error *err)
         guest_hub_new(core, &core->guests, err))
         return -1;
     access_set_on_revoked(core->access, on_right_ended, core);
+    if (recorder_start(core, &core->recorder, err))
+        return -1;
     /* Before anybody can add to them, and before the tracker judges a VM that one of them is about. */
     if (op_engine_load(core->ops, err))
         return -1;
     virt.opaque = core->tracker;
     if (note_start(core, err) ||
-        virt_open(&virt, &core->virt, err) || tracker_start(core->tracker, err))
+        virt_open(&virt, &core->virt, err) || notifier_start(core, &core->notifier, err) ||
+        tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
     if (sampler_start(core, &core->sampler, err) || lease_keeper_start(core->leases, err))
@@ -224,10 +241,12 @@ void core_stop(struct core *core)
         guest_hub_stop(core->guests);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
+    notifier_stop(core->notifier);
     /* The operations' workers are gone, so nobody calls libvirt any more. */
     if (core->virt)
         virt_close(core->virt);
     access_stop(core->access);
+    recorder_stop(core->recorder);
     console_hub_free(core->consoles);
     guest_hub_free(core->guests);
     image_registry_close(core->images);

@@ -50,7 +50,10 @@ struct core {
     struct audit *audit;
     struct guest_hub *guests;
     struct lease_keeper *leases;
+    struct notifier *notifier; /* NULL: nobody listens */
+    struct recorder *recorder;
     _Atomic unsigned dialling; /* vsock connections that are being made */
+    _Atomic unsigned picturing; /* screenshots */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
 };
 
@@ -86,6 +89,7 @@ struct change {
     struct op *op_update; /* a newer snapshot of a stored one */
     const struct idem *idem;
     int idem_status;
+    bool quiet;  /* nobody asked for it: updated_at stays */
     bool remove; /* tombstone: the VM leaves the registry, its CID is released */
     /* More to write in the same transaction, and what follows it in memory; on the writer thread. */
     int (*also)(struct db_tx *tx, void *arg, struct error *err);
@@ -183,6 +187,8 @@ void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
 /* Starts what the host's boot should start, once for each boot. */
 void vm_autostart_after_boot(struct core *core);
+/* The console showed how far the boot came. */
+void tracker_on_mark(void *tracker, const char *vm_id, enum vm_mark mark, int64_t at);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
@@ -194,6 +200,34 @@ void tracker_look_again(struct tracker *t, const char *vm_id);
 
 /* Opens what the VM's definition promises: the console and every channel. fresh: it just started. */
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh);
+
+/* ---- boot.c: how far a guest's boot came ---- */
+
+/* A new boot begins: what is known of the last one goes. */
+int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
+/* The guest rebooted. */
+void vm_boot_again(struct core *core, const struct vm *vm);
+/* The console showed a mark. */
+void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
+/* What the guest says about itself; at most once a second. */
+int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);
+/* Has the console looked through for what is not known of this boot yet. */
+void vm_boot_watch(struct core *core, const struct vm *vm, bool fresh);
+/* Somebody uses a console of the VM; once a second is enough. */
+int vm_note_attached(struct core *core, const char *vm_id, int64_t at, struct error *err);
+
+/* ---- stream_open.c ---- */
+
+/* STREAM_UNAVAILABLE unless the running guest is the one that has the VM's CID. Asks libvirt. */
+int vm_require_vsock(struct core *core, const struct vm *vm, struct error *err);
+
+/* ---- notify.c: guests that say so themselves ---- */
+
+struct notifier;
+/* *ret NULL when this host has no vsock or the setting is off: nobody is listened to. */
+int notifier_start(struct core *core, struct notifier **ret, struct error *err);
+void notifier_stop(struct notifier *n);
+uint32_t notifier_port(const struct notifier *n); /* 0: nobody listens */
 
 /* ---- wait.c ---- */
 
@@ -209,6 +243,7 @@ void wait_wake_lease(struct wait_list *w, const char *lease_id);
 int event_log_new(struct core *core, struct event_log **ret, struct error *err);
 void event_log_stop(struct event_log *log); /* ends subscriptions */
 void event_log_free(struct event_log *log);
+void event_log_revoke(struct event_log *log, const char *right); /* ends subscriptions that came by it */
 void event_log_publish(void *log, const struct event_row *row); /* the database's event hook */
 /* Appends within a transaction; data may be NULL. */
 int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,
@@ -249,6 +284,18 @@ void audit_write(struct audit *a, struct core *core);
 
 int janitor_start(struct core *core, struct janitor **ret, struct error *err);
 void janitor_stop(struct janitor *j);
+
+/* ---- recorder.c ---- */
+
+struct recorder;
+/* *ret is to be stopped also on failure. */
+int recorder_start(struct core *core, struct recorder **ret, struct error *err);
+/* Finishes what is being recorded. After nobody begins another, before the hub goes. */
+void recorder_stop(struct recorder *r);
+/* The VM's console was opened: records it if the VM wants each boot recorded. Blocks on the disk. */
+void recording_of_boot(struct core *core, const struct vm *vm, bool fresh);
+/* Removes finished ones that are older than the moment. Blocks on the disk. */
+int recordings_prune(struct core *core, int64_t finished_before, struct error *err);
 
 struct image_registry *core_images(struct core *core);
 int image_registry_open(struct core *core, struct image_registry **ret, struct error *err);

@@ -10,6 +10,7 @@
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/seed.h"
+#include "service/vsock/vsock.h"
 
 #define GIB (1024LL * 1024 * 1024)
 
@@ -151,11 +152,10 @@ static int choose(struct core *core, const struct vm *vm, const struct virt_host
 /* Everything a struct virt_domain points to, so that it can be freed in one place. */
 struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 3];
-    const char *smbios[1];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX];
-    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 8];
+    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[2];
+    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
     size_t path_count;
 };
 
@@ -210,6 +210,7 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
                         struct parts *p)
 {
     const struct vm_spec *spec = vm->spec;
+    const char *keys;
     char cause[256];
 
     for (size_t i = 0; i < spec->disk_count; i++)
@@ -226,9 +227,10 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
                                                        .format = VIRT_DISK_RAW,
                                                        .cdrom = true,
                                                        .read_only = true};
-    p->smbios[0] = keep(p, seed_smbios_keys(spec));
-    d->smbios_oem = p->smbios;
-    d->smbios_oem_count = p->smbios[0] != NULL;
+    d->smbios_oem = p->oem;
+    keys = keep(p, seed_smbios_keys(spec));
+    if (keys)
+        p->oem[d->smbios_oem_count++] = keys;
     d->disks = p->disks;
     d->nics = p->nics;
     d->channels = (const char *const *)spec->channels;
@@ -253,6 +255,12 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     /* A device the host cannot back would keep the guest from starting; GET /v1/host says why. */
     if (spec->vsock && host_vsock_usable(core->host, cause, sizeof(cause)))
         d->vsock_cid = vm->vsock_cid;
+    if (d->vsock_cid && notifier_port(core->notifier)) {
+        /* systemd reads it from the firmware's tables and says so there when it has started. */
+        p->oem[d->smbios_oem_count++] =
+            keep(p, xasprintf("io.systemd.credential:vmm.notify_socket=vsock-stream:%u:%u",
+                                      VSOCK_CID_HOST, notifier_port(core->notifier)));
+    }
     if (spec->display) {
         d->vnc_socket = keep(p, vm_stream_socket(core, vm->id, "display"));
         if (!d->vnc_socket)

@@ -39,9 +39,10 @@ enum event_format { EVENT_FORMAT_SSE, EVENT_FORMAT_JSON };
 /*
  * A source of text messages: one event each, as an SSE block or a JSON object. Starts after `since` (-1: only
  * new ones); what is older than memory is read from the database here, so call it on a request
- * worker. A subscriber that falls behind memory gets one `resync` event and the stream ends.
+ * worker. A subscriber that falls behind memory gets one `resync` event and the stream ends. rights:
+ * what it came in by (access_rights); it is closed with 1008 when one of them ends.
  */
-int event_subscribe(struct core *core, const char *project_id, int64_t since,
+int event_subscribe(struct core *core, const char *project_id, const char *rights, int64_t since,
                     enum event_format format, struct source **ret, struct error *err);
 
 #endif

@@ -16,7 +16,8 @@ struct subscriber {
     struct source source;
     struct event_log *log;
     struct subscriber *prev, *next;
-    char project_id[UUID_TEXT];
+    char project_id[UUID_TEXT], rights[ACCESS_RIGHTS_SIZE];
+    bool revoked; /* log->lock */
     enum event_format format;
     int64_t position; /* seq of the last event delivered */
     bool ended;
@@ -49,6 +50,12 @@ static ssize_t resync(struct subscriber *s, char *buf, size_t max)
     return render(s, s->position, text, sizeof(text) - 1, buf, max);
 }
 
+static bool is_revoked(struct subscriber *s)
+{
+    LOCK_SCOPE(&s->log->lock);
+    return s->revoked;
+}
+
 static ssize_t subscriber_read(struct source *source, void *buf, size_t max,
                                enum source_kind *ret_kind)
 {
@@ -61,6 +68,12 @@ static ssize_t subscriber_read(struct source *source, void *buf, size_t max,
     if (s->ended) {
         source->close_code = 1013;
         str_copy_utf8(source->close_reason, sizeof(source->close_reason), "events were lost: read them again");
+        return -1;
+    }
+    if (is_revoked(s)) {
+        source->close_code = 1008;
+        str_copy_utf8(source->close_reason, sizeof(source->close_reason),
+                      "the right to read events was revoked or has expired");
         return -1;
     }
     if (s->backlog_next < s->backlog_count) {
@@ -154,6 +167,22 @@ void event_log_stop(struct event_log *log)
     event_log_notify(log);
 }
 
+void event_log_revoke(struct event_log *log, const char *right)
+{
+    bool any = false;
+
+    {
+        LOCK_SCOPE(&log->lock);
+        for (struct subscriber *s = log->subscribers; s; s = s->next) {
+            if (!str_has_word(s->rights, right))
+                continue;
+            any = s->revoked = true;
+        }
+    }
+    if (any)
+        event_log_notify(log);
+}
+
 static int load_backlog(struct core *core, struct subscriber *s, int64_t since, struct error *err)
 {
     struct event *probe;
@@ -170,7 +199,7 @@ static int load_backlog(struct core *core, struct subscriber *s, int64_t since, 
     return 0;
 }
 
-int event_subscribe(struct core *core, const char *project_id, int64_t since,
+int event_subscribe(struct core *core, const char *project_id, const char *rights, int64_t since,
                     enum event_format format, struct source **ret, struct error *err)
 {
     struct subscriber *s = xcalloc(1, sizeof(*s));
@@ -180,6 +209,7 @@ int event_subscribe(struct core *core, const char *project_id, int64_t since,
     s->log = core->events;
     s->format = format;
     str_copy_utf8(s->project_id, sizeof(s->project_id), project_id);
+    str_copy_utf8(s->rights, sizeof(s->rights), rights);
     if (load_backlog(core, s, since < 0 ? event_last_seq(core) : since, err)) {
         free(s);
         return -1;

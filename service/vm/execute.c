@@ -83,21 +83,26 @@ static int define(struct core *core, const struct vm *vm, struct error *err)
     return vm_change(core, vm->id, defined_mutate, &choice, NULL, NULL, err);
 }
 
+struct started {
+    bool restored;
+    int64_t at; /* before its first instruction, so that nothing it does was earlier */
+};
+
 static int started_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                           struct error *err)
 {
-    const bool *restored = arg;
+    const struct started *s = arg;
 
     (void)core;
     (void)err;
     change->event_data = json_pack("{s:s, s:s, s:s}", "state", "running", "previous",
                                    vm_state_name(next->state), "reason",
-                                   *restored ? "restored" : "started");
-    if (!*restored) {
-        next->started_at = clock_wall_ms();
+                                   s->restored ? "restored" : "started");
+    if (!s->restored) {
+        next->started_at = s->at;
         next->running_generation = next->defined_generation;
     }
-    return set_state(next, VM_STATE_RUNNING, *restored ? "restored" : "started");
+    return set_state(next, VM_STATE_RUNNING, s->restored ? "restored" : "started");
 }
 
 /* Has the domain a managed save image? Then starting restores, and it is not redefined. */
@@ -134,7 +139,7 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
         return -1;
     if (info->state == VIRT_STATE_PAUSED)
         return 0;
-    if (!restored && define(core, vm, err))
+    if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, err)))
         return -1;
     guest_end(core, vm->id); /* what an earlier power-on left */
     if (guest_listen(core, vm, err))
@@ -149,7 +154,8 @@ static int start(struct core *core, const struct op *op, struct error *err)
     struct actor actor = {op->actor, op->project_id, op->request_id};
     struct change change = {.event_type = "vm.state", .actor = &actor};
     struct virt_info info;
-    bool restored, running;
+    struct started started = {0};
+    bool running;
     int rc;
 
     if (!vm)
@@ -157,19 +163,21 @@ static int start(struct core *core, const struct op *op, struct error *err)
     if (look(core, vm, &info, err) || clear_remains(core, vm, &info, err))
         return -1;
     running = info.state == VIRT_STATE_RUNNING; /* all but the last commit of an earlier attempt */
-    restored = info.state == VIRT_STATE_SAVED ||
-               ((running || info.state == VIRT_STATE_PAUSED) && str_eq(vm->state_reason, "restoring"));
+    started.restored =
+        info.state == VIRT_STATE_SAVED ||
+        ((running || info.state == VIRT_STATE_PAUSED) && str_eq(vm->state_reason, "restoring"));
     if (running && vm->state != VM_STATE_STARTING)
         return vm_sync(core, vm->id, "already running", err);
     if (!running && start_paused(core, op, vm, &info, err))
         return -1;
     defined = registry_get(core->registry, op->vm_id);
-    vm_streams_open(core, defined ? defined : vm, !restored && !running);
+    vm_streams_open(core, defined ? defined : vm, !started.restored && !running);
+    started.at = clock_wall_ms();
     if (!running && virt_resume(core->virt, vm->id, err))
         return -1;
-    rc = vm_change(core, vm->id, started_mutate, &restored, &change, NULL, err);
+    rc = vm_change(core, vm->id, started_mutate, &started, &change, NULL, err);
     json_decref(change.event_data);
-    if (rc == 0 && restored)
+    if (rc == 0 && started.restored)
         guest_clock_after_pause(core, vm->id);
     return rc;
 }

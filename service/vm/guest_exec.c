@@ -13,7 +13,7 @@
 /* Programs that end at once are asked about at once; those that take long, less and less often. */
 #define POLL_FIRST_MS 1
 #define POLL_MAX_MS   200
-#define KILL_MS       5000
+#define KILL_MS       10000
 
 struct guest_exec *guest_exec_new(void)
 {
@@ -115,7 +115,8 @@ static int await(struct guest_link *link, int64_t pid, int64_t deadline, struct 
 static void put_an_end(struct guest_link *link, int64_t pid)
 {
     char number[24], shell[] = "/bin/sh", flag[] = "-c", zero[] = "sh";
-    char script[] = "kill -STOP \"$1\"; pkill -KILL -P \"$1\"; kill -KILL \"$1\"";
+    char script[] = "kill -STOP \"$1\"; for p in $(cat /proc/\"$1\"/task/*/children); do kill -KILL $p; done; "
+                    "kill -KILL \"$1\"";
     struct guest_step step = {.argv = {shell, flag, script, zero, number, NULL}};
     struct guest_status ignored = {0};
     struct error err;

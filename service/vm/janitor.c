@@ -83,6 +83,8 @@ static void sweep(struct core *core)
     if (console_logs_prune(core->consoles, s->console_log_keep_hours * HOUR_MS, vm_is_there, core,
                            &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot remove the console logs of deleted VMs");
+    if (recordings_prune(core, now - s->recording_keep_hours * HOUR_MS, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot remove old recordings");
 }
 
 static void *janitor_thread(void *arg)

@@ -85,6 +85,13 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->created_at = row->created_at;
     vm->updated_at = row->updated_at;
     vm->started_at = row->started_at;
+    vm->marks[VM_MARK_FIRST_OUTPUT] = row->first_output_at;
+    vm->marks[VM_MARK_KERNEL] = row->kernel_at;
+    vm->marks[VM_MARK_USERLAND] = row->userland_at;
+    vm->marks[VM_MARK_READY] = row->ready_at;
+    vm->rebooted_at = row->rebooted_at;
+    vm->last_attached_at = row->last_attached_at;
+    str_copy_utf8(vm->boot_status, sizeof(vm->boot_status), row->boot_status);
     return TAKE_PTR(vm);
 }
 
@@ -110,5 +117,12 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .created_at = vm->created_at,
         .updated_at = vm->updated_at,
         .started_at = vm->started_at,
+        .first_output_at = vm->marks[VM_MARK_FIRST_OUTPUT],
+        .kernel_at = vm->marks[VM_MARK_KERNEL],
+        .userland_at = vm->marks[VM_MARK_USERLAND],
+        .ready_at = vm->marks[VM_MARK_READY],
+        .rebooted_at = vm->rebooted_at,
+        .last_attached_at = vm->last_attached_at,
+        .boot_status = vm->boot_status,
     };
 }

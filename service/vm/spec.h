@@ -66,7 +66,7 @@ struct vm_spec {
     bool cloud_init; /* a seed also without user data and keys */
     int64_t serial_ports; /* the console and serial/1 to serial/3 */
     char *ready_pattern;  /* what the console prints when the guest is ready; NULL: it says so itself */
-    bool guest_agent, vsock, display, memory_merge, autostart;
+    bool guest_agent, vsock, display, memory_merge, autostart, record_console;
 };
 
 /* One line of an authorized_keys file without options: kind, base64, comment. */

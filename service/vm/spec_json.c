@@ -224,6 +224,7 @@ static const struct doc_field spec_fields[] = {
     {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
     {.name = "memory_merge", .kind = DOC_BOOL, .offset = AT(memory_merge)},
     {.name = "autostart", .kind = DOC_BOOL, .offset = AT(autostart)},
+    {.name = "record_console", .kind = DOC_BOOL, .offset = AT(record_console)},
     /* Their decoders need the whole struct rather than one place in it. */
     {.name = "labels", .kind = DOC_CUSTOM, .decode = decode_labels},
     {.name = "disks", .kind = DOC_CUSTOM, .decode = decode_disks},
@@ -388,6 +389,7 @@ static char *text_of(const struct vm_spec *spec, bool whole)
     doc_add_bool(&b, "memory_merge", spec->memory_merge);
     doc_add_bool(&b, "autostart", spec->autostart);
     vm_spec_add_seed(&b, spec, whole);
+    doc_add_bool(&b, "record_console", spec->record_console);
     strbuf_addc(&b, '}');
     return strbuf_take(&b);
 }

@@ -30,6 +30,13 @@ int stream_require(const struct vm *vm, const char *name, struct error *err);
 bool stream_vm_is_on(const struct vm *vm);
 
 /*
+ * What the screen shows now, as a PNG; caller frees. STREAM_UNAVAILABLE when the VM does not run.
+ * Blocks on libvirt.
+ */
+int stream_screenshot(struct core *core, const struct vm *vm, char **ret, size_t *ret_len,
+                      struct error *err);
+
+/*
  * Connects a pipe to the guest and makes it a source; pipe->fd is filled in here. What can be wrong
  * is found out before it returns: STREAM_UNAVAILABLE (the VM does not run, or nothing listens on the
  * port), TIMEOUT, NOT_SUPPORTED_BY_HOST, TOO_MANY_VIEWERS, and libvirt's own. Blocks, at most some

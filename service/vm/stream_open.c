@@ -6,10 +6,12 @@
 
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/picture.h"
 #include "service/vm/stream.h"
 #include "service/vsock/vsock.h"
 
-#define DIAL_MS 3000
+#define DIAL_MS      3000
+#define PICTURES_MAX 2 /* each some ten MiB in memory */
 
 static int not_on(const struct vm *vm, struct error *err)
 {
@@ -22,7 +24,7 @@ static int not_on(const struct vm *vm, struct error *err)
  * Libvirt's own account of the running guest, and ours of the CID, must agree: the guest may have
  * been started without the device, and then somebody else's may have that address.
  */
-static int require_device(struct core *core, const struct vm *vm, struct error *err)
+int vm_require_vsock(struct core *core, const struct vm *vm, struct error *err)
 {
     uint32_t cid = 0;
 
@@ -66,9 +68,17 @@ static int open_vsock(struct core *core, const struct vm *vm, uint32_t port, int
     }
     if (vm->state != VM_STATE_RUNNING && vm->state != VM_STATE_STOPPING)
         return not_on(vm, err);
-    if (require_device(core, vm, err))
+    if (vm_require_vsock(core, vm, err))
         return -1;
     return dial(core, vm, port, ret_fd, err);
+}
+
+/* Off since a moment ago, or started before it was given one. */
+static int no_display(const struct vm *vm, struct error *err)
+{
+    error_set(err, ERROR_STREAM_UNAVAILABLE, "VM %s was started without a display", vm->spec->name);
+    error_remedy(err, "Stop and start the VM.");
+    return -1;
 }
 
 static int open_display(struct core *core, const struct vm *vm, int *ret_fd, struct error *err)
@@ -77,11 +87,33 @@ static int open_display(struct core *core, const struct vm *vm, int *ret_fd, str
         return not_on(vm, err);
     if (virt_graphics_open(core->virt, vm->id, ret_fd, err) == 0)
         return 0;
-    if (err->code == ERROR_VM_STATE_CONFLICT) { /* off since a moment ago, or started without one */
-        error_set(err, ERROR_STREAM_UNAVAILABLE, "VM %s was started without a display", vm->spec->name);
-        error_remedy(err, "Stop and start the VM.");
+    return err->code == ERROR_VM_STATE_CONFLICT ? no_display(vm, err) : -1;
+}
+
+int stream_screenshot(struct core *core, const struct vm *vm, char **ret, size_t *ret_len,
+                      struct error *err)
+{
+    auto_free char *picture = NULL;
+    size_t len = 0;
+    int rc;
+
+    if (stream_require(vm, "display", err))
+        return -1;
+    if (!stream_vm_is_on(vm))
+        return not_on(vm, err);
+    if (atomic_fetch_add(&core->picturing, 1) >= PICTURES_MAX) {
+        atomic_fetch_sub(&core->picturing, 1);
+        error_set(err, ERROR_UNAVAILABLE, "too many pictures are being taken at this moment");
+        error_remedy(err, "Try again in a second.");
+        return -1;
     }
-    return -1;
+    rc = virt_screenshot(core->virt, vm->id, PICTURE_BYTES_MAX, &picture, &len, err);
+    if (rc == 0)
+        rc = picture_to_png(picture, len, ret, ret_len, err);
+    atomic_fetch_sub(&core->picturing, 1);
+    if (rc && err->code == ERROR_VM_STATE_CONFLICT)
+        return no_display(vm, err);
+    return rc;
 }
 
 int stream_open_pipe(struct core *core, const struct vm *vm, const struct console_pipe *pipe,

@@ -16,7 +16,7 @@
 #define LOOK_MAX_MS   8000
 #define LOOK_WARN     6 /* tries, some eight seconds */
 
-enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_AUDIT, NOTE_STOP };
+enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_MARK, NOTE_AUDIT, NOTE_STOP };
 
 struct note {
     struct note *next;
@@ -24,6 +24,8 @@ struct note {
     struct virt_event event;
     enum virt_link link;
     char reason[200], vm_id[UUID_TEXT];
+    enum vm_mark mark;
+    int64_t at;
 };
 
 /* A VM that is said to be on, but whose streams cannot be opened: it is ending, or nobody will tell. */
@@ -82,6 +84,17 @@ void tracker_on_stream_ended(void *opaque, const char *vm_id, const char *stream
     n->kind = NOTE_STREAM_ENDED;
     str_copy_utf8(n->vm_id, sizeof(n->vm_id), vm_id);
     str_copy_utf8(n->reason, sizeof(n->reason), stream);
+    post(opaque, n);
+}
+
+void tracker_on_mark(void *opaque, const char *vm_id, enum vm_mark mark, int64_t at)
+{
+    struct note *n = xcalloc(1, sizeof(*n));
+
+    n->kind = NOTE_MARK;
+    str_copy_utf8(n->vm_id, sizeof(n->vm_id), vm_id);
+    n->mark = mark;
+    n->at = at;
     post(opaque, n);
 }
 
@@ -276,14 +289,12 @@ static void sync_logged(struct core *core, const char *vm_id, const char *reason
 static void handle_event(struct core *core, const struct virt_event *event)
 {
     auto_vm struct vm *vm = registry_get(core->registry, event->uuid);
-    struct error err;
 
     if (!vm)
         return;
     if (event->guest_rebooted) {
         guest_rebooted(core, vm->id);
-        if (event_write(core, "vm.rebooted", "vm", vm->id, NULL, &err))
-            log_failure(LOG_LEVEL_WARNING, &err, "cannot store a reboot of VM %s", vm->id);
+        vm_boot_again(core, vm);
         return;
     }
     sync_logged(core, event->uuid, "");
@@ -410,6 +421,9 @@ static void handle(struct tracker *t, const struct note *n)
     case NOTE_STREAM_ENDED:
         /* Off, or taken by somebody else, or libvirt restarted: look, and reopen if it runs. */
         sync_logged(t->core, n->vm_id, "");
+        break;
+    case NOTE_MARK:
+        vm_boot_shown(t->core, n->vm_id, n->mark, n->at);
         break;
     case NOTE_AUDIT:
         audit_write(t->core->audit, t->core);

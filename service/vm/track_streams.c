@@ -90,8 +90,12 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
 
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 {
-    bool done = open_stream(core, vm, "console", fresh);
     struct error err;
+    bool done;
+
+    if (fresh || !console_is_fed(core->consoles, vm->id, "console"))
+        vm_boot_watch(core, vm, fresh);
+    done = open_stream(core, vm, "console", fresh);
 
     if (guest_listen(core, vm, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot listen for the agent of VM %s", vm->id);
@@ -108,6 +112,7 @@ void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 
         done &= open_stream(core, vm, stream, fresh);
     }
+    recording_of_boot(core, vm, fresh);
     if (!done)
         tracker_look_again(core->tracker, vm->id);
 }

@@ -30,6 +30,15 @@ enum vm_state {
 const char *vm_state_name(enum vm_state state);
 enum vm_state vm_state_from_name(const char *name); /* VM_STATE_COUNT: none */
 
+/* How far a boot came. */
+enum vm_mark {
+    VM_MARK_FIRST_OUTPUT, /* the console's first byte */
+    VM_MARK_KERNEL,       /* a kernel printed something on the console */
+    VM_MARK_USERLAND,     /* so did what the kernel starts first, or it reported to us */
+    VM_MARK_READY,        /* it said so, over vsock or with ready_pattern, or its agent answers */
+    VM_MARK_COUNT
+};
+
 struct vm {
     _Atomic unsigned refs;
     int64_t seq;
@@ -46,6 +55,12 @@ struct vm {
     char pool_id[UUID_TEXT], lease_id[UUID_TEXT]; /* or "": see lease.h */
     int64_t pool_generation;
     int64_t created_at, updated_at, started_at;
+    /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
+    int64_t marks[VM_MARK_COUNT];
+    int64_t rebooted_at;    /* by the guest, since started_at */
+    int64_t boot_began_at;  /* since when marks count; not stored: 0 after a restart of the daemon */
+    char boot_status[128];  /* what the guest last said about itself */
+    int64_t last_attached_at; /* somebody to one of its consoles */
     /* The rendered JSON, filled by whoever renders first; owned by the snapshot. */
     _Atomic(struct blob *) rendered;
 };
@@ -102,6 +117,14 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
 /* Merge-patch; if_generation 0: unconditional, else PRECONDITION_FAILED when it differs. */
 int vm_patch(struct core *core, const struct actor *actor, const char *ref, const json_t *patch,
              int64_t if_generation, struct vm **ret, struct error *err);
+
+/*
+ * Marks that the running guest came so far, once for each boot; what is known already, and a guest
+ * that is off, are left alone. at: wall clock; how (for VM_MARK_READY): "notify", "console", "agent".
+ * VM_MARK_READY is an event vm.ready and ends the waits for it. Blocks on the disk.
+ */
+int vm_mark(struct core *core, const char *vm_id, enum vm_mark mark, const char *how, int64_t at,
+            struct error *err);
 
 enum vm_verb {
     VM_VERB_START, VM_VERB_SHUTDOWN, VM_VERB_STOP, VM_VERB_REBOOT, VM_VERB_RESET,

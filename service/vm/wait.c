@@ -49,6 +49,8 @@ static bool vm_holds(struct core *core, const char *vm_id, enum wait_vm what)
         return true;
     switch (vm->state) {
     case VM_STATE_RUNNING:
+        if (what == WAIT_VM_READY)
+            return vm->marks[VM_MARK_READY] != 0;
         return what == WAIT_VM_RUNNING || console_has_output(core->consoles, vm_id, "console");
     case VM_STATE_STARTING:
         return false;
@@ -202,7 +204,7 @@ static void wake(struct wait_list *l, enum wait_kind kind, const char *id)
 {
     char wanted[UUID_TEXT];
     struct waiter *out = NULL;
-    bool running = false, console = false, any = false;
+    bool holds[WAIT_VM_COUNT] = {false}, any = false;
 
     str_copy_utf8(wanted, sizeof(wanted), id);
     {
@@ -213,20 +215,16 @@ static void wake(struct wait_list *l, enum wait_kind kind, const char *id)
     if (!any)
         return;
     /* The conditions take other leaf locks, so they are evaluated outside this one. */
-    if (kind == WAIT_KIND_OP) {
-        running = console = op_holds(l->core, wanted);
-    } else if (kind == WAIT_KIND_LEASE) {
-        running = console = lease_holds(l->core, wanted);
-    } else {
-        running = vm_holds(l->core, wanted, WAIT_VM_RUNNING);
-        console = vm_holds(l->core, wanted, WAIT_VM_CONSOLE);
-    }
+    for (int what = 0; what < WAIT_VM_COUNT; what++)
+        holds[what] = kind == WAIT_KIND_OP      ? op_holds(l->core, wanted)
+                      : kind == WAIT_KIND_LEASE ? lease_holds(l->core, wanted)
+                                                : vm_holds(l->core, wanted, (enum wait_vm)what);
     {
         LOCK_SCOPE(&l->lock);
         for (struct waiter *w = l->head, *next; w; w = next) {
             next = w->next;
             if (w->kind != kind || strcmp(w->id, wanted) != 0 ||
-                !(kind == WAIT_KIND_VM && w->what == WAIT_VM_CONSOLE ? console : running))
+                !holds[kind == WAIT_KIND_VM ? w->what : WAIT_VM_RUNNING])
                 continue;
             unlink_waiter(l, w);
             w->result = WAIT_DONE;

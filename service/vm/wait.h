@@ -22,11 +22,11 @@ void wait_for_op(struct core *core, const char *op_id, int64_t deadline_monotoni
                  void *opaque);
 
 /*
- * wait_for_vm ends when the VM runs (WAIT_VM_RUNNING) or its console printed since power-on
- * (WAIT_VM_CONSOLE), or when that cannot come any more (stopped, failed, crashed, deleted): the
- * caller looks at the VM to tell which.
+ * wait_for_vm ends when the VM runs (WAIT_VM_RUNNING), its console printed since power-on
+ * (WAIT_VM_CONSOLE) or its guest is ready (WAIT_VM_READY), or when that cannot come any more
+ * (stopped, failed, crashed, deleted): the caller looks at the VM to tell which.
  */
-enum wait_vm { WAIT_VM_RUNNING, WAIT_VM_CONSOLE };
+enum wait_vm { WAIT_VM_RUNNING, WAIT_VM_CONSOLE, WAIT_VM_READY, WAIT_VM_COUNT };
 void wait_for_vm(struct core *core, const char *vm_id, enum wait_vm what,
                  int64_t deadline_monotonic_ms, wait_fn *fn, void *opaque);
 

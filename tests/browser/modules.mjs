@@ -1,5 +1,7 @@
 // Modules of web/ that need no browser, on the same test list.
 import { shellQuote, bytes, percent } from '../../web/src/lib/format.js';
+import { Emitter } from '../../web/src/lib/emitter.js';
+import { Herd } from '../../web/src/lib/herd.js';
 import { EventParser, backoff } from '../../web/src/lib/sse.js';
 import { countUntil, parseCast, resizeOf, schedule } from '../../web/src/console/cast.js';
 import { keysOf } from '../../web/src/console/keysyms.js';
@@ -149,4 +151,27 @@ test('long pauses of a recording are cut short, and a moment is found', async ()
         '0 1 2 3 5 5',
         'counts',
     );
+});
+
+test('an answer that was on its way does not bring a deleted machine back', async () => {
+    const vm = { id: 'a', name: 'a', updated_at: '1', state: 'running' };
+    const before = [globalThis.fetch, globalThis.document];
+    let answer;
+    globalThis.document = { addEventListener() {}, visibilityState: 'hidden' };
+    globalThis.fetch = () =>
+        new Promise((resolve) => {
+            const body = JSON.stringify({ ...vm, state: 'deleting' });
+            answer = () => resolve({ ok: true, text: async () => body });
+        });
+    const live = new Emitter();
+    const herd = new Herd(live);
+    herd.put(vm);
+    const about = { subject: { kind: 'vm', id: 'a' }, data: { state: 'deleting' } };
+    live.emit('event', { ...about, type: 'vm.state' });
+    live.emit('event', { ...about, type: 'vm.deleted' });
+    answer();
+    await new Promise((resolve) => setImmediate(resolve));
+    equal(herd.vms.size, 0, 'machines');
+    herd.stop();
+    [globalThis.fetch, globalThis.document] = before;
 });

@@ -8,6 +8,9 @@ test('pictures and axe: every page, light and dark', async () => {
         const pages = [
             ['', 'Machines', 'machines'],
             ['new', 'New machine', 'new'],
+            ['consoles', 'Consoles', 'consoles-page'],
+            ['images', 'Images', 'images-page'],
+            ['recordings', 'Recordings', 'recordings-page'],
             ['memory', 'Memory', 'memory'],
             ['host', 'Host', 'host'],
             ['tokens', 'Access', 'access'],
@@ -46,6 +49,9 @@ test('nothing is wider than a phone of 360 pixels', async () => {
     const pages = [
         ['', 'Machines'],
         ['new', 'New machine'],
+        ['consoles', 'Consoles'],
+        ['images', 'Images'],
+        ['recordings', 'Recordings'],
         ['memory', 'Memory'],
         ['host', 'Host'],
         ['tokens', 'Access'],

@@ -69,6 +69,9 @@ const made = [];
 export async function makeVm(definition) {
     const vm = await api('POST', '/v1/vms', definition);
     made.push(`/v1/vms/${vm.id}?force=true`);
+    if (!definition.start) {
+        return vm;
+    }
     await until(
         `${definition.name} runs`,
         async () => (await api('GET', `/v1/vms/${vm.id}`)).state === 'running',

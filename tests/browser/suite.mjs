@@ -2,7 +2,11 @@
 import './modules.mjs';
 import './first.mjs';
 import './consoles.mjs';
+import './sharing.mjs';
+import './recordings.mjs';
 import './streams.mjs';
+import './images.mjs';
+import './hostile.mjs';
 import './pages.mjs';
 import './last.mjs';
 import { env, runAll } from './harness.mjs';

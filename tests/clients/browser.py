@@ -16,6 +16,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+PATIENCE = 120  # seconds
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
 
 
@@ -36,10 +37,15 @@ class Pages(contextlib.AbstractContextManager):
     """An origin of its own: serves page/ and node_modules/, takes reports."""
 
     def __init__(self):
-        reports, roots = queue.Queue(), {"modules": modules(), "page": HERE / "page"}
+        reports, go, roots = queue.Queue(), threading.Event(), {"modules": modules(), "page": HERE / "page"}
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):  # noqa: N802
+                if self.path == "/go":
+                    go.wait(PATIENCE)
+                    self.send_response(204)
+                    self.end_headers()
+                    return
                 top, _, rest = urllib.parse.urlsplit(self.path).path.lstrip("/").partition("/")
                 file = (roots[top] / rest).resolve() if top in roots else None
                 if not file or not file.is_file() or roots[top] not in file.parents:
@@ -60,7 +66,7 @@ class Pages(contextlib.AbstractContextManager):
             def log_message(self, *_):
                 pass
 
-        self.reports = reports
+        self.reports, self.go = reports, go
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.origin = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
@@ -70,22 +76,33 @@ class Pages(contextlib.AbstractContextManager):
         self.server.shutdown()
         self.server.server_close()
 
-    def run(self, page, seconds=150, **config):
-        """What the page reported."""
+    @contextlib.contextmanager
+    def open(self, page, **config):
+        """A browser with that page; report() is what it says next."""
         url = f"{self.origin}/page/{page}#{urllib.parse.quote(json.dumps(config))}"
         profile = tempfile.mkdtemp(prefix="drover-chromium-")
         command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                    "--disable-background-networking", "--disable-component-update", "--disable-sync",
                    "--disable-dev-shm-usage", "--remote-debugging-port=0", f"--user-data-dir={profile}", url]
+        self.go.clear()
         with open(f"{profile}/log", "wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            result = self.reports.get(timeout=seconds)
-        except queue.Empty:
-            raise AssertionError(f"{page} reported nothing: {Path(profile, 'log').read_text(errors='replace')[-2000:]}") from None
+            yield lambda: self.next_report(Path(profile, "log"))
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # the session we made
             process.wait(30)
             shutil.rmtree(profile, ignore_errors=True)
+
+    def next_report(self, log):
+        try:
+            result = self.reports.get(timeout=PATIENCE)
+        except queue.Empty:
+            raise AssertionError(f"the page reports nothing: {log.read_text(errors='replace')[-2000:]}") from None
         assert "error" not in result, result
         return result
+
+    def run(self, page, **config):
+        """What the page reported in the end."""
+        with self.open(page, **config) as report:
+            return report()

@@ -346,3 +346,89 @@ def test_another_escape_key_can_be_chosen():
         read_until(master, b"[1d]")
         os.write(master, b"\x01")
         assert process.wait(10) == 0
+
+
+# ---- who types ----
+
+
+def held_by_another(r):
+    """A console that v2 holds; says what control frames come, and hands over when asked for it twice."""
+    ws = r.upgrade(V1)
+    ws.control(type="hello", id="v1", offset=0, oldest=0, viewers=2, mode="control", holder="v2", exclusive=False)
+    ws.control(type="viewers", count=2, viewers=[{"id": "v1", "name": "me", "mode": "control"},
+                                                 {"id": "v2", "name": "anna\x1b[2J", "mode": "control"}])
+    ws.send(b"ready> ")
+    while True:
+        opcode, data = ws.receive()
+        if opcode == 8:
+            return
+        if opcode == 2:
+            ws.send(b"[" + data.hex().encode() + b"]")
+            ws.control(type="error", code="not-holder", detail="anna holds the console")
+            continue
+        frame = json.loads(data)
+        ws.send(b"<" + frame["type"].encode() + b">")
+        if frame["type"] == "take-control":
+            ws.control(type="control", holder="v1", exclusive=frame.get("exclusive", False), requests=["v2"])
+        if frame["type"] == "grant-control":
+            ws.control(type="control", holder=frame["to"], exclusive=False, requests=[])
+
+
+def test_the_keyboard_changes_hands():
+    with FakeServer(held_by_another) as server, on_a_terminal(server, "console", "x") as (process, master, _, _b):
+        read_until(master, b"ready> ")
+        os.write(master, b"k")
+        read_until(master, b"anna?[2J holds the console; ^^ r asks for it, ^^ t takes it")
+        os.write(master, b"\x1er")
+        read_until(master, b"<request-control>")
+        os.write(master, b"\x1ew")
+        read_until(master, b"me (you), may type")
+        os.write(master, b"\x1ex")
+        read_until(master, b"<take-control>")
+        read_until(master, b"anna?[2J asks for the console; ^^ g grants it")
+        os.write(master, b"\x1eg")
+        read_until(master, b"<grant-control>")
+        os.write(master, b"\x1el")
+        read_until(master, b"<release-control>")
+        os.write(master, b"\x1e?")
+        read_until(master, b"twice sends it")
+        os.write(master, b"a\x1e\x1eb")
+        read_until(master, b"[611e62]")
+        os.write(master, b"\x1d")
+        assert process.wait(10) == 0
+
+
+def test_what_is_piped_is_sent_as_it_is():
+    with FakeServer(held_by_another) as server:
+        done = drover(server, "console", "x", "--until", "[1e72]", "--timeout", "20", stdin=b"\x1er")
+    assert done.returncode == 0 and b"holds" not in done.stderr
+
+
+# ---- vsock ----
+
+
+def test_vsock_passes_the_end_of_input_on():
+    def answer(r):
+        ws = r.upgrade(V1)
+        ws.control(type="hello", id="v1", mode="control")
+        got = b""
+        while True:
+            opcode, data = ws.receive()
+            if opcode == 1:
+                assert json.loads(data) == {"type": "eof"}
+                break
+            got += data
+        ws.send(b"heard " + got)
+        ws.control(type="eof")
+        ws.close(1000)
+
+    with FakeServer(answer) as server:
+        done = drover(server, "vsock", "x", "22", stdin=b"everything")
+    assert (done.returncode, done.stdout) == (0, b"heard everything")
+    assert server.requests[0].path == "/v1/vms/x/vsock/22"
+
+
+def test_vsock_says_why_not():
+    with FakeServer(lambda r: r.problem(409, "stream-unavailable")) as server:
+        done = drover(server, "vsock", "x", "22", stdin=b"")
+    assert done.returncode == 5 and b"detail of stream-unavailable" in done.stderr

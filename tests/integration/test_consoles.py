@@ -85,6 +85,17 @@ def test_the_test_driver_has_no_display(daemon, make_vm):
     assert refused(daemon, f"/v1/vms/{vm['id']}/display") == (501, "not-supported-by-host")
 
 
+def test_a_picture_of_the_screen(api, make_vm):
+    """The test driver's is one and the same PNG for all."""
+    vm = make_vm(start=True, display=True)
+    answer = api.get(f"/v1/vms/{vm['id']}/display.png")
+    assert answer.status == 200 and answer.header("Content-Type") == "image/png"
+    assert answer.body.startswith(b"\x89PNG\r\n\x1a\n")
+    assert api.get(f"/v1/vms/{make_vm(display=True)['id']}/display.png").code == "stream-unavailable"
+    assert api.get(f"/v1/vms/{make_vm(start=True)['id']}/display.png").code == "stream-not-found"
+    assert api.get("/v1/vms/nobody/display.png").code == "vm-not-found"
+
+
 def test_without_vsock_nothing_is_dialled(daemon, make_vm):
     """This daemon has no stand-in, so what counts is the host: never a connection where it has no vsock."""
     vm = make_vm(start=True)

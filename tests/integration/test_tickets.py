@@ -166,3 +166,13 @@ def test_a_ticket_beside_a_session_cookie_counts_alone(daemon, api, share):
     made = share(**HOUR)
     assert open_with(daemon, share, made["ticket"], Cookie=cookie, Origin=daemon.url) == 409
     assert open_with(daemon, share, "x" * 32, Cookie=cookie, Origin=daemon.url) == 410
+
+
+def test_revoking_a_token_ends_its_event_streams(daemon, api):
+    token = api.post("/v1/tokens", {"name": "t", "role": "viewer"}).json
+    with daemon.websocket("/v1/events", token=token["token"]) as ends, daemon.websocket("/v1/events") as stays:
+        assert api.delete(f"/v1/tokens/{token['id']}").status == 204
+        while ends.receive():
+            pass
+        assert ends.close_code == 1008
+        assert b"token.revoked" in stays.expect(b"token.revoked")

@@ -1,6 +1,7 @@
 """The transport: WebSockets, and stopping with everything open."""
 
 import os
+import select
 import socket
 import threading
 import time
@@ -203,6 +204,67 @@ def test_a_bad_frame_ends_the_socket(server, c, frame):
     assert server.request("GET", "/v1/vms/x").status == 200
 
 
+@pytest.mark.parametrize("opcode", [1, 2])
+def test_a_frame_without_a_mask_is_taken_as_it_is(c, opcode):
+    """RFC 6455 wants it refused; libwebsockets does not look. Masks protect proxies, not servers."""
+    c.upgrade()
+    c.send(Connection.frame(b"no mask", opcode=opcode, mask=False))
+    assert c.ws_bytes(7, opcode=opcode) == b"no mask"
+    c.ws_send(b"a mask")
+    assert c.ws_bytes(6) == b"a mask"
+
+
+def test_every_mask_is_undone(c):
+    c.upgrade()
+    for key in (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x00\xff\x80\x01"):
+        for n in (1, 3, 4, 5, 1000):
+            payload = os.urandom(n)
+            head = bytes([0x82, 0x80 | n]) if n < 126 else bytes([0x82, 0x80 | 126]) + n.to_bytes(2, "big")
+            c.send(head + key + bytes(b ^ key[i % 4] for i, b in enumerate(payload)))
+            assert c.ws_bytes(n) == payload
+
+
+@pytest.mark.parametrize("text", [b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"k\xc3"],
+                         ids=["overlong", "surrogate", "beyond", "cut"])
+def test_text_that_is_no_utf8_ends_with_1007(server, text):
+    with server.connect() as c:
+        c.upgrade()
+        c.ws_send(text, opcode=1)
+        assert c.ws_closed()[0] == 1007
+
+
+def test_pings_in_masses_cost_nothing(own):
+    """From a client that reads no answer; another one is served meanwhile."""
+    server = own()
+    with server.connect() as flooding, server.connect() as other:
+        flooding.upgrade()
+        other.upgrade()
+        batch = Connection.frame(b"p" * 125, opcode=9) * 500
+        flooding.send(batch)
+        before, sent = server.state()["rss_kib"], 0
+        flooding.sock.settimeout(0.5)
+        while sent < 32 << 20:
+            try:
+                flooding.send(batch)
+                sent += len(batch)
+            except OSError:  # it does not take more
+                break
+            if sent % (100 * len(batch)) == 0:
+                other.ws_send(b"x")
+                assert other.ws_bytes(1) == b"x"
+        assert sent > 1 << 20
+        assert server.state()["rss_kib"] < before + 2048
+        other.ws_send(b"still")
+        assert other.ws_bytes(5) == b"still"
+
+
+def test_a_single_byte_at_a_time(c):
+    c.upgrade()
+    for byte in Connection.frame(b"slowly typed, one byte of the frame at a time"):
+        c.send(bytes([byte]))
+    assert c.ws_bytes(45) == b"slowly typed, one byte of the frame at a time"
+
+
 def test_a_source_that_ends_says_why(c):
     c.upgrade("/v1/vms/bye/console")
     assert c.ws_frame() == (2, b"hello")
@@ -240,6 +302,27 @@ def test_pings_keep_the_socket_and_find_the_dead(own):
         assert dead.is_closed(5)
         alive.ws_send(b"x")
         assert alive.ws_bytes(1) == b"x"
+
+
+def test_a_slow_line_is_not_taken_for_a_dead_one(own):
+    """Output waits before it, the ping behind all of that; what counts is that it gets less."""
+    ping = 2  # and the end after four seconds
+    server = own("--ping", str(ping))
+    with server.connect() as c:
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)
+        c.upgrade()
+        block, sent = Connection.frame(b"x" * 60000), 0
+        c.sock.settimeout(0.5)
+        with pytest.raises(OSError):  # what comes back is not read, so in the end nothing more is taken
+            while sent < 1 << 30:
+                c.send(block)
+                sent += len(block)
+        c.sock.settimeout(15)
+        until = time.monotonic() + 5 * ping
+        while time.monotonic() < until:
+            assert c.sock.recv(20000), "closed"
+            select.select([], [], [], 0.08)  # a line of 250 KB/s
+        assert server.state()["websockets"] == 1
 
 
 def pong(c):

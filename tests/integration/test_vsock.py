@@ -192,6 +192,29 @@ def test_a_stop_ends_the_connection(daemon, api, guests, make_vm):
     listener.close()
 
 
+def test_it_is_counted(daemon, api, guests, make_vm):
+    def figures():
+        text = api.get("/metrics").text
+        return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
+                if line.startswith("drover_console_") and 'kind="vsock"' in line}
+    vm = make_vm(start=True)
+    listener = guests.listen(vm["vsock_cid"], 22)
+    before = figures()
+    with daemon.websocket(f"/v1/vms/{vm['id']}/vsock/22") as ws:
+        guest, _ = listener.accept()
+        ws.send(b"12345")
+        assert guest.recv(16) == b"12345"
+        guest.sendall(b"1234567")
+        assert ws.expect(b"7") == b"1234567"
+        during = figures()
+    change = {name: during[name] - before[name] for name in before}
+    assert change == {'drover_console_active_connections{kind="vsock"}': 1,
+                      'drover_console_connections_total{kind="vsock"}': 1,
+                      'drover_console_bytes_total{kind="vsock",direction="in"}': 5,
+                      'drover_console_bytes_total{kind="vsock",direction="out"}': 7}
+    listener.close()
+
+
 def test_a_release_build_has_no_stand_in():
     if not RELEASE.exists():
         pytest.skip("there is no release build")

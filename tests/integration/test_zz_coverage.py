@@ -6,8 +6,9 @@ import pytest
 from validate import Coverage, read_record
 
 # libvirt's test driver has no consoles; tests/qemu opens them.
-NEVER_HERE = {"openConsole", "openChannel", "openSerial", "openDisplay", "getConsoleLog", "clearConsoleLog", "putImageKernel", "putImageInitrd",
-              "cancelOperation", "patchKsm"}
+NEVER_HERE = {"openConsole", "openChannel", "openSerial", "openDisplay", "getConsoleLog", "clearConsoleLog",
+              "putImageKernel", "putImageInitrd", "cancelOperation", "patchKsm", "startRecording", "getRecording",
+              "deleteRecording", "stopRecording", "getRecordingContent"}
 
 
 @pytest.fixture(scope="module")

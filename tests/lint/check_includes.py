@@ -32,6 +32,7 @@ OWNERS = {
     "ini.h": ["service/conf/*"],
     "systemd/*": ["service/*.[ch]"],
     "linux/vm_sockets.h": ["service/vsock/vsock_kernel.c"],
+    "png.h": ["service/vm/picture.c"],
     "termios.h": ["service/cli/terminal.c"],
 }
 

@@ -183,7 +183,7 @@ def test_the_command_line_copies_files(rig, guest, tmp_path):
 
 def test_waiting_for_what_is_printed(rig, guest):
     wait = f"/v1/vms/{guest}/wait"
-    assert rig.api.get(wait, pattern=r"root@demo:~# $", timeout=60, patience=90).status == 200
+    assert rig.api.get(wait, pattern=r"^root@demo:~# ", timeout=60, patience=90).status == 200
     with rig.console(guest) as c:
         c.send(b"echo sum-$((40 + 2))\n")
         assert rig.api.get(wait, pattern=r"^sum-\d\d\r?$", timeout=60, patience=90).status == 200

@@ -142,7 +142,7 @@ def test_resuming_at_an_offset_leaves_no_hole(rig, counting):
 
 
 def test_what_is_gone_is_a_gap(fresh_rig):
-    rig = fresh_rig(settings={"console_ring_bytes": 4096})
+    rig = fresh_rig(settings={"console_ring_bytes": 4096, "console_log_bytes": 65536})
     vm = rig.create("count", wait="console")["id"]
     eventually(lambda: int(rig.log_raw(vm).header("X-Drover-Oldest")) > 4096, 60, "4 KiB overwritten")
     with rig.console(vm, subprotocols=["drover.console.v1"], from_=12) as c:

@@ -1,6 +1,7 @@
 """Screens: RFB for anybody who speaks it over WebSocket, several at once, and who only watches."""
 import json
 import re
+import struct
 import subprocess
 
 import pytest
@@ -99,6 +100,17 @@ def test_a_vm_without_one_says_so(rig):
     with pytest.raises(Refused) as refused:
         open_display(rig, vm)
     assert (refused.value.status, json.loads(refused.value.body)["code"]) == (409, "stream-unavailable")
+
+
+def test_a_picture(rig, vm):
+    answer = rig.api.get(f"/v1/vms/{vm}/display.png")
+    assert answer.status == 200 and answer.header("Content-Type") == "image/png"
+    assert answer.body[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", answer.body[16:24])
+    with open_display(rig, vm) as socket:
+        screen = Rfb(socket)
+        assert (width, height) == (screen.width, screen.height)
+    assert rig.api.get(f"/v1/vms/{rig.create(start=False)['id']}/display.png").code == "stream-not-found"
 
 
 def test_a_stop_ends_it(rig):

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import struct
+import time
 from urllib.parse import urlsplit
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -23,7 +24,7 @@ class WebSocket:
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=timeout)
-        self.buffer = b""
+        self.buffer, self.timeout = b"", timeout
         self.close_code = None
         key = base64.b64encode(os.urandom(16)).decode()
         lines = [f"GET {target} HTTP/1.1", f"Host: {parts.netloc}", "Upgrade: websocket", "Connection: Upgrade",
@@ -90,6 +91,7 @@ class WebSocket:
     def receive(self):
         """(kind, data) of the next message, or None once the server has closed."""
         message, kind = b"", None
+        end = time.monotonic() + self.timeout
         while True:
             final, opcode, data = self._frame()
             if opcode == CLOSE:
@@ -101,6 +103,8 @@ class WebSocket:
                 return None
             if opcode == PING:
                 self.send(data, PONG)
+                if time.monotonic() > end:  # pings are no message
+                    raise TimeoutError(f"no message within {self.timeout} s")
                 continue
             if opcode == PONG:
                 continue

@@ -61,6 +61,13 @@ def tidy(request):
         daemon.tidy(before)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def leave_nothing(service):
+    """What the tests of a file shared goes with the last of them: memory in there is short."""
+    yield
+    service.tidy(set())
+
+
 def pytest_runtest_makereport(item, call):
     """What the daemon said comes with a failure."""
     if call.excinfo is None or call.when == "teardown":

@@ -177,7 +177,9 @@ class RunningHost(Host):
     """One that host.py has booted already: for trying tests out again and again."""
 
     def __init__(self, folder):
-        super().__init__(folder, folder)
+        key = next(line.split()[1] for line in Path(folder, "ssh.conf").read_text().splitlines()
+                   if "IdentityFile" in line)
+        super().__init__(Path(key).parent, folder)
 
     def boot(self):
         return self

@@ -82,6 +82,10 @@ class Installed(Rig):
         definition = {"acceleration": "kvm", "memory_mib": 128, **definition}
         return super().create(image, wait, status, **definition)
 
+    def ksm(self, vm_id):
+        """What is known of a VM's merged memory; empty before the first sample."""
+        return self.api.get(f"/v1/vms/{vm_id}/stats").json.get("ksm", {})
+
     def qemu_pid(self, vm_id):
         found = self.host.run(f"pgrep -f '^[^ ]*qemu-system.*{vm_id}'", check=False)[1].split()
         assert len(found) == 1, f"QEMU processes of {vm_id}: {found}"

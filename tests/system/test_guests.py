@@ -161,6 +161,27 @@ def test_equal_memory_is_merged(service, linux, second):
         host.run(f"echo 2 >{KSM}/run; echo 100 >{KSM}/pages_to_scan")
 
 
+def test_the_unprivileged_daemon_may_be_given_ksm(service, linux, second):
+    """deploy/systemd/ksm.conf: the knobs and each VM's merged pages, and still no root."""
+    host, folder = service.host, "/etc/systemd/system/droverd.service.d"
+    ksm = eventually(lambda: service.ksm(linux["id"]), 60, "figures", every=0.5)
+    assert "merging_pages" not in ksm and ksm["reason"], ksm
+    host.run(f"mkdir -p {folder} && cp /root/drover/deploy/systemd/ksm.conf {folder}/ && systemctl daemon-reload && "
+             "systemctl restart droverd")
+    try:
+        service.wait_ready()
+        assert host.run(f"ps -o user= -p {service.pid()}") == "drover"
+        answer = service.api.patch("/v1/ksm", {"knobs": {"pages_to_scan": 5000, "sleep_millisecs": 20, "run": 1}})
+        assert answer.status == 200 and host.run(f"cat {KSM}/run {KSM}/pages_to_scan").split() == ["1", "5000"], answer
+        eventually(lambda: all(service.ksm(vm["id"]).get("merging_pages", 0) > 1000 for vm in (linux, second)), SLOW,
+                   "merged pages in both", every=1)
+    finally:
+        host.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart droverd; echo 2 >{KSM}/run; "
+                 f"echo 100 >{KSM}/pages_to_scan; chmod g-w {KSM}/*; chgrp root {KSM}/*")
+    service.wait_ready()
+    assert service.api.patch("/v1/ksm", {"knobs": {"run": 1}}).status == 403
+
+
 def test_merging_can_be_kept_off(service):
     """A guest with memory_merge off gives ksmd nothing to look at."""
     vm = service.create(name="apart", memory_merge=False, wait="running")

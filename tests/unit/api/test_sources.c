@@ -22,7 +22,7 @@ const char test_vm_json[] =
     "\"firmware\":\"bios\",\"acceleration\":\"auto\",\"image\":\"demo\",\"root_disk_gib\":10,"
     "\"disks\":[{\"size_gib\":5}],\"networks\":[{\"mode\":\"user\",\"mac\":\"02:00:00:00:00:01\"}],"
     "\"channels\":[\"org.example.0\"],\"guest_agent\":true,\"vsock\":true,\"display\":false,"
-    "\"memory_merge\":true,\"autostart\":false,\"state\":\"running\",\"state_reason\":\"started\","
+    "\"memory_merge\":true,\"autostart\":false,\"record_console\":false,\"state\":\"running\",\"state_reason\":\"started\","
     "\"effective_acceleration\":\"kvm\",\"acceleration_reason\":null,\"pending_changes\":false,"
     "\"etag\":\"7\",\"created_at\":\"2026-01-31T12:00:00.000Z\","
     "\"updated_at\":\"2026-01-31T12:00:00.000Z\",\"started_at\":\"2026-01-31T12:00:01.000Z\"}";

@@ -292,15 +292,16 @@ TEST(v1_says_hello_then_sends_the_bytes)
     rig_print(&rig, "boot");
     s = rig_attach_as(&rig, CONSOLE_VIEW, CONSOLE_V1, "a");
     check_frame(s, "{\"type\":\"hello\",\"id\":\"v1\",\"offset\":0,\"oldest\":0,\"next\":4,\"viewers\":1,"
-                   "\"mode\":\"view\",\"holder\":null,\"exclusive\":false,\"rows\":null,\"cols\":null}");
-    check_frame(s, "{\"type\":\"viewers\",\"count\":1,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+                   "\"mode\":\"view\",\"holder\":null,\"exclusive\":false,\"rows\":null,\"cols\":null,"
+                   "\"recording\":false}");
+    check_frame(s, "{\"type\":\"viewers\",\"count\":1,\"recording\":false,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
                    "\"mode\":\"view\",\"protocol\":\"v1\",\"holder\":false}]}");
     CHECK_STR(rig_read_text(s), "boot");
     rig_detach(s);
     s = rig_attach_from(&rig, CONSOLE_V1, 2);
     check_frame(s, "{\"type\":\"hello\",\"id\":\"v2\",\"offset\":2,\"oldest\":0,\"next\":4,\"viewers\":1,"
                    "\"mode\":\"control\",\"holder\":\"v2\",\"exclusive\":false,\"rows\":null,"
-                   "\"cols\":null}");
+                   "\"cols\":null,\"recording\":false}");
     rig_read_frame(s);
     CHECK_STR(rig_read_text(s), "ot");
     rig_detach(s);
@@ -319,7 +320,8 @@ TEST(v1_is_told_what_was_evicted_before_it_came)
     s = rig_attach_from(&rig, CONSOLE_V1, 100);
     check_frame(s, "{\"type\":\"hello\",\"id\":\"v1\",\"offset\":100,\"oldest\":1904,\"next\":6000,"
                    "\"viewers\":1,\"mode\":\"control\",\"holder\":\"v1\",\"exclusive\":false,"
-                   "\"rows\":null,\"cols\":null}");
+                   "\"rows\":null,\"cols\":null,"
+                   "\"recording\":false}");
     check_frame(s, "{\"type\":\"gap\",\"from\":100,\"to\":1904,\"reason\":\"evicted\"}");
     rig_read_frame(s); /* who is there */
     CHECK_INT(rig_read_all(s, buf, sizeof(buf)), 4096);
@@ -379,13 +381,13 @@ TEST(v1_hears_of_others_coming_and_going)
     a->set_notify(a, rig_told, &told);
     b = rig_attach(&rig);
     CHECK_INT(atomic_load(&told), 1);
-    check_frame(a, "{\"type\":\"viewers\",\"count\":2,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+    check_frame(a, "{\"type\":\"viewers\",\"count\":2,\"recording\":false,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
                    "\"mode\":\"control\",\"protocol\":\"v1\",\"holder\":true},{\"id\":\"v2\","
                    "\"name\":\"test\",\"mode\":\"control\",\"protocol\":\"raw\",\"holder\":false}]}");
     CHECK_INT(a->read(a, buf, sizeof(buf), &kind), 0);
     rig_detach(b);
     CHECK_INT(atomic_load(&told), 2);
-    check_frame(a, "{\"type\":\"viewers\",\"count\":1,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
+    check_frame(a, "{\"type\":\"viewers\",\"count\":1,\"recording\":false,\"viewers\":[{\"id\":\"v1\",\"name\":\"a\","
                    "\"mode\":\"control\",\"protocol\":\"v1\",\"holder\":true}]}");
     rig_detach(a);
     rig_close(&rig);

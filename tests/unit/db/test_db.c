@@ -20,6 +20,9 @@ static char *normalised(const char *sql)
             if (b.len && b.data[b.len - 1] != ' ')
                 strbuf_addc(&b, ' ');
         } else {
+            /* A column added later begins with a comma where the last line ended. */
+            if ((*p == ',' || *p == ')') && b.len && b.data[b.len - 1] == ' ')
+                b.len--;
             strbuf_addc(&b, *p);
         }
     }
@@ -110,14 +113,14 @@ TEST(every_table_is_strict)
                       "AND name NOT LIKE 'sqlite_%' AND NOT strict",
                       &loose, &err));
     db_close(db);
-    CHECK_INT(tables, 14);
+    CHECK_INT(tables, 15);
     CHECK_INT(loose, 0);
 }
 
-/* fixtures/0001.sql is what the first release left behind; every later schema must take it on. */
-TEST(a_file_of_every_earlier_version_migrates)
+/* fixtures/ has what every version left behind; every later schema must take it on. */
+static void check_migrates(const char *fixture)
 {
-    auto_free char *dump = source("DB_FIXTURE_DIR", "0001.sql");
+    auto_free char *dump = source("DB_FIXTURE_DIR", fixture);
     auto_free char *want = NULL, *have = NULL, *id = NULL;
     struct error err = ERROR_INIT;
     struct db *db;
@@ -140,6 +143,12 @@ TEST(a_file_of_every_earlier_version_migrates)
     CHECK_INT(store_meta_get(db, "install_id", &id, &err), 1);
     CHECK_STR(id, "11111111-2222-4333-8444-555555555555");
     db_close(db);
+}
+
+TEST(a_file_of_every_earlier_version_migrates)
+{
+    check_migrates("0001.sql");
+    check_migrates("0002.sql");
 }
 
 TEST(opening_twice_changes_nothing)

@@ -106,6 +106,7 @@ static const char full[] =
     "{\"mode\":\"user\",\"mac\":\"02:00:00:00:00:02\"}],\"channels\":[\"org.example.0\"],"
     "\"serial_ports\":2,\"ready_pattern\":\"ready>\","
     "\"guest_agent\":false,\"vsock\":false,\"display\":true,\"memory_merge\":false,\"autostart\":true,"
+    "\"record_console\":true,"
     "\"ssh_keys\":[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfoOTaTJ5mWc0ZeJH8xqTFDiJ0bL6cTpVGwBqPJ2fQk\"],"
     "\"cloud_init\":true,\"user_data\":\"#cloud-config\\r\\n\"}";
 
@@ -133,7 +134,8 @@ TEST(only_what_the_guest_notices_needs_a_stop)
         bool stop;
     } cases[] = {
         {"{\"description\":\"new\"}", false}, {"{\"labels\":{\"x\":\"y\"}}", false},
-        {"{\"autostart\":false}", false},      {"{\"cpus\":8}", true},
+        {"{\"autostart\":false}", false},      {"{\"record_console\":false}", false},
+        {"{\"cpus\":8}", true},
         {"{\"memory_mib\":2048}", true},       {"{\"networks\":[]}", true},
         {"{\"channels\":[]}", true},           {"{\"memory_merge\":true}", true},
         {"{\"disks\":[{\"size_gib\":5},{\"size_gib\":6},{\"size_gib\":7}]}", true},

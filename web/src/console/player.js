@@ -66,12 +66,15 @@ export function player({ text, label, signal }) {
 
     const length = () => (times.length ? times[times.length - 1] : 0);
 
+    /* Of a short one, tenths are worth showing. */
+    const moment = (at) => (length() < 60 ? `${at.toFixed(1)} s` : duration(at));
+
     function show() {
         bar.max = String(length());
         bar.value = String(position);
-        const words = `${duration(position)} of ${duration(length())}`;
-        bar.setAttribute('aria-valuetext', words);
-        setText(clock, `${duration(position)} / ${duration(length())}`);
+        const [now, end] = [position, length()].map(moment);
+        bar.setAttribute('aria-valuetext', `${now} of ${end}`);
+        setText(clock, `${now} / ${end}`);
         const verb = playing ? 'Pause' : 'Play';
         if (button.getAttribute('aria-label') !== verb) {
             button.setAttribute('aria-label', verb);

@@ -2,6 +2,9 @@
 import { h, replace, setHidden, setText, uniqueId } from './dom.js';
 import { problemBody } from './notify.js';
 
+/* Problems of a resource as a whole that one field is to blame for. */
+const POINTERS = { 'name-in-use': '/name' };
+
 /* One labelled control. pointer: the JSON pointer of the member it sets. */
 export function field({ label, help, control, pointer }) {
     const id = control.id || (control.id = uniqueId('field'));
@@ -40,11 +43,10 @@ export function field({ label, help, control, pointer }) {
 /* Shows a problem in `trouble` and at the field its pointer names; what was typed stays. */
 export function showFormProblem(fields, trouble, problem) {
     replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
+    const pointer = problem.pointer || POINTERS[problem.code];
     const at = fields.find(
         (f) =>
-            f.pointer &&
-            problem.pointer &&
-            (problem.pointer === f.pointer || problem.pointer.startsWith(`${f.pointer}/`)),
+            f.pointer && pointer && (pointer === f.pointer || pointer.startsWith(`${f.pointer}/`)),
     );
     if (at) {
         at.mark(problem.detail || problem.title);

@@ -20,6 +20,7 @@ export class Herd extends Emitter {
     #finished = new Map(); /* operation id -> event, for answers that arrive after their event */
     #waiting = new Map();
     #fetching = new Map();
+    #gone = new Set(); /* ids; an answer that was on its way must not bring one back */
 
     constructor(live) {
         super();
@@ -47,7 +48,8 @@ export class Herd extends Emitter {
     async reload() {
         try {
             const items = await listAll('/v1/vms?limit=1000', { signal: this.#stop.signal });
-            this.vms = new Map(items.map((vm) => [vm.id, vm]));
+            const there = items.filter((vm) => !this.#gone.has(vm.id));
+            this.vms = new Map(there.map((vm) => [vm.id, vm]));
             this.loaded = true;
             this.problem = null;
             this.emit('list');
@@ -63,7 +65,7 @@ export class Herd extends Emitter {
     /* A VM as a POST or GET just answered it; older than what is known: ignored. */
     put(vm) {
         const known = this.vms.get(vm.id);
-        if (known && known.updated_at > vm.updated_at) {
+        if (this.#gone.has(vm.id) || (known && known.updated_at > vm.updated_at)) {
             return;
         }
         this.vms.set(vm.id, vm);
@@ -77,6 +79,7 @@ export class Herd extends Emitter {
         if (event.type === 'operation.finished') {
             this.#finish(event);
         } else if (event.type === 'vm.deleted') {
+            this.#gone.add(id);
             this.vms.delete(id);
             this.emit('list');
         } else if (id) {

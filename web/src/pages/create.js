@@ -127,7 +127,7 @@ export async function createPage({ herd, signal }) {
             ),
         }),
         display: field({
-            label: 'With a display (VGA, keyboard, pointer)',
+            label: 'With a display',
             pointer: '/display',
             control: h('input', { type: 'checkbox' }),
         }),

@@ -1,10 +1,12 @@
 /* Images: what machines are made from. Uploading goes on while this page is open. */
-import { del, listAll, post } from '../lib/api.js';
+import { operationProblem } from '../lib/actions.js';
+import { del, get, listAll, post } from '../lib/api.js';
 import { confirm } from '../lib/dialog.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { bytes, plural, time } from '../lib/format.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
+import { operationProgress } from '../lib/progress.js';
 import { upload } from '../lib/upload.js';
 
 const KINDS = [
@@ -19,19 +21,74 @@ export async function imagesPage({ herd, session, signal }) {
     const list = h('ul', { class: 'cards' });
     const blank = h('div', { class: 'blank' });
     const trouble = h('div', { role: 'alert' });
-    const running = new Map(); /* image id -> {text, progress, abort} while bytes are sent */
+    const running = new Map(); /* image id -> {root}, while its bytes are on the way */
     let images = [];
+    let uploads = 0;
 
-    async function load() {
+    /* Events that come in a burst cost one or two reads. */
+    let loading = null;
+    let again = false;
+    function load() {
+        if (loading) {
+            again = true;
+            return loading;
+        }
+        loading = read().finally(() => {
+            loading = null;
+            if (again && !signal.aborted) {
+                again = false;
+                load();
+            }
+        });
+        return loading;
+    }
+
+    async function read() {
         try {
             images = await listAll('/v1/images', { signal });
             replace(trouble);
+            await follow();
             show();
         } catch (problem) {
             if (problem.name !== 'AbortError') {
                 replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
             }
         }
+    }
+
+    /* What brings an image's bytes; each is followed once. */
+    async function follow() {
+        if (!images.some((image) => image.state === 'importing' && !running.has(image.id))) {
+            return;
+        }
+        const { items } = await get('/v1/operations?limit=100', { signal });
+        for (const operation of items) {
+            const going = ['pending', 'running'].includes(operation.state);
+            if (going && operation.image_id && !running.has(operation.image_id)) {
+                watch(operation);
+            }
+        }
+    }
+
+    function watch(operation) {
+        const id = operation.image_id;
+        const image = images.find((i) => i.id === id);
+        const what = `Fetching ${image?.name ?? 'an image'}`;
+        const root = operationProgress({
+            operation,
+            what,
+            signal,
+            onEnd(end) {
+                running.delete(id);
+                if (end.state === 'succeeded') {
+                    announce(`${image?.name ?? 'The image'} is ready`);
+                } else if (end.state !== 'cancelled') {
+                    showProblem(`${what} did not work`, operationProblem(end));
+                }
+                load();
+            },
+        });
+        running.set(id, { root });
     }
 
     function show() {
@@ -79,7 +136,7 @@ export async function imagesPage({ herd, session, signal }) {
             h('p', { class: 'help' }, facts.join(' · ')),
             h('p', { class: 'help' }, `since ${time(image.created_at)}`),
             image.state_reason && h('p', { class: 'problem-detail' }, image.state_reason),
-            job && h('div', { class: 'progress' }, job.bar, job.text, job.cancel),
+            job?.root,
             h('div', { class: 'button-row' }, buttons(image, job)),
         );
     }
@@ -120,8 +177,7 @@ export async function imagesPage({ herd, session, signal }) {
     function filePicker(image) {
         const input = h('input', {
             type: 'file',
-            class: 'visually-hidden',
-            tabindex: '-1',
+            hidden: true,
             'aria-label': `File for ${image.name}`,
             onchange: () => input.files[0] && send(image, { content: input.files[0] }),
         });
@@ -168,7 +224,9 @@ export async function imagesPage({ herd, session, signal }) {
             text: h('span', { class: 'help' }),
             cancel: h('button', { type: 'button', class: 'button small', onclick: end }, 'Cancel'),
         };
+        job.root = h('div', { class: 'progress' }, job.bar, job.text, job.cancel);
         running.set(image.id, job);
+        uploads += 1;
         show();
         try {
             for (const [part, file] of Object.entries(files)) {
@@ -189,6 +247,7 @@ export async function imagesPage({ herd, session, signal }) {
         } finally {
             signal.removeEventListener('abort', end);
             running.delete(image.id);
+            uploads -= 1;
         }
         if (!signal.aborted) {
             await load();
@@ -197,7 +256,7 @@ export async function imagesPage({ herd, session, signal }) {
 
     addEventListener(
         'beforeunload',
-        (event) => running.size > 0 && event.preventDefault() /* the browser asks */,
+        (event) => uploads > 0 && event.preventDefault() /* the browser asks */,
         { signal },
     );
     herd.on(

@@ -2,6 +2,7 @@
 import { get } from '../lib/api.js';
 import { h, replace, setHidden, setText } from '../lib/dom.js';
 import { bytes, count, seconds } from '../lib/format.js';
+import { ksmForm } from '../lib/ksmform.js';
 
 const REFRESH_MS = 2000;
 const WORDS = {
@@ -17,9 +18,10 @@ const WORDS = {
     stable_node_chains: 'Pages at the sharing limit',
     stable_node_dups: 'Duplicates of such pages',
 };
+const TUNER_WORDS = { off: 'nobody', static: 'what was set here', auto: 'Drover' };
 const RUN_WORDS = { 0: 'stopped', 1: 'running', 2: 'stopped, all pages unmerged' };
 
-export async function memoryPage({ herd, signal }) {
+export async function memoryPage({ herd, session, signal }) {
     const saved = h('strong', { class: 'big' });
     const line = h('p', { class: 'help' });
     const sums = h('dl', { class: 'sums' });
@@ -36,20 +38,29 @@ export async function memoryPage({ herd, signal }) {
             h(
                 'tr',
                 null,
-                ['Machine', 'Merged', 'Gain after costs', 'Empty pages', 'Takes part'].map((t) =>
-                    h('th', { scope: 'col' }, t),
-                ),
+                [
+                    'Machine',
+                    'Resident',
+                    'Merged',
+                    'Saved',
+                    'Gain after costs',
+                    'Empty pages',
+                    'How it stands',
+                ].map((t) => h('th', { scope: 'col' }, t)),
             ),
         ),
         body,
     );
 
+    const form = session.can('host:write') && ksmForm({ onChange: (now) => show(now) });
+
     function show(ksm) {
+        form && form.show(ksm);
         setText(saved, ksm.available ? bytes(ksm.saved_bytes) : 'KSM is not available');
         setText(
             line,
             ksm.available
-                ? 'of memory saved: identical pages of different machines are kept once.'
+                ? `${ksm.coarse ? 'or a little more ' : ''}of memory saved: identical pages of different machines are kept once.`
                 : 'This kernel has no /sys/kernel/mm/ksm.',
         );
         const knob = ksm.knobs ?? {};
@@ -58,6 +69,10 @@ export async function memoryPage({ herd, signal }) {
             ['Its CPU time', seconds(ksm.ksmd_cpu_seconds)],
             ['Page size', bytes(ksm.page_size_bytes)],
             ['Advisor', ksm.advisor_mode ?? 'none'],
+            ...(ksm.tuner ? [['Turned by', TUNER_WORDS[ksm.tuner.mode] ?? ksm.tuner.mode]] : []),
+            ...(ksm.ksmd_cpu_seconds_per_saved_mib !== undefined
+                ? [['CPU time per MiB saved', seconds(ksm.ksmd_cpu_seconds_per_saved_mib)]]
+                : []),
         ];
         rows(sums, facts);
         rows(
@@ -81,13 +96,7 @@ export async function memoryPage({ herd, signal }) {
         replace(
             body,
             on.map((vm) => {
-                const ksm = herd.figures.of(vm.id).ksm ?? {};
-                const part =
-                    ksm.mergeable === undefined
-                        ? ksm.reason || 'unknown'
-                        : ksm.mergeable
-                          ? 'yes'
-                          : 'no';
+                const { ksm = {}, memory = {} } = herd.figures.of(vm.id);
                 return h(
                     'tr',
                     null,
@@ -97,11 +106,13 @@ export async function memoryPage({ herd, signal }) {
                         h('a', { href: `#/vms/${encodeURIComponent(vm.name)}` }, vm.name),
                     ),
                     [
+                        bytes(memory.resident_bytes),
                         bytes(ksm.merging_bytes),
+                        bytes(ksm.saved_bytes),
                         bytes(ksm.profit_bytes),
                         count(ksm.zero_pages),
-                        part,
                     ].map((t) => h('td', null, t)),
+                    h('td', { class: 'why' }, stands(ksm)),
                 );
             }),
         );
@@ -151,6 +162,7 @@ export async function memoryPage({ herd, signal }) {
                 ),
                 blank,
             ),
+            form && form.root,
             h(
                 'div',
                 { class: 'columns' },
@@ -159,6 +171,17 @@ export async function memoryPage({ herd, signal }) {
             ),
         ),
     };
+}
+
+/* In words, and why when nothing merges. */
+function stands(ksm) {
+    if (ksm.reason) {
+        return ksm.reason;
+    }
+    if (ksm.cause === 'merging') {
+        return 'merging';
+    }
+    return { true: 'takes part', false: 'does not take part' }[ksm.mergeable] ?? 'unknown';
 }
 
 /* [name, value, kernel's name]: texts are replaced in place. */

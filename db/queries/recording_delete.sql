@@ -1,0 +1,5 @@
+-- Removes a finished recording.
+-- Parameters: :id
+-- Columns: none
+DELETE FROM recordings
+WHERE id = :id AND state <> 'recording';

@@ -1,0 +1,76 @@
+// Images: uploaded with progress, made a machine of, deleted.
+import { axe, ok, test, until } from './harness.mjs';
+import { displayDisk } from './guest.mjs';
+import { go, name, page, shot } from './shared.mjs';
+
+const image = `${name}-image`;
+const form = page.locator('form', { hasText: 'Upload an image' });
+const card = (named = image) => page.locator(`.card[data-image="${named}"]`);
+
+test('an image is uploaded, a machine is offered from it, and it is deleted', async () => {
+    await go(page, 'images', 'Images');
+    await form.getByLabel('File', { exact: true }).setInputFiles({
+        name: `${image}.img`,
+        mimeType: 'application/octet-stream',
+        buffer: displayDisk(),
+    });
+    ok(
+        (await form.getByLabel('Name', { exact: true }).inputValue()) === image,
+        'a name is offered',
+    );
+    ok((await form.getByLabel('Format').inputValue()) === 'raw', 'the format is guessed');
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    await until(
+        'it is ready',
+        async () => (await card().locator('.tag').textContent({ timeout: 20000 })) === 'ready',
+        30000,
+    );
+    await axe(page, 'images');
+    await shot(page, 'images.png');
+    await card()
+        .getByRole('link', { name: `New machine from ${image}` })
+        .click();
+    await page.getByRole('heading', { level: 1, name: 'New machine' }).waitFor();
+    ok((await page.getByLabel('Image').inputValue()) === image, 'it is chosen');
+    await go(page, 'images', 'Images');
+    await card()
+        .getByRole('button', { name: `Delete ${image}` })
+        .click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await card().waitFor({ state: 'detached', timeout: 20000 });
+});
+
+test('a file that is not what it is said to be is refused in words, and can be replaced', async () => {
+    await go(page, 'images', 'Images');
+    await form.getByLabel('File', { exact: true }).setInputFiles({
+        name: `${image}.qcow2`,
+        mimeType: 'application/octet-stream',
+        buffer: Buffer.from('this is no qcow2'),
+    });
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    const refusal = page.getByRole('alert').filter({ hasText: `Uploading ${image} did not work` });
+    await refusal.filter({ hasText: 'Request' }).waitFor({ timeout: 20000 });
+    await axe(page, 'an image that was refused');
+    await refusal.getByRole('button', { name: 'Dismiss' }).click();
+    await card()
+        .getByRole('button', { name: `Upload the file of ${image}` })
+        .waitFor();
+    await form.getByLabel('Name', { exact: true }).fill(image);
+    await form.getByLabel('File', { exact: true }).setInputFiles({
+        name: 'x.img',
+        mimeType: 'application/octet-stream',
+        buffer: displayDisk(),
+    });
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    await until(
+        'the name that is taken is marked',
+        async () =>
+            (await form.getByLabel('Name', { exact: true }).getAttribute('aria-invalid')) ===
+            'true',
+    );
+    await card()
+        .getByRole('button', { name: `Delete ${image}` })
+        .click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await card().waitFor({ state: 'detached', timeout: 20000 });
+});
