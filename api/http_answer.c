@@ -123,7 +123,9 @@ static void log_outcome(struct exchange *x)
     if (error_status(x->err.code) < 500)
         return;
     log_set_request(x->req.id);
-    log_failure(x->err.code == ERROR_TIMEOUT || x->err.code == ERROR_SHUTTING_DOWN
+    /* A guest must not be able to fill the log with what it calls errors. */
+    log_failure(x->err.code == ERROR_TIMEOUT || x->err.code == ERROR_SHUTTING_DOWN ||
+                        x->err.code == ERROR_AGENT_FAILED
                     ? LOG_LEVEL_INFO
                     : LOG_LEVEL_ERROR,
                 &x->err, "%s %s", x->req.method, x->req.route ? x->req.route->path : "(no route)");

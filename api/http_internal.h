@@ -114,6 +114,8 @@ struct exchange {
     struct {
         char id[UUID_TEXT];
         enum park_kind kind;
+        park_arm_fn *arm; /* NULL: one of the core's waits */
+        void *arg;
         enum wait_vm what;
         int64_t deadline_ms;
         enum wait_result result;
@@ -299,6 +301,8 @@ int workers_start(struct http *h, size_t count, struct error *err);
 void workers_post(struct exchange *x, void (*job)(struct exchange *));
 void workers_run_handler(struct exchange *x); /* a job */
 void workers_end_parked(struct http *h);
+/* What a handler returned: parks the request, or lets it be answered. x is not the caller's then. */
+void workers_outcome(struct exchange *x, int rc);
 bool workers_idle(struct http *h);
 void workers_stop(struct http *h);
 

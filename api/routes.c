@@ -29,9 +29,9 @@ const struct route routes[] = {
 
     /* VMs */
     {"GET",    "/v1/vms",               "listVms",    ACCESS_VM_READ,  INLINE, handle_vm_list},
-    {"POST",   "/v1/vms",               "createVm",   ACCESS_VM_WRITE, BODY,   handle_vm_create},
+    {"POST",   "/v1/vms",               "createVm",   ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY, handle_vm_create},
     {"GET",    "/v1/vms/{vm}",          "getVm",      ACCESS_VM_READ,  INLINE, handle_vm_get},
-    {"PATCH",  "/v1/vms/{vm}",          "patchVm",    ACCESS_VM_WRITE, BODY,   handle_vm_patch},
+    {"PATCH",  "/v1/vms/{vm}",          "patchVm",    ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY, handle_vm_patch},
     {"DELETE", "/v1/vms/{vm}",          "deleteVm",   ACCESS_VM_WRITE, 0,      handle_vm_delete},
     {"POST",   "/v1/vms/{vm}/start",    "startVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/shutdown", "shutdownVm", ACCESS_VM_WRITE, 0,      handle_vm_action},
@@ -72,6 +72,22 @@ const struct route routes[] = {
      ACCESS_CONSOLE_CONTROL, 0, handle_recording_stop},
     {"GET",    "/v1/recordings/{recording}/content", "getRecordingContent",
      ACCESS_CONSOLE_VIEW,    0, handle_recording_content},
+
+    /* the guest's inside, and waiting for it */
+    {"GET",    "/v1/vms/{vm}/user-data",      "getVmUserData",    ACCESS_VM_WRITE, 0,    handle_user_data},
+    {"GET",    "/v1/vms/{vm}/wait",           "waitForVm",        ACCESS_VM_READ,  0,    handle_vm_wait},
+    {"GET",    "/v1/vms/{vm}/agent",          "getVmAgent",       ACCESS_VM_READ,  0,    handle_agent_get},
+    {"POST",   "/v1/vms/{vm}/agent/freeze",   "freezeVm",         ACCESS_VM_WRITE, BODY, handle_freeze},
+    {"POST",   "/v1/vms/{vm}/agent/thaw",     "thawVm",           ACCESS_VM_WRITE, 0,    handle_thaw},
+    {"POST",   "/v1/vms/{vm}/agent/time",     "setVmTime",        ACCESS_VM_WRITE, 0,    handle_time},
+    {"POST",   "/v1/vms/{vm}/agent/password", "setGuestPassword", ACCESS_VM_EXEC,  BODY, handle_password},
+    {"POST",   "/v1/vms/{vm}/agent/ssh-keys", "addGuestSshKeys",  ACCESS_VM_EXEC,  BODY, handle_ssh_keys},
+    {"GET",    "/v1/vms/{vm}/addresses",      "listVmAddresses",  ACCESS_VM_READ,  0,    handle_addresses},
+    {"POST",   "/v1/vms/{vm}/exec",           "execInVm",         ACCESS_VM_EXEC,  BODY | ROUTE_LARGE_BODY,
+     handle_exec},
+    {"GET",    "/v1/vms/{vm}/files",          "getVmFile",        ACCESS_VM_EXEC,  0,    handle_file_get},
+    {"PUT",    "/v1/vms/{vm}/files",          "putVmFile",        ACCESS_VM_EXEC,  ROUTE_UPLOAD,
+     .upload = &guest_file_upload},
 
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},

@@ -209,7 +209,8 @@ static int build(struct core *core, struct error *err)
         catalogue_open(core, &core->catalogue, err))
         return -1;
     core->waits = wait_list_new(core, err);
-    if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
+    if (!core->waits || console_hub_new(&consoles, &core->consoles, err) ||
+        guest_hub_new(core, &core->guests, err))
         return -1;
     access_set_on_revoked(core->access, on_right_ended, core);
     if (recorder_start(core, &core->recorder, err))
@@ -267,6 +268,8 @@ void core_stop(struct core *core)
     if (core->events)
         event_log_stop(core->events);
     stats_topic_stop(core->stats_topic);
+    if (core->guests)
+        guest_hub_stop(core->guests);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
     notifier_stop(core->notifier);
@@ -277,6 +280,7 @@ void core_stop(struct core *core)
     recorder_stop(core->recorder);
     console_hub_free(core->consoles);
     catalogue_close(core->catalogue);
+    guest_hub_free(core->guests);
     image_registry_close(core->images);
     access_close(core->access);
     if (core->db) {

@@ -61,6 +61,7 @@ struct core {
     struct timing *timing;
     struct janitor *janitor;
     struct audit *audit;
+    struct guest_hub *guests;
     struct lease_keeper *leases;
     struct notifier *notifier; /* NULL: nobody listens */
     struct recorder *recorder;
@@ -283,6 +284,25 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
 /* One event in a transaction of its own. */
 int event_write(struct core *core, const char *type, const char *subject_kind,
                 const char *subject_id, const json_t *data, struct error *err);
+
+/* ---- guest_link.c, guest_task.c ---- */
+
+#define GUEST_STREAM "channels/org.qemu.guest_agent.0"
+int guest_hub_new(struct core *core, struct guest_hub **ret, struct error *err);
+/* Ends every task, and returns when none is left. */
+void guest_hub_stop(struct guest_hub *hub);
+void guest_hub_free(struct guest_hub *hub);
+/*
+ * QEMU will come, or come back, to where we listen from now on. Does nothing when we listen already,
+ * and where libvirt has the agent.
+ */
+int guest_listen(struct core *core, const struct vm *vm, struct error *err);
+void guest_end(struct core *core, const char *vm_id); /* the VM is off */
+void guest_rebooted(struct core *core, const char *vm_id);
+/* The daemon is back: a guest that it had frozen is thawed. */
+void guest_thaw_left(struct core *core, const char *vm_id);
+/* It stood still and its clock is late: set when the agent answers, in the background. */
+void guest_clock_after_pause(struct core *core, const char *vm_id);
 
 /* ---- audit.c ---- */
 
