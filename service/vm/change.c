@@ -195,7 +195,8 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct change *c = w->change;
 
     /* The VM's row before the operation and the idempotency record, which refer to it. */
-    if (idem_race(tx, change_actor(c), c->idem, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
+    if (idem_race(tx, change_actor(c), c->idem, err) || write_vm(tx, w, err) ||
+        write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
     if (c->event_type && event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
                             w->vm->spec->name, c->event_data, err))
