@@ -214,6 +214,7 @@ static void http_free(struct http *h)
         close(h->hangup_fd);
     http_policy_free(h->policy);
     free((void *)h->count.routes);
+    free((void *)h->count.latency);
     free(h);
 }
 
@@ -230,6 +231,7 @@ static struct http *http_new(const struct http_options *o)
     while (routes[h->count.route_count].method)
         h->count.route_count++;
     h->count.routes = xcalloc(h->count.route_count + 1, sizeof(*h->count.routes));
+    h->count.latency = xcalloc(h->count.route_count + 1, sizeof(*h->count.latency));
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
     secret_random_text(random);

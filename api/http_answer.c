@@ -113,8 +113,8 @@ void answer_count(struct exchange *x, int status)
 
     x->http->now_ms = now / 1000000;
     count_add(&c->routes[row][status / 100 < 6 ? status / 100 : 0], 1);
-    count_add(&c->latency[latency_bucket((double)ns / 1e9)], 1);
-    count_add(&c->latency_ns, (unsigned long long)ns);
+    count_add(&c->latency[row].bucket[latency_bucket((double)ns / 1e9)], 1);
+    count_add(&c->latency[row].ns, (unsigned long long)ns);
     request_log(x, status, ns);
 }
 
@@ -123,7 +123,9 @@ static void log_outcome(struct exchange *x)
     if (error_status(x->err.code) < 500)
         return;
     log_set_request(x->req.id);
-    log_failure(x->err.code == ERROR_TIMEOUT || x->err.code == ERROR_SHUTTING_DOWN
+    /* A guest must not be able to fill the log with what it calls errors. */
+    log_failure(x->err.code == ERROR_TIMEOUT || x->err.code == ERROR_SHUTTING_DOWN ||
+                        x->err.code == ERROR_AGENT_FAILED
                     ? LOG_LEVEL_INFO
                     : LOG_LEVEL_ERROR,
                 &x->err, "%s %s", x->req.method, x->req.route ? x->req.route->path : "(no route)");

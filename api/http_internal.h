@@ -114,6 +114,8 @@ struct exchange {
     struct {
         char id[UUID_TEXT];
         enum park_kind kind;
+        park_arm_fn *arm; /* NULL: one of the core's waits */
+        void *arg;
         enum wait_vm what;
         int64_t deadline_ms;
         enum wait_result result;
@@ -198,8 +200,10 @@ struct http {
     struct counters {
         size_t route_count;
         _Atomic unsigned long long (*routes)[6]; /* the last one: no route matched */
-        _Atomic unsigned long long latency[HTTP_LATENCY_BUCKETS + 1];
-        _Atomic unsigned long long latency_ns, auth_failures, malformed, timed_out;
+        struct {
+            _Atomic unsigned long long bucket[HTTP_LATENCY_BUCKETS + 1], ns;
+        } *latency; /* as many as routes */
+        _Atomic unsigned long long auth_failures, malformed, timed_out;
         _Atomic unsigned long long refused, accepted, connections, in_flight, parked, streams;
         _Atomic unsigned long long suspended; /* exchanges some other thread has */
     } count;
@@ -297,6 +301,8 @@ int workers_start(struct http *h, size_t count, struct error *err);
 void workers_post(struct exchange *x, void (*job)(struct exchange *));
 void workers_run_handler(struct exchange *x); /* a job */
 void workers_end_parked(struct http *h);
+/* What a handler returned: parks the request, or lets it be answered. x is not the caller's then. */
+void workers_outcome(struct exchange *x, int rc);
 bool workers_idle(struct http *h);
 void workers_stop(struct http *h);
 

@@ -15,8 +15,7 @@ void http_metrics_read(const struct request *req, struct http_metrics *ret)
     struct http *h = exchange_of(req)->http;
     struct counters *c = &h->count;
 
-    *ret = (struct http_metrics){.latency_sum_seconds = (double)get(&c->latency_ns) / 1e9,
-                                 .auth_failures = get(&c->auth_failures),
+    *ret = (struct http_metrics){.auth_failures = get(&c->auth_failures),
                                  .malformed_requests = get(&c->malformed),
                                  .timed_out = get(&c->timed_out),
                                  .refused_connections = get(&c->refused),
@@ -25,11 +24,10 @@ void http_metrics_read(const struct request *req, struct http_metrics *ret)
                                  .requests_in_flight = get(&c->in_flight),
                                  .requests_parked = get(&c->parked),
                                  .event_streams = get(&c->streams)};
-    for (size_t i = 0; i < HTTP_LATENCY_BUCKETS; i++) {
-        ret->latency_count += get(&c->latency[i]);
-        ret->latency[i] = ret->latency_count;
+    for (size_t i = 0; i <= c->route_count; i++) {
+        for (size_t k = 0; k <= HTTP_LATENCY_BUCKETS; k++)
+            ret->latency_count += get(&c->latency[i].bucket[k]);
     }
-    ret->latency_count += get(&c->latency[HTTP_LATENCY_BUCKETS]);
     if (!atomic_load(&h->quiescing)) /* afterwards the WebSocket side may be gone */
         ws_stats_read(h->ws, &ret->websockets);
 }
@@ -43,5 +41,12 @@ bool http_metrics_route(const struct request *req, size_t i, struct http_route_m
     ret->route = i < c->route_count ? &routes[i] : NULL;
     for (int class = 0; class < 6; class ++)
         ret->by_class[class] = get(&c->routes[i][class]);
+    ret->latency_count = 0;
+    for (size_t k = 0; k < HTTP_LATENCY_BUCKETS; k++) {
+        ret->latency_count += get(&c->latency[i].bucket[k]);
+        ret->latency[k] = ret->latency_count;
+    }
+    ret->latency_count += get(&c->latency[i].bucket[HTTP_LATENCY_BUCKETS]);
+    ret->latency_sum_seconds = (double)get(&c->latency[i].ns) / 1e9;
     return true;
 }

@@ -15,9 +15,7 @@
 extern const double http_latency_bounds[HTTP_LATENCY_BUCKETS];
 
 struct http_metrics {
-    unsigned long long latency[HTTP_LATENCY_BUCKETS]; /* cumulative, as Prometheus has it */
-    unsigned long long latency_count;
-    double latency_sum_seconds;
+    unsigned long long latency_count; /* requests answered */
     unsigned long long auth_failures;        /* bad credentials, not absent ones */
     unsigned long long malformed_requests;   /* refused by the header gate */
     unsigned long long timed_out;            /* connections cut at a deadline */
@@ -35,6 +33,9 @@ void http_metrics_read(const struct request *req, struct http_metrics *ret);
 struct http_route_metrics {
     const struct route *route; /* NULL: no route matched */
     unsigned long long by_class[6];
+    unsigned long long latency[HTTP_LATENCY_BUCKETS]; /* cumulative, as Prometheus has it */
+    unsigned long long latency_count;
+    double latency_sum_seconds;
 };
 /* i from 0 while it returns true. */
 bool http_metrics_route(const struct request *req, size_t i, struct http_route_metrics *ret);

@@ -48,12 +48,11 @@ static void job_end(struct exchange *x)
 {
     if (write_chunk(x) < 0) {
         fail(x);
-    } else {
-        x->upload.over = true;
-        exchange_outcome(x,
-                         x->req.route->upload->finish(&x->req, x->upload.state, &x->res, &x->err));
+        exchange_resume(x);
+        return;
     }
-    exchange_resume(x);
+    x->upload.over = true;
+    workers_outcome(x, x->req.route->upload->finish(&x->req, x->upload.state, &x->res, &x->err));
 }
 
 static void job_abort(struct exchange *x)

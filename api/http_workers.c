@@ -125,6 +125,8 @@ static bool park(struct exchange *x)
     struct parking *p = xcalloc(1, sizeof(*p));
     char id[sizeof(x->park.id)];
     enum park_kind kind = x->park.kind;
+    park_arm_fn *arm = x->park.arm;
+    void *arg = x->park.arg;
     enum wait_vm what = x->park.what;
     int64_t deadline_ms = x->park.deadline_ms;
 
@@ -143,7 +145,9 @@ static bool park(struct exchange *x)
         h->work.parkings = p;
         atomic_fetch_add(&h->count.parked, 1);
     }
-    if (kind == PARK_OP)
+    if (arm)
+        arm(arg, on_wait_over, p);
+    else if (kind == PARK_OP)
         wait_for_op(core, id, deadline_ms, on_wait_over, p);
     else if (kind == PARK_LEASE)
         wait_for_lease(core, id, deadline_ms, on_wait_over, p);
@@ -159,6 +163,7 @@ static int park_note(struct request *req, const char *id, enum park_kind kind, i
 
     str_copy_utf8(x->park.id, sizeof(x->park.id), id);
     x->park.kind = kind;
+    x->park.arm = NULL;
     x->park.deadline_ms = clock_monotonic_ms() + timeout_ms;
     x->resume = resume;
     return HANDLER_PARKED;
@@ -182,6 +187,16 @@ int request_park_lease(struct request *req, const char *lease_id, int64_t timeou
     return park_note(req, lease_id, PARK_LEASE, timeout_ms, resume);
 }
 
+int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume)
+{
+    struct exchange *x = exchange_of(req);
+
+    x->park.arm = arm;
+    x->park.arg = arg;
+    x->resume = resume;
+    return HANDLER_PARKED;
+}
+
 enum wait_result request_wait_result(const struct request *req)
 {
     return exchange_of(req)->park.result;
@@ -189,10 +204,8 @@ enum wait_result request_wait_result(const struct request *req)
 
 /* ---- handlers ---- */
 
-static void run(struct exchange *x, handler_fn *handler)
+void workers_outcome(struct exchange *x, int rc)
 {
-    int rc = handler(&x->req, &x->res, &x->err);
-
     if (rc == HANDLER_PARKED) {
         if (park(x))
             return;
@@ -200,6 +213,11 @@ static void run(struct exchange *x, handler_fn *handler)
     }
     exchange_outcome(x, rc);
     exchange_resume(x);
+}
+
+static void run(struct exchange *x, handler_fn *handler)
+{
+    workers_outcome(x, handler(&x->req, &x->res, &x->err));
 }
 
 static void job_resume(struct exchange *x)

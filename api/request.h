@@ -41,6 +41,7 @@ enum route_flags {
 struct upload_ops {
     int (*begin)(struct request *req, void **ret_state, struct error *err);
     int (*write)(void *state, const void *data, size_t len, struct error *err);
+    /* May park, like a handler. */
     int (*finish)(struct request *req, void *state, struct response *res, struct error *err);
     void (*abort)(void *state); /* client gone or write failed; not after finish */
 };
@@ -110,6 +111,9 @@ int request_if_match(const struct request *req, int64_t *ret, struct error *err)
 int request_park_op(struct request *req, const char *op_id, int64_t timeout_ms, handler_fn *resume);
 int request_park_vm(struct request *req, const char *vm_id, enum wait_vm what, int64_t timeout_ms,
                     handler_fn *resume);
+/* Until something else ends: arm(arg, done, opaque) sees to it that done is called exactly once. */
+typedef void park_arm_fn(void *arg, wait_fn *done, void *opaque);
+int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume);
 int request_park_lease(struct request *req, const char *lease_id, int64_t timeout_ms,
                        handler_fn *resume);
 enum wait_result request_wait_result(const struct request *req);
@@ -127,7 +131,9 @@ struct response {
         char value[256];
     } headers[RESPONSE_HEADERS_MAX];
     size_t header_count;
-    struct source *stream; /* SSE body, or with status 101 the socket's source; owned */
+    /* A body that comes piece by piece (SSE without a content_type), or with status 101 the socket's
+     * source; owned. */
+    struct source *stream;
     char subprotocol[32];  /* chosen WebSocket subprotocol, "" for none */
 };
 

@@ -29,9 +29,9 @@ const struct route routes[] = {
 
     /* VMs */
     {"GET",    "/v1/vms",               "listVms",    ACCESS_VM_READ,  INLINE, handle_vm_list},
-    {"POST",   "/v1/vms",               "createVm",   ACCESS_VM_WRITE, BODY,   handle_vm_create},
+    {"POST",   "/v1/vms",               "createVm",   ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY, handle_vm_create},
     {"GET",    "/v1/vms/{vm}",          "getVm",      ACCESS_VM_READ,  INLINE, handle_vm_get},
-    {"PATCH",  "/v1/vms/{vm}",          "patchVm",    ACCESS_VM_WRITE, BODY,   handle_vm_patch},
+    {"PATCH",  "/v1/vms/{vm}",          "patchVm",    ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY, handle_vm_patch},
     {"DELETE", "/v1/vms/{vm}",          "deleteVm",   ACCESS_VM_WRITE, 0,      handle_vm_delete},
     {"POST",   "/v1/vms/{vm}/start",    "startVm",    ACCESS_VM_WRITE, 0,      handle_vm_action},
     {"POST",   "/v1/vms/{vm}/shutdown", "shutdownVm", ACCESS_VM_WRITE, 0,      handle_vm_action},
@@ -73,11 +73,30 @@ const struct route routes[] = {
     {"GET",    "/v1/recordings/{recording}/content", "getRecordingContent",
      ACCESS_CONSOLE_VIEW,    0, handle_recording_content},
 
+    /* the guest's inside, and waiting for it */
+    {"GET",    "/v1/vms/{vm}/user-data",      "getVmUserData",    ACCESS_VM_WRITE, 0,    handle_user_data},
+    {"GET",    "/v1/vms/{vm}/wait",           "waitForVm",        ACCESS_VM_READ,  0,    handle_vm_wait},
+    {"GET",    "/v1/vms/{vm}/agent",          "getVmAgent",       ACCESS_VM_READ,  0,    handle_agent_get},
+    {"POST",   "/v1/vms/{vm}/agent/freeze",   "freezeVm",         ACCESS_VM_WRITE, BODY, handle_freeze},
+    {"POST",   "/v1/vms/{vm}/agent/thaw",     "thawVm",           ACCESS_VM_WRITE, 0,    handle_thaw},
+    {"POST",   "/v1/vms/{vm}/agent/time",     "setVmTime",        ACCESS_VM_WRITE, 0,    handle_time},
+    {"POST",   "/v1/vms/{vm}/agent/password", "setGuestPassword", ACCESS_VM_EXEC,  BODY, handle_password},
+    {"POST",   "/v1/vms/{vm}/agent/ssh-keys", "addGuestSshKeys",  ACCESS_VM_EXEC,  BODY, handle_ssh_keys},
+    {"GET",    "/v1/vms/{vm}/addresses",      "listVmAddresses",  ACCESS_VM_READ,  0,    handle_addresses},
+    {"POST",   "/v1/vms/{vm}/exec",           "execInVm",         ACCESS_VM_EXEC,  BODY | ROUTE_LARGE_BODY,
+     handle_exec},
+    {"GET",    "/v1/vms/{vm}/files",          "getVmFile",        ACCESS_VM_EXEC,  0,    handle_file_get},
+    {"PUT",    "/v1/vms/{vm}/files",          "putVmFile",        ACCESS_VM_EXEC,  ROUTE_UPLOAD,
+     .upload = &guest_file_upload},
+
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
-    {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    INLINE, handle_stats},
+    {"GET",    "/v1/vms/{vm}/stats/history", "getVmHistory", ACCESS_VM_READ, 0, handle_vm_history},
+    {"GET",    "/v1/host/history",   "getHostHistory", ACCESS_HOST_READ, 0, handle_host_history},
+    {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    ROUTE_UPGRADE_OPTIONAL, handle_stats},
     {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},
     {"PATCH",  "/v1/ksm",            "patchKsm",   ACCESS_HOST_WRITE, BODY,   handle_ksm_patch},
+    {"GET",    "/v1/ksm/density",    "getDensity", ACCESS_HOST_READ, 0, handle_density},
 
     /* images */
     {"GET",    "/v1/images",         "listImages",  ACCESS_IMAGE_READ,  0,    handle_image_list},

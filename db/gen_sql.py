@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns db/queries/*.sql and db/migrations/*.sql into one C header and one C source.
+"""Turns db/queries, db/migrations and db/history (*.sql) into one C header and one C source.
 
     gen_sql.py --header OUT.h --source OUT.c FILE.sql...
 
@@ -97,7 +97,34 @@ def check_complete(paths):
             raise Refused(f"{missing[0]}: not listed in db/meson.build")
 
 
-def render_header(queries):
+def parse_history(paths):
+    """The schema and the queries of the history's own file."""
+    schema = "".join(p.read_text(encoding="utf-8") for p in paths if p.stem == "schema")
+    return schema, sorted(parse_query(p) for p in paths if p.stem != "schema")
+
+
+def render_history_header(queries):
+    if not queries:
+        return ""
+    rows = "".join(f"    {name.upper()}, /* {purpose} */\n" for name, purpose, _ in queries)
+    return f"""
+enum history_query {{
+{rows}    HISTORY_QUERY_COUNT
+}};
+extern const struct query_text history_texts[HISTORY_QUERY_COUNT];
+extern const char history_schema[];
+"""
+
+
+def render_history_source(schema, queries):
+    out = ["const struct query_text history_texts[HISTORY_QUERY_COUNT] = {"]
+    for name, _, sql in queries:
+        out.append(f'    [{name.upper()}] = {{.name = "{name}",')
+        out.append(f'        .sql =\n{c_string(sql, " " * 12)}}},')
+    return "\n".join([*out, "};", "", "const char history_schema[] =", c_string(schema, " " * 4) + ";", ""])
+
+
+def render_header(queries, history=()):
     rows = "".join(f"    QUERY_{name.upper()}, /* {purpose} */\n" for name, purpose, _ in queries)
     return f"""/* Made by db/gen_sql.py from db/queries and db/migrations; do not edit. */
 #ifndef DROVER_DB_SQL_GEN_H
@@ -119,7 +146,7 @@ struct migration {{
 }};
 extern const struct migration migrations[]; /* migrations[n] makes version n + 1 */
 extern const int migration_count;
-
+{render_history_header(history)}
 #endif
 """
 
@@ -148,12 +175,16 @@ def main(argv):
     try:
         check_complete(args.files)
         queries = sorted(parse_query(p) for p in args.files if p.parent.name == "queries")
+        schema, history = parse_history([p for p in args.files if p.parent.name == "history"])
         migrations = parse_migrations([p for p in args.files if p.parent.name == "migrations"])
     except Refused as refusal:
         print(f"gen_sql.py: {refusal}", file=sys.stderr)
         return 1
-    args.header.write_text(render_header(queries), encoding="utf-8")
-    args.source.write_text(render_source(queries, migrations, args.include), encoding="utf-8")
+    args.header.write_text(render_header(queries, history), encoding="utf-8")
+    source = render_source(queries, migrations, args.include)
+    if history:
+        source += "\n" + render_history_source(schema, history)
+    args.source.write_text(source, encoding="utf-8")
     return 0
 
 

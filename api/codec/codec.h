@@ -14,9 +14,12 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/admission.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
 #include "service/vm/image.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/lease.h"
 #include "service/vm/op.h"
 #include "service/vm/recording.h"
@@ -46,24 +49,19 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 json_t *codec_op(const struct op *op);
 json_t *codec_image(const struct image *image, unsigned used_by);
-/* The image with `operation`; op may be NULL. */
-json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
-json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
-json_t *codec_problem(const struct error *err, const char *request_id);
 json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
 /* position 0: not queued */
 json_t *codec_lease(const struct lease *lease, int64_t position);
 json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
+/* The image with `operation`; op may be NULL. */
+json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
+json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
+json_t *codec_problem(const struct error *err, const char *request_id);
 struct blob *codec_event_list(struct event *const *events, size_t count, const char *next_cursor,
                               int64_t last_seq);
 
-/*
- * Merging is a side channel, and exact counters are its cheapest reader: who lacks ksm:read gets
- * them in steps of CODEC_KSM_STEP, rounded down.
- */
+/* Without the scope ksm:read figures of merged memory are coarse: see ksm_coarse(). */
 enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
-#define CODEC_KSM_STEP (64ULL << 20)
-uint64_t codec_ksm_coarse(uint64_t bytes);
 enum codec_ksm codec_ksm_for(const struct principal *principal);
 
 /* sample NULL: there are no figures, because of reason. */
@@ -74,7 +72,23 @@ json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id
 json_t *codec_vm_ksm(const struct vm_sample *sample, const struct host_ksm *ksm,
                      enum codec_ksm detail);
 /* The host's: counters, knobs, what it costs. */
-json_t *codec_ksm(const struct host_ksm *ksm, enum codec_ksm detail);
+/* tuner may be NULL. */
+json_t *codec_ksm(const struct host_ksm *ksm, const struct ksm_tuner_status *tuner,
+                  enum codec_ksm detail);
+
+/* vm_id NULL: the host's. */
+struct blob *codec_history(const char *vm_id, const struct history_answer *answer,
+                           enum codec_ksm detail);
+
+struct codec_density {
+    const struct snapshot *snapshot;
+    struct vm *const *vms;
+    size_t count;
+    const char *label; /* groups by its value; NULL: by image */
+    const struct admission_sum *admission;
+    enum codec_ksm detail;
+};
+json_t *codec_density(const struct codec_density *density);
 
 struct codec_host {
     unsigned cpus;
@@ -134,14 +148,6 @@ int codec_decode_image(const json_t *body, struct codec_image_request *ret, stru
 void codec_image_request_done(struct codec_image_request *r);
 #define auto_image_request auto_scope(codec_image_request_done)
 
-struct codec_label_request { /* {image, keep?}, and {image} alone */
-    char *image;
-    int64_t keep; /* -1: not sent */
-};
-int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err);
-int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err);
-void codec_label_request_done(struct codec_label_request *r);
-#define auto_label_request auto_scope(codec_label_request_done)
 struct codec_lease_request {
     char *pool, *holder;
     struct vm_spec *vm;
@@ -153,6 +159,14 @@ int codec_decode_lease(const json_t *body, struct codec_lease_request *ret, stru
 void codec_lease_request_done(struct codec_lease_request *r);
 #define auto_lease_request auto_scope(codec_lease_request_done)
 int codec_decode_renewal(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
+struct codec_label_request { /* {image, keep?}, and {image} alone */
+    char *image;
+    int64_t keep; /* -1: not sent */
+};
+int codec_decode_label(const json_t *body, struct codec_label_request *ret, struct error *err);
+int codec_decode_rebase(const json_t *body, struct codec_label_request *ret, struct error *err);
+void codec_label_request_done(struct codec_label_request *r);
+#define auto_label_request auto_scope(codec_label_request_done)
 
 struct codec_token_request {
     char *name;
@@ -189,11 +203,7 @@ int codec_decode_sign_in(const json_t *body, struct codec_sign_in *ret, struct e
 void codec_sign_in_done(struct codec_sign_in *r);
 #define auto_sign_in auto_scope(codec_sign_in_done)
 
-struct codec_knobs {
-    bool has[HOST_KSM_COUNT];
-    int64_t value[HOST_KSM_COUNT];
-};
-int codec_decode_knobs(const json_t *body, struct codec_knobs *ret, struct error *err);
+int codec_decode_ksm(const json_t *body, struct ksm_tuner_patch *ret, struct error *err);
 
 /*
  * The SHA-256 of a Content-Digest header (may be NULL) as hex; *ret_found false when it has none.

@@ -11,9 +11,13 @@
 
 json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
 {
-    json_t *object = pool_spec_encode(pool->spec), *status;
+    json_t *object = pool_spec_encode(pool->spec), *status, *vm;
     char etag[24];
 
+    /* User data may hold secrets; who made the pool knows them. */
+    vm = json_copy(json_object_get(object, "vm"));
+    json_object_del(vm, "user_data");
+    json_object_set_new(object, "vm", vm);
     snprintf(etag, sizeof(etag), "%lld", (long long)pool->generation);
     status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "ready",
                        (json_int_t)s->ready, "warming", (json_int_t)s->warming, "leased",

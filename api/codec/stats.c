@@ -242,9 +242,9 @@ static void put_ksm_coarse(json_t *object, const struct vm_sample *s, const stru
     put(object, "coarse", json_true());
     if (p->has_ksm_merging_pages && p->ksm_merging_pages >= 0)
         put_count(object, "merging_bytes",
-                  codec_ksm_coarse((uint64_t)p->ksm_merging_pages * ksm->page_size_bytes));
+                  ksm_coarse((uint64_t)p->ksm_merging_pages * ksm->page_size_bytes));
     if (s->has_ksm_saved)
-        put_count(object, "saved_bytes", codec_ksm_coarse(s->ksm_saved_bytes));
+        put_count(object, "saved_bytes", ksm_coarse(s->ksm_saved_bytes));
 }
 
 json_t *codec_vm_ksm(const struct vm_sample *s, const struct host_ksm *ksm, enum codec_ksm detail)

@@ -83,6 +83,24 @@ struct blob *codec_vm_list(struct vm *const *vms, size_t count, const char *next
     return list;
 }
 
+/* What no other VM made from the same image has, and what the guest has to see to itself. */
+static void add_identity(struct strbuf *b, const struct vm *vm)
+{
+    bool seed = vm_spec_has_seed(vm->spec);
+
+    strbuf_adds(b, ",\"identity\":{\"fresh\":[\"id\",\"generation_id\"");
+    if (vm->spec->network_count)
+        strbuf_adds(b, ",\"mac\"");
+    if (vm->vsock_cid)
+        strbuf_adds(b, ",\"vsock_cid\"");
+    if (seed)
+        strbuf_adds(b, ",\"instance_id\",\"hostname\",\"ssh_host_keys\"");
+    strbuf_adds(b, "],\"left_to_guest\":[\"machine_id\"");
+    if (!seed)
+        strbuf_adds(b, ",\"hostname\",\"ssh_host_keys\"");
+    strbuf_adds(b, "]}");
+}
+
 struct blob *codec_vm_created(struct vm *vm, const struct op *op)
 {
     auto_json json_t *object = op ? codec_op(op) : json_null();
@@ -90,6 +108,7 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op)
     auto_strbuf struct strbuf b = {0};
 
     add_vm(&b, vm);
+    add_identity(&b, vm);
     strbuf_addf(&b, ",\"operation\":%s}", text);
     return blob_new(b.data, b.len);
 }

@@ -21,15 +21,24 @@ handler_fn handle_metrics;
 handler_fn handle_host, handle_host_checks;
 /* vms.c */
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
-    handle_vm_action, handle_vm_timeline;
+    handle_vm_action, handle_vm_timeline, handle_user_data;
+/* wait.c */
+handler_fn handle_vm_wait;
 /* consoles.c */
 handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_vsock_open,
     handle_display_open, handle_screenshot, handle_console_log, handle_console_clear;
 /* recordings.c */
 handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
     handle_recording_get, handle_recording_delete, handle_recording_content;
+/* guest.c */
+handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
+    handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
+extern const struct upload_ops guest_file_upload;
 /* stats.c */
-handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch;
+handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
+    handle_density;
+/* history.c */
+handler_fn handle_vm_history, handle_host_history;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
 /* catalogue.c */

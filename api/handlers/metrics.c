@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/handlers/handlers.h"
+#include "api/handlers/metrics_compat.h"
 #include "api/handlers/metrics_vm.h"
 #include "api/handlers/metrics_writer.h"
 #include "api/http_metrics.h"
@@ -14,7 +15,12 @@
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/sampler.h"
+#include "service/vm/timing.h"
+
+#define TEXT_FORMAT "text/plain; version=0.0.4; charset=utf-8"
 
 static void add(struct metrics_writer *w, enum metric id, double value)
 {
@@ -58,6 +64,49 @@ static void add_routes(struct metrics_writer *w, const struct request *req)
     }
 }
 
+static void add_route_latency(struct metrics_writer *w, const struct request *req)
+{
+    struct http_route_metrics route;
+
+    for (size_t i = 0; http_metrics_route(req, i, &route); i++) {
+        const struct metric_label labels[] = {
+            {"method", route.route ? route.route->method : "other"},
+            {"route", route.route ? route.route->path : "none"},
+            {0}};
+
+        if (route.latency_count)
+            metrics_add_histogram(w, METRIC_HTTP_DURATION, labels,
+                                  &(struct metric_histogram){
+                                      .bounds = http_latency_bounds,
+                                      .cumulative = route.latency,
+                                      .buckets = HTTP_LATENCY_BUCKETS,
+                                      .count = route.latency_count,
+                                      .sum = route.latency_sum_seconds,
+                                  });
+    }
+}
+
+static void add_timing(struct metrics_writer *w, struct core *core)
+{
+    auto_free struct timing_histogram *rows = xcalloc(TIMING_KINDS + 1, sizeof(*rows));
+    size_t count = timing_read(core_timing(core), rows);
+
+    /* Boots are the first row and the last metric of the two. */
+    for (size_t i = 1; i <= count; i++) {
+        const struct timing_histogram *h = &rows[i % count];
+        const struct metric_label labels[] = {{*h->kind ? "kind" : NULL, h->kind}, {0}};
+
+        metrics_add_histogram(w, i < count ? METRIC_OPERATION_DURATION : METRIC_BOOT_DURATION, labels,
+                              &(struct metric_histogram){
+                                  .bounds = timing_bounds,
+                                  .cumulative = h->cumulative,
+                                  .buckets = TIMING_BUCKETS,
+                                  .count = h->count,
+                                  .sum = h->sum_seconds,
+                              });
+    }
+}
+
 static void add_directions(struct metrics_writer *w, enum metric id, unsigned long long in,
                            unsigned long long out)
 {
@@ -71,14 +120,7 @@ static void add_http(struct metrics_writer *w, const struct request *req)
 
     http_metrics_read(req, &m);
     add_routes(w, req);
-    metrics_add_histogram(w, METRIC_HTTP_DURATION,
-                          &(struct metric_histogram){
-                              .bounds = http_latency_bounds,
-                              .cumulative = m.latency,
-                              .buckets = HTTP_LATENCY_BUCKETS,
-                              .count = m.latency_count,
-                              .sum = m.latency_sum_seconds,
-                          });
+    add_route_latency(w, req);
     add(w, METRIC_HTTP_IN_FLIGHT, (double)m.requests_in_flight);
     add(w, METRIC_HTTP_PARKED, (double)m.requests_parked);
     add(w, METRIC_HTTP_CONNECTIONS, (double)m.connections);
@@ -129,20 +171,31 @@ static void add_consoles(struct metrics_writer *w, struct core *core)
     add(w, METRIC_EVENT_LAST_SEQ, (double)event_last_seq(core));
 }
 
-static void add_vms(struct metrics_writer *w, const struct request *req,
-                    const struct snapshot *snapshot)
+static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
         .project_id = req->principal.project_id, .state = -1, .limit = SIZE_MAX};
-    struct vm **vms;
-    size_t count;
     bool more;
 
-    vm_list(req->core, &filter, &vms, &count, &more);
-    metrics_add_vms(w, vms, count, snapshot, req->principal.scopes & ACCESS_KSM_READ);
+    vm_list(req->core, &filter, ret, ret_count, &more);
+}
+
+static void vms_done(struct vm **vms, size_t count)
+{
     for (size_t i = 0; i < count; i++)
         vm_unref(vms[i]);
     free(vms);
+}
+
+static void add_vms(struct metrics_writer *w, const struct request *req,
+                    const struct snapshot *snapshot)
+{
+    struct vm **vms;
+    size_t count;
+
+    list_vms(req, &vms, &count);
+    metrics_add_vms(w, vms, count, snapshot, req->principal.scopes & ACCESS_KSM_READ);
+    vms_done(vms, count);
 }
 
 static void add_ksm(struct metrics_writer *w, const struct host_ksm *ksm)
@@ -171,6 +224,26 @@ static void add_ksm(struct metrics_writer *w, const struct host_ksm *ksm)
         if (ksm->has[rows[i].key])
             add(w, rows[i].id, (double)ksm->value[rows[i].key] * rows[i].scale);
     }
+}
+
+static void add_ksm_cost(struct metrics_writer *w, struct core *core, const struct snapshot *s,
+                         bool exact)
+{
+    const struct host_ksm *ksm = &s->ksm;
+    struct ksm_tuner_status t;
+
+    if (ksm->has_saved && exact)
+        add(w, METRIC_KSM_SAVED,
+            (double)ksm->saved_bytes + (ksm->has[HOST_KSM_ksm_zero_pages]
+                                            ? (double)ksm->value[HOST_KSM_ksm_zero_pages] *
+                                                  (double)ksm->page_size_bytes
+                                            : 0));
+    ksm_tuner_read(core_ksm_tuner(core), &t);
+    metrics_add(w, METRIC_KSM_TUNER,
+                (const struct metric_label[]){
+                    {"mode", ksm_mode_name(t.mode)}, {"phase", t.phase}, {0}},
+                1);
+    add(w, METRIC_KSM_BUDGET, (double)t.budget_percent / 100);
     if (ksm->has_ksmd_cpu)
         add(w, METRIC_KSM_CPU, ksm->ksmd_cpu_seconds);
 }
@@ -178,6 +251,7 @@ static void add_ksm(struct metrics_writer *w, const struct host_ksm *ksm)
 static void add_sampler(struct metrics_writer *w, struct core *core)
 {
     struct sampler_stats s;
+    struct history_stats h;
 
     sampler_stats_read(core_sampler(core), &s);
     add(w, METRIC_SAMPLER_TICKS, (double)s.ticks);
@@ -187,6 +261,11 @@ static void add_sampler(struct metrics_writer *w, struct core *core)
     add(w, METRIC_SAMPLER_DEAR_FAILED, (double)s.dear_failures);
     add(w, METRIC_SAMPLER_DEAR_SECONDS, (double)s.dear_ns / 1e9);
     add(w, METRIC_SAMPLER_HANGING, s.hanging);
+    history_stats_read(core_history(core), &h);
+    add(w, METRIC_HISTORY_BLOCKS, (double)h.blocks);
+    add(w, METRIC_HISTORY_DROPPED, (double)h.dropped);
+    add(w, METRIC_HISTORY_SECONDS, (double)h.write_ns / 1e9);
+    add(w, METRIC_HISTORY_BYTES, (double)h.bytes);
 }
 
 static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
@@ -209,20 +288,50 @@ static void add_host(struct metrics_writer *w, struct core *core, const struct s
     add(w, METRIC_PROCESS_START, self.start_time_seconds);
 }
 
+static int answer_compat(struct request *req, struct response *res, const char *compat,
+                         const struct snapshot *snapshot, struct error *err)
+{
+    auto_strbuf struct strbuf b = {0};
+    char reason[256];
+    struct vm **vms;
+    size_t count;
+
+    if (str_eq(compat, "libvirt")) {
+        list_vms(req, &vms, &count);
+        metrics_compat_libvirt(&b, virt_is_up(core_virt(req->core), reason, sizeof(reason)), vms,
+                               count, snapshot);
+        vms_done(vms, count);
+    } else if (str_eq(compat, "node")) {
+        if (access_require(&req->principal, ACCESS_KSM_READ, err))
+            return -1;
+        metrics_compat_node(&b, &snapshot->ksm);
+    } else {
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "compat", "compat is libvirt or node");
+    }
+    response_blob(res, 200, blob_new(b.data ? b.data : "", b.len));
+    res->content_type = TEXT_FORMAT;
+    return 0;
+}
+
 int handle_metrics(struct request *req, struct response *res, struct error *err)
 {
     struct metrics_writer w = METRICS_WRITER_INIT;
     auto_snapshot struct snapshot *snapshot = sampler_latest(core_sampler(req->core));
+    const char *compat = request_query(req, "compat");
 
-    (void)err;
+    if (compat)
+        return answer_compat(req, res, compat, snapshot, err);
     add_build(&w, req->core);
     add_http(&w, req);
     add_consoles(&w, req->core);
+    add_timing(&w, req->core);
     add_vms(&w, req, snapshot);
-    add_ksm(&w, &snapshot->ksm);
+    if (req->principal.scopes & ACCESS_KSM_READ)
+        add_ksm(&w, &snapshot->ksm);
+    add_ksm_cost(&w, req->core, snapshot, req->principal.scopes & ACCESS_KSM_READ);
     add_host(&w, req->core, snapshot);
     response_blob(res, 200, blob_new(w.text.data, w.text.len));
-    res->content_type = "text/plain; version=0.0.4; charset=utf-8";
+    res->content_type = TEXT_FORMAT;
     strbuf_done(&w.text);
     return 0;
 }

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 
 const struct metric_row metric_rows[METRIC_COUNT] = {
 #define M(symbol, name_, kind_, unit_, labels_, help_)                                             \
@@ -74,15 +75,39 @@ void metrics_add(struct metrics_writer *w, enum metric id, const struct metric_l
     strbuf_addc(&w->text, '\n');
 }
 
+static void add_series(struct metrics_writer *w, const char *name, const char *suffix,
+                       const struct metric_label *labels, const char *le)
+{
+    bool first = true;
+
+    strbuf_addf(&w->text, "%s%s", name, suffix);
+    for (size_t i = 0; labels && labels[i].name; i++) {
+        strbuf_addc(&w->text, first ? '{' : ',');
+        add_label(&w->text, &labels[i]);
+        first = false;
+    }
+    if (le)
+        strbuf_addf(&w->text, "%sle=\"%s\"", first ? "{" : ",", le);
+    strbuf_adds(&w->text, first && !le ? " " : "} ");
+}
+
 void metrics_add_histogram(struct metrics_writer *w, enum metric id,
-                           const struct metric_histogram *h)
+                           const struct metric_label *labels, const struct metric_histogram *h)
 {
     const char *name = metric_rows[id].name;
+    char le[32];
 
     begin(w, id);
-    for (size_t i = 0; i < h->buckets; i++)
-        strbuf_addf(&w->text, "%s_bucket{le=\"%g\"} %llu\n", name, h->bounds[i], h->cumulative[i]);
-    strbuf_addf(&w->text, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum ", name, h->count, name);
+    for (size_t i = 0; i < h->buckets; i++) {
+        snprintf(le, sizeof(le), "%g", h->bounds[i]);
+        add_series(w, name, "_bucket", labels, le);
+        strbuf_addf(&w->text, "%llu\n", h->cumulative[i]);
+    }
+    add_series(w, name, "_bucket", labels, "+Inf");
+    strbuf_addf(&w->text, "%llu\n", h->count);
+    add_series(w, name, "_sum", labels, NULL);
     add_number(&w->text, h->sum);
-    strbuf_addf(&w->text, "\n%s_count %llu\n", name, h->count);
+    strbuf_addc(&w->text, '\n');
+    add_series(w, name, "_count", labels, NULL);
+    strbuf_addf(&w->text, "%llu\n", h->count);
 }

@@ -41,7 +41,7 @@ struct metric_label {
     const char *name, *value;
 };
 
-/* labels end with a NULL name and may be NULL; any value, escaped here. Not for histograms. */
+/* labels end with a NULL name and may be NULL; any value, escaped here. */
 void metrics_add(struct metrics_writer *w, enum metric id, const struct metric_label *labels,
                  double value);
 
@@ -52,7 +52,8 @@ struct metric_histogram {
     unsigned long long count;
     double sum;
 };
+/* labels as above. */
 void metrics_add_histogram(struct metrics_writer *w, enum metric id,
-                           const struct metric_histogram *h);
+                           const struct metric_label *labels, const struct metric_histogram *h);
 
 #endif

@@ -6,13 +6,14 @@
 
 #include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
+#include "api/handlers/wait.h"
+#include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/vm.h"
 
 #define LABEL_FILTERS_MAX   8
-#define CREATE_WAIT_SECONDS 30
 #define REASON_WAIT_MS      2000
 
 /* ---- list ---- */
@@ -119,6 +120,22 @@ int handle_vm_timeline(struct request *req, struct response *res, struct error *
     return 0;
 }
 
+/* Whole, and to those who may change it: it is not shown anywhere else. */
+int handle_user_data(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+
+    if (!vm)
+        return -1;
+    if (!vm->spec->user_data) {
+        error_set(err, ERROR_NOT_FOUND, "VM %s has no user data", vm->spec->name);
+        return -1;
+    }
+    response_text(res, 200, "text/plain; charset=utf-8", vm->spec->user_data);
+    return 0;
+}
+
 /* ---- create ---- */
 
 /* ?wait=, and what is said when it does not come. */
@@ -132,11 +149,21 @@ static const struct {
 
 struct create_wait {
     char vm_id[UUID_TEXT], op_id[UUID_TEXT];
-    enum wait_vm what;
-    int64_t seconds;
+    struct wait_request wanted;
+    enum wait_vm what; /* to be seen first, and often all */
+    int64_t seconds, deadline;
     bool replayed;
     bool awaits_reason; /* it failed; the operation is about to say why */
+    struct guest_task *task;
 };
+
+static void create_wait_free(void *arg)
+{
+    struct create_wait *wait = arg;
+
+    guest_task_unref(wait->task);
+    free(wait);
+}
 
 static void answer_created(struct response *res, struct vm *vm, const struct op *op, bool replayed)
 {
@@ -178,6 +205,36 @@ static int create_failed(const struct create_wait *wait, enum wait_result result
     return -1;
 }
 
+static int guest_resume(struct request *req, struct response *res, struct error *err)
+{
+    struct create_wait *wait = request_kept(req);
+    const char *project = req->principal.project_id;
+    struct error why = ERROR_INIT;
+    auto_vm struct vm *vm = vm_find(req->core, project, wait->vm_id, &why);
+    auto_op struct op *op = *wait->op_id ? op_find(req->core, project, wait->op_id, &why) : NULL;
+
+    if (request_wait_result(req) == WAIT_STOPPING)
+        return create_failed(wait, WAIT_STOPPING, vm, op, err);
+    if (guest_task_result(wait->task, &why)) {
+        error_set(err, why.code, "VM %s exists; %s", wait->vm_id, why.detail);
+        error_remedy(err, "The VM stays: look at /v1/vms/%s, or delete it.", wait->vm_id);
+        return -1;
+    }
+    if (!vm)
+        return create_failed(wait, WAIT_DONE, vm, op, err);
+    answer_created(res, vm, op, wait->replayed);
+    return 0;
+}
+
+/* It runs; the rest only the guest can tell. */
+static int look_inside(struct request *req, struct create_wait *wait, struct error *err)
+{
+    if (wait_for_guest(req, wait->vm_id, &wait->wanted, wait->deadline - clock_monotonic_ms(),
+                       &wait->task, err))
+        return -1;
+    return request_park_on(req, guest_task_park, wait->task, guest_resume);
+}
+
 static int create_resume(struct request *req, struct response *res, struct error *err)
 {
     struct create_wait *wait = request_kept(req);
@@ -187,6 +244,8 @@ static int create_resume(struct request *req, struct response *res, struct error
     auto_op struct op *op =
         *wait->op_id ? op_find(req->core, project, wait->op_id, &ignored) : NULL;
 
+    if (vm && came_true(req, vm, wait->what) && wait->wanted.what > WAIT_FOR_READY)
+        return look_inside(req, wait, err);
     if (vm && came_true(req, vm, wait->what)) {
         answer_created(res, vm, op, wait->replayed);
         return 0;
@@ -200,25 +259,21 @@ static int create_resume(struct request *req, struct response *res, struct error
     return create_failed(wait, request_wait_result(req), vm, op, err);
 }
 
-/* ?wait=WHAT&timeout=SECONDS; *ret_wait false when not asked for. */
+/* What to wait for, if for anything; *ret_wait false when not asked for. */
 static int create_wait_read(const struct request *req, bool start, struct create_wait *ret,
                             bool *ret_wait, struct error *err)
 {
-    const char *what = request_query(req, "wait");
-
-    *ret = (struct create_wait){.seconds = CREATE_WAIT_SECONDS};
-    if (request_query_int(req, "timeout", 1, WAIT_MAX_SECONDS, &ret->seconds, err))
+    *ret = (struct create_wait){0};
+    if (wait_for_read(req, "wait", "wait_for_console", &ret->wanted, err))
         return -1;
-    *ret_wait = what != NULL;
-    if (!what)
-        return 0;
-    while (ret->what < WAIT_VM_COUNT && !str_eq(what, waits[ret->what].name))
-        ret->what++;
-    if (ret->what == WAIT_VM_COUNT)
-        return error_set_at(err, ERROR_INVALID_ARGUMENT, "wait",
-                            "wait must be running, console or ready");
-    if (!start) {
-        error_set_at(err, ERROR_INVALID_ARGUMENT, "wait", "the VM would never be %s",
+    ret->seconds = ret->wanted.seconds;
+    ret->what = ret->wanted.what == WAIT_FOR_CONSOLE ? WAIT_VM_CONSOLE
+                : ret->wanted.what == WAIT_FOR_READY ? WAIT_VM_READY
+                                                     : WAIT_VM_RUNNING;
+    *ret_wait = ret->wanted.what != WAIT_FOR_NOTHING;
+    if (*ret_wait && !start) {
+        error_set_at(err, ERROR_INVALID_ARGUMENT, ret->wanted.pattern ? "wait_for_console" : "wait",
+                     "the VM would never be %s",
                      waits[ret->what].never);
         error_remedy(err, "Add \"start\": true to the body, or leave wait out.");
         return -1;
@@ -250,7 +305,8 @@ int handle_vm_create(struct request *req, struct response *res, struct error *er
     str_copy_utf8(kept->vm_id, sizeof(kept->vm_id), vm->id);
     if (op)
         str_copy_utf8(kept->op_id, sizeof(kept->op_id), op->id);
-    request_keep(req, kept, free);
+    kept->deadline = clock_monotonic_ms() + wait.seconds * 1000;
+    request_keep(req, kept, create_wait_free);
     return request_park_vm(req, kept->vm_id, wait.what, wait.seconds * 1000, create_resume);
 }
 

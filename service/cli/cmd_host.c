@@ -1,5 +1,7 @@
 /* `host`, `ksm`, `stats`: what the host is, whether it can, and how much is used. */
+#include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "service/base/str.h"
 #include "service/cli/command.h"
@@ -60,9 +62,81 @@ static int run_host_check(struct cli *cli, const struct args *args, struct failu
     return failure_set(fail, CLI_FAILED, "%u check%s failed", failed, failed == 1 ? "" : "s");
 }
 
+/* A group's or a VM's line: memory, what of it is merged, and why not. */
+static void density_cells(struct table *t, const json_t *row, const char *prefix)
+{
+    static const char *const members[] = {"promised_bytes", "resident_bytes", "merging_bytes",
+                                          "saved_bytes"};
+
+    for (size_t i = 0; i < 4; i++) {
+        auto_free char *path = xasprintf("%s%s", i < 2 ? "" : prefix, members[i]);
+
+        table_cell_take(t, value_show(members[i], value_at(row, path)));
+    }
+}
+
+static int run_density(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    static const char *const group_titles[] = {"GROUP",    ">VMS",    ">PROMISED", ">RESIDENT",
+                                               ">MERGED", ">SAVED", ">MORE FIT"};
+    static const char *const vm_titles[] = {"VM",       "IMAGE",   ">PROMISED", ">RESIDENT",
+                                            ">MERGED", ">SAVED", "KSM"};
+    auto_table struct table *groups = table_new(group_titles, 7), *vms = table_new(vm_titles, 7);
+    auto_free char *by = url_escape(args_text(args, "by", "image"));
+    auto_free char *path = xasprintf("/v1/ksm/density?by=%s", by);
+    auto_answer struct answer a = {0};
+    const json_t *row;
+    size_t i;
+
+    if (cli_connect(cli, fail) || client_get(cli->client, path, &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    json_array_foreach(json_object_get(a.value, "groups"), i, row) {
+        table_cell(groups, value_text(row, "name", value_text(row, "key", "(none)")));
+        table_cell_take(groups, value_show("running", value_at(row, "running")));
+        density_cells(groups, row, "");
+        table_cell_take(groups, value_show("count", value_at(row, "fits_more.count")));
+    }
+    json_array_foreach(json_object_get(a.value, "vms"), i, row) {
+        table_cell(vms, value_text(row, "name", "-"));
+        table_cell(vms, value_text(row, "image", NULL));
+        density_cells(vms, row, "ksm.");
+        table_cell(vms, value_text(row, "ksm.cause", NULL));
+    }
+    table_print(groups, stdout, "No VM runs.");
+    if (json_array_size(json_object_get(a.value, "vms"))) {
+        putchar('\n');
+        table_print(vms, stdout, "");
+    }
+    return 0;
+}
+
 static int run_ksm(struct cli *cli, const struct args *args, struct failure *fail)
 {
     return show(cli, "/v1/ksm", fail);
+}
+
+static int run_ksm_tune(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_value json_t *body = json_pack("{s:{s:s}}", "tuner", "mode", args->operand[0]);
+    struct client_request r = {.method = "PATCH", .path = "/v1/ksm", .body = body};
+    auto_answer struct answer a = {0};
+    int64_t cpu, boost;
+
+    if (args_number(args, "cpu", 1, 100, 0, &cpu, fail) ||
+        args_number(args, "boost", 1, 100, 0, &boost, fail) || cli_connect(cli, fail))
+        return -1;
+    if (cpu)
+        json_object_set_new(json_object_get(body, "tuner"), "cpu_percent", json_integer(cpu));
+    if (boost)
+        json_object_set_new(json_object_get(body, "tuner"), "boost_cpu_percent", json_integer(boost));
+    if (client_do(cli->client, &r, &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    value_print_rows(value_at(a.value, "tuner"));
+    return 0;
 }
 
 /* The sum of a member over a list; false when no element has it. */
@@ -130,6 +204,35 @@ static int stats_all(struct cli *cli, struct failure *fail)
     return 0;
 }
 
+static int run_top(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    bool once = args_flag(args, "once") || !isatty(STDOUT_FILENO);
+    int64_t seconds;
+
+    if (args_number(args, "delay", 1, 3600, 2, &seconds, fail))
+        return -1;
+    do {
+        auto_answer struct answer ksm = {0};
+
+        if (cli_connect(cli, fail) || client_get(cli->client, "/v1/ksm", &ksm, fail))
+            return -1;
+        if (!once)
+            fputs("\033[H\033[2J", stdout);
+        if (!cli->json) {
+            auto_free char *saved = value_show("saved_bytes", value_at(ksm.value, "saved_bytes"));
+
+            printf("KSM: %s saved, tuner %s: ", saved, value_text(ksm.value, "tuner.phase", "-"));
+            print_safe(stdout, value_text(ksm.value, "tuner.reason", ""));
+            fputs("\n\n", stdout);
+        }
+        if (stats_all(cli, fail) || fflush(stdout))
+            return -1;
+        if (!once)
+            poll(NULL, 0, (int)seconds * 1000);
+    } while (!once);
+    return 0;
+}
+
 static int run_stats(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *vm = args->count ? url_escape(args->operand[0]) : NULL;
@@ -138,6 +241,19 @@ static int run_stats(struct cli *cli, const struct args *args, struct failure *f
     return path ? show(cli, path, fail) : stats_all(cli, fail);
 }
 
+static const struct option_row density_options[] = {
+    {"by", 0, "WHAT", "group by image (default) or label.KEY"}, {0}};
+
+static const struct option_row tune_options[] = {
+    {"cpu", 0, "PERCENT", "of one CPU that ksmd may take in the long run"},
+    {"boost", 0, "PERCENT", "that it may take while new VMs wait to be merged"},
+    {0}};
+
+static const struct option_row top_options[] = {
+    {"delay", 'd', "SECONDS", "between two looks (default 2)"},
+    {"once", '1', NULL, "look once"},
+    {0}};
+
 const struct command host_commands[] = {
     {"host show", "", 0, 0, "show the host: CPUs, memory, acceleration, versions", NULL,
      run_host_show, NULL},
@@ -145,6 +261,11 @@ const struct command host_commands[] = {
      run_host_check, "The exit status is 1 when a check failed; warnings do not count."},
     {"ksm", "", 0, 0, "show the kernel's samepage merging: counters, savings, knobs", NULL, run_ksm,
      NULL},
+    {"ksm density", "", 0, 0, "show who shares what, why a VM does not merge, how many more fit",
+     density_options, run_density, NULL},
+    {"ksm tune", "off|static|auto", 1, 1, "say who turns KSM's knobs", tune_options, run_ksm_tune, NULL},
+    {"top", "", 0, 0, "show all VMs' figures, again and again", top_options, run_top,
+     "Ends with Ctrl-C. When the output is no terminal, it is shown once."},
     {"stats", "[VM]", 0, 1, "show the last sample of one VM, or a table of all", NULL, run_stats,
      NULL},
     {0}};

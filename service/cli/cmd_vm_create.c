@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/cli/cmd_vm.h"
 
@@ -77,6 +78,17 @@ static json_t *parse_network(const char *text, struct failure *fail)
     return network;
 }
 
+static int read_file(const char *name, size_t max, char **ret, struct failure *fail)
+{
+    struct error err;
+    size_t len;
+    int rc = file_read(name, max, ret, &len, &err);
+
+    if (rc == 0)
+        return failure_set(fail, CLI_USAGE, "there is no file %s", name);
+    return rc < 0 ? failure_from_error(fail, &err) : 0;
+}
+
 static int add_lists(const struct args *args, json_t *body, struct failure *fail)
 {
     const char *text;
@@ -107,6 +119,24 @@ static int add_lists(const struct args *args, json_t *body, struct failure *fail
         json_object_set_new(body, "channels", json_array());
     for (state = 0; (text = args_next(args, "channel", &state));)
         json_array_append_new(json_object_get(body, "channels"), json_string(text));
+    if (args_flag(args, "ssh-key"))
+        json_object_set_new(body, "ssh_keys", json_array());
+    for (state = 0; (text = args_next(args, "ssh-key", &state));) {
+        auto_free char *key = NULL;
+
+        if (read_file(text, 8192, &key, fail))
+            return -1;
+        key[strcspn(key, "\n")] = '\0';
+        json_array_append_new(json_object_get(body, "ssh_keys"), json_string(key));
+    }
+    if ((text = args_text(args, "user-data", NULL))) {
+        auto_free char *data = NULL;
+
+        if (read_file(text, 1 << 20, &data, fail))
+            return -1;
+        if (json_object_set_new(body, "user_data", json_string(data)))
+            return failure_set(fail, CLI_USAGE, "%s must be UTF-8", text);
+    }
     if (args_flag(args, "add-disk"))
         json_object_set_new(body, "disks", json_array());
     for (state = 0; (text = args_next(args, "add-disk", &state));) {
@@ -126,8 +156,10 @@ int vm_create_body(const struct args *args, json_t **ret, struct failure *fail)
     int64_t cpus, serials;
     json_int_t size;
 
-    if (wait && !str_eq(wait, "running") && !str_eq(wait, "console") && !str_eq(wait, "ready"))
-        return failure_set(fail, CLI_USAGE, "--wait must be running, console or ready, not '%s'", wait);
+    if (wait && !str_eq(wait, "running") && !str_eq(wait, "console") && !str_eq(wait, "ready") &&
+        !str_eq(wait, "ip") && !str_eq(wait, "agent"))
+        return failure_set(fail, CLI_USAGE,
+                           "--wait must be running, console, ready, ip or agent, not '%s'", wait);
     json_object_set_new(body, "name", json_string(args->operand[0]));
     for (size_t i = 0; i < COUNT(texts); i++) {
         if ((text = args_text(args, texts[i].option, NULL)))
@@ -196,6 +228,8 @@ const struct option_row vm_create_options[] = {
     {"add-disk", 0, "SIZE", "a further empty disk in GiB; may be repeated"},
     {"network", 'n', "NETWORK", "user, bridge=br0, network=default or none; may be repeated"},
     {"label", 'l', "KEY=VALUE", "a label; may be repeated"},
+    {"ssh-key", 0, "FILE", "a public key to let in (cloud-init); may be repeated"},
+    {"user-data", 0, "FILE", "user data for cloud-init"},
     {"description", 0, "TEXT", "a line for people"},
     {"acceleration", 0, "HOW", "auto, kvm or emulated"},
     {"machine", 0, "TYPE", "machine type, such as q35"},
@@ -211,7 +245,7 @@ const struct option_row vm_create_options[] = {
     {"record-console", 0, NULL, "record the console of each boot (drover recording list)"},
     {"autostart", 0, NULL, "start after each boot of the host"},
     {"start", 0, NULL, "start it at once"},
-    {"wait", 'w', "WHAT", "start it and wait until it is running, has printed on its console, or is ready"},
+    {"wait", 'w', "WHAT", "start it and wait: running, console, ready, ip or agent"},
     {"timeout", 0, "SECONDS", "how long --wait waits (default 120, at most 600), exit status 7"},
     {"idempotency-key", 0, "KEY", "repeating the command with the same key creates nothing twice"},
     {0}};

@@ -12,10 +12,23 @@
 #define DEFAULT_STATE_DIR "/var/lib/drover"
 
 const struct command *const command_groups[] = {
-    vm_commands,   console_commands, stream_commands, recording_commands, ticket_commands,
-    host_commands, event_commands,   image_commands,  image_import_commands,
-    image_label_commands, catalogue_commands, token_commands,     op_commands,
-    help_commands, NULL};
+    vm_commands,
+    guest_commands,
+    console_commands,
+    stream_commands,
+    recording_commands,
+    ticket_commands,
+    host_commands,
+    event_commands,
+    image_commands,
+    image_import_commands,
+    image_label_commands,
+    catalogue_commands,
+    token_commands,
+    op_commands,
+    help_commands,
+    NULL,
+};
 
 const struct option_row global_options[] = {
     {"json", 'j', NULL, "print the server's JSON instead of a table"},

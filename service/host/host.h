@@ -180,4 +180,12 @@ bool host_vsock_usable(struct host *h, char *ret_cause, size_t size);
  */
 size_t host_checks(struct host *h, const char *state_dir, struct host_check *ret, size_t max);
 
+/* The kernel's IPv4 neighbour table: every complete entry. */
+void host_neighbours(struct host *h, void (*fn)(void *arg, const char *address, const char *mac),
+                     void *arg);
+
+/* The same from the table's text, which it takes to pieces. */
+void host_neighbours_parse(char *text, void (*fn)(void *arg, const char *address, const char *mac),
+                           void *arg);
+
 #endif

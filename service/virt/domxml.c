@@ -32,6 +32,7 @@ static const struct {
     {"/domain", " type "},
     {"/domain/name", ""},
     {"/domain/uuid", ""},
+    {"/domain/genid", ""},
     {"/domain/description", ""},
     {"/domain/metadata", ""},
     {"/domain/metadata/drover:vm", " install id generation "},
@@ -86,6 +87,7 @@ static const struct {
     {"/domain/devices/console/target", " type port "},
     {"/domain/devices/channel", " type "},
     {"/domain/devices/channel/source", " mode path "},
+    {"/domain/devices/channel/source/reconnect", " enabled timeout "},
     {"/domain/devices/channel/target", " type name "},
     {"/domain/devices/input", " type bus "},
     {"/domain/devices/graphics", " type sharePolicy "},
@@ -318,6 +320,21 @@ static void add_channel(xmlNodePtr devices, const char *name, const char *socket
     el(channel, "target", "type", "virtio", "name", name, NULL);
 }
 
+/* QEMU comes to the socket; without one libvirt chooses, and talks to the agent itself. */
+static void add_agent(xmlNodePtr devices, const char *socket)
+{
+    xmlNodePtr channel, source;
+
+    if (!socket) {
+        add_channel(devices, "org.qemu.guest_agent.0", NULL);
+        return;
+    }
+    channel = el(devices, "channel", "type", "unix", NULL);
+    source = el(channel, "source", "mode", "connect", "path", socket, NULL);
+    el(source, "reconnect", "enabled", "yes", "timeout", "1", NULL);
+    el(channel, "target", "type", "virtio", "name", "org.qemu.guest_agent.0", NULL);
+}
+
 static void add_display(xmlNodePtr devices, const struct virt_domain *d)
 {
     xmlNodePtr node;
@@ -351,7 +368,7 @@ static void add_devices(xmlNodePtr root, const struct virt_domain *d)
     for (size_t i = 0; i < d->channel_count; i++)
         add_channel(devices, d->channels[i], d->channel_sockets ? d->channel_sockets[i] : NULL);
     if (d->guest_agent)
-        add_channel(devices, "org.qemu.guest_agent.0", NULL); /* libvirt talks to it itself */
+        add_agent(devices, d->agent_socket);
     add_display(devices, d);
     if (d->vsock_cid) {
         char cid[16];
@@ -376,6 +393,7 @@ static xmlDocPtr build(const struct virt_domain *d, const char *install_id)
     need(xmlNewProp(root, X("type"), X(d->kvm ? "kvm" : "qemu")));
     el_text(root, "name", d->name);
     el_text(root, "uuid", d->uuid);
+    el_text(root, "genid", d->uuid); /* tells a clone from what it was cloned from */
     if (d->description && *d->description)
         el_text(root, "description", d->description);
     add_metadata(root, d, install_id);

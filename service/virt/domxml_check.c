@@ -176,7 +176,8 @@ int domxml_check(const struct virt_domain *d, const char *install_id, struct err
     /* CIDs 0 to 2 are the hypervisor, loopback and the host; all ones means "any". */
     if (d->vsock_cid && (d->vsock_cid < 3 || d->vsock_cid == UINT32_MAX))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/vsock", "a reserved CID");
-    if (check_socket("/serial_ports", d->console_socket, err))
+    if (check_socket("/serial_ports", d->console_socket, err) ||
+        check_socket("/guest_agent", d->agent_socket, err))
         return -1;
     if (d->vnc_socket && *d->vnc_socket && check_socket("/display", d->vnc_socket, err))
         return -1;

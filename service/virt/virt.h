@@ -143,6 +143,11 @@ struct virt_domain {
     const char *const *serial_sockets; /* extra_serials of them */
     const char *const *channel_sockets;
     bool guest_agent; /* org.qemu.guest_agent.0 */
+    /*
+     * Where somebody listens for the agent's channel: QEMU connects, and does so again when it is
+     * cut off. NULL: libvirt has the agent. Embedded driver only, as above.
+     */
+    const char *agent_socket;
     uint32_t vsock_cid; /* 0: none */
     const char *vnc_socket; /* as above, or "": libvirt chooses; NULL: no display */
     bool memory_merge;      /* false: <nosharepages/> */
@@ -223,6 +228,25 @@ int virt_screenshot(struct virt *v, const char *uuid, size_t max, char **ret, si
  * This, and not what we once meant to give it, is what may be dialled.
  */
 int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error *err);
+
+/* ---- what the guest says, where libvirt has its agent ---- */
+
+bool virt_is_embedded(const struct virt *v);
+/*
+ * One command of the guest agent's, on a connection of its own; the reply is the caller's, and
+ * the guest's to lie in. AGENT_UNAVAILABLE, AGENT_FAILED, TIMEOUT. Blocks until then.
+ */
+int virt_agent_command(struct virt *v, const char *uuid, const char *command, int timeout_seconds,
+                       char **ret, struct error *err);
+
+struct virt_address {
+    char mac[18], address[46];
+    bool ipv6;
+    unsigned prefix;
+};
+/* What libvirt's networks leased to the VM. */
+int virt_leases(struct virt *v, const char *uuid, struct virt_address *ret, size_t max,
+                size_t *ret_count, struct error *err);
 
 /* ---- statistics, on a connection of their own ---- */
 

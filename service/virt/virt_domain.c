@@ -94,6 +94,7 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
     if (!v->embedded) { /* a libvirtd's QEMU may be another user, confined, or on another host */
         own.console_socket = NULL;
         own.channel_sockets = NULL;
+        own.agent_socket = NULL;
         own.serial_sockets = NULL;
         if (own.vnc_socket)
             own.vnc_socket = "";
@@ -187,9 +188,21 @@ static int resume(virDomainPtr domain, unsigned flags)
     return virDomainResume(domain);
 }
 
+/*
+ * The power button. libvirt would rather ask the agent, and wait for it; whether there is one that
+ * answers is for the caller to know. The test driver knows no ways.
+ */
+static int press_power(virDomainPtr domain, unsigned flags)
+{
+    (void)flags;
+    if (virDomainShutdownFlags(domain, VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN) == 0)
+        return 0;
+    return virGetLastErrorCode() == VIR_ERR_INVALID_ARG ? virDomainShutdownFlags(domain, 0) : -1;
+}
+
 int virt_shutdown(struct virt *v, const char *uuid, struct error *err)
 {
-    return act(v, uuid, virDomainShutdownFlags, "shut the VM down", err);
+    return act(v, uuid, press_power, "shut the VM down", err);
 }
 
 int virt_destroy(struct virt *v, const char *uuid, struct error *err)
@@ -197,9 +210,17 @@ int virt_destroy(struct virt *v, const char *uuid, struct error *err)
     return act(v, uuid, virDomainDestroyFlags, "stop the VM", err);
 }
 
+static int reboot(virDomainPtr domain, unsigned flags)
+{
+    (void)flags;
+    if (virDomainReboot(domain, VIR_DOMAIN_REBOOT_ACPI_POWER_BTN) == 0)
+        return 0;
+    return virGetLastErrorCode() == VIR_ERR_INVALID_ARG ? virDomainReboot(domain, 0) : -1;
+}
+
 int virt_reboot(struct virt *v, const char *uuid, struct error *err)
 {
-    return act(v, uuid, virDomainReboot, "reboot the VM", err);
+    return act(v, uuid, reboot, "reboot the VM", err);
 }
 
 int virt_reset(struct virt *v, const char *uuid, struct error *err)

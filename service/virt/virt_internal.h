@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
@@ -41,7 +42,7 @@ struct virt {
 
     pthread_mutex_t lock; /* leaf; guards all below */
     pthread_cond_t changed;
-    virConnectPtr conn, stats_conn; /* NULL while down */
+    virConnectPtr conn, stats_conn, agent_conn; /* NULL while down */
     int lifecycle_id, reboot_id;
     bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
@@ -97,7 +98,7 @@ int virt_fail(virConnectPtr conn, struct error *err, const char *what);
 
 /* ---- virt_link.c ---- */
 
-enum virt_use { VIRT_USE_CONTROL, VIRT_USE_STATS };
+enum virt_use { VIRT_USE_CONTROL, VIRT_USE_STATS, VIRT_USE_AGENT };
 /* A referenced connection, or HYPERVISOR_UNAVAILABLE with the reason. */
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err);
 void *virt_link_thread(void *arg);

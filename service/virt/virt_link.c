@@ -22,7 +22,9 @@
 int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
 {
     LOCK_SCOPE(&v->lock);
-    virConnectPtr conn = use == VIRT_USE_STATS ? v->stats_conn : v->conn;
+    virConnectPtr conn = use == VIRT_USE_STATS   ? v->stats_conn
+                         : use == VIRT_USE_AGENT ? v->agent_conn
+                                                 : v->conn;
 
     if (!conn || v->broken || virConnectRef(conn)) {
         error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "there is no connection to libvirt");
@@ -125,16 +127,18 @@ static void close_one(virConnectPtr conn)
 
 static void disconnect(struct virt *v)
 {
-    virConnectPtr conn, stats;
+    virConnectPtr conn, stats, agent;
 
     {
         LOCK_SCOPE(&v->lock);
         conn = TAKE_PTR(v->conn);
         stats = TAKE_PTR(v->stats_conn);
+        agent = TAKE_PTR(v->agent_conn);
     }
     virt_pump_end_all(v);
     if (conn)
         virt_event_deregister(v, conn);
+    close_one(agent);
     close_one(stats);
     close_one(conn);
     virt_owner_clear(v);
@@ -142,7 +146,7 @@ static void disconnect(struct virt *v)
 
 static int reconnect(struct virt *v, struct error *err)
 {
-    virConnectPtr conn, stats = NULL;
+    virConnectPtr conn, stats = NULL, agent = NULL;
 
     {
         LOCK_SCOPE(&v->lock);
@@ -151,7 +155,10 @@ static int reconnect(struct virt *v, struct error *err)
     conn = open_one(v, err);
     if (conn)
         stats = open_one(v, err);
-    if (!stats || virt_event_register(v, conn, err)) {
+    if (stats)
+        agent = open_one(v, err);
+    if (!agent || virt_event_register(v, conn, err)) {
+        close_one(agent);
         close_one(stats);
         close_one(conn);
         return -1;
@@ -160,6 +167,7 @@ static int reconnect(struct virt *v, struct error *err)
         LOCK_SCOPE(&v->lock);
         v->conn = conn;
         v->stats_conn = stats;
+        v->agent_conn = agent;
         v->host_wanted = true; /* it may be another libvirt than before */
     }
     set_link(v, VIRT_LINK_UP, "");

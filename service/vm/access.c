@@ -26,7 +26,7 @@ static const char *const role_names[ACCESS_ROLE_COUNT] = {
 static const char *const scope_names[ACCESS_SCOPE_COUNT] = {
     "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
     "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-    "ksm:read",     "lease:write",
+    "ksm:read",    "lease:write", "vm:exec",
 };
 
 #define VIEWER_SCOPES                                                                              \
@@ -34,7 +34,7 @@ static const char *const scope_names[ACCESS_SCOPE_COUNT] = {
      ACCESS_METRICS_READ)
 #define OPERATOR_SCOPES                                                                            \
     (VIEWER_SCOPES | ACCESS_VM_WRITE | ACCESS_CONSOLE_CONTROL | ACCESS_IMAGE_WRITE |               \
-     ACCESS_KSM_READ | ACCESS_LEASE_WRITE)
+     ACCESS_KSM_READ | ACCESS_LEASE_WRITE | ACCESS_VM_EXEC)
 #define ADMIN_SCOPES ((1U << ACCESS_SCOPE_COUNT) - 1)
 
 const char *access_role_name(enum access_role role)

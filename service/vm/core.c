@@ -12,6 +12,8 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 
+#define BOOT_MAX_MS 600000
+
 const struct settings *core_settings(struct core *core)
 {
     return core->settings;
@@ -57,6 +59,21 @@ struct sampler *core_sampler(struct core *core)
     return core->sampler;
 }
 
+struct timing *core_timing(struct core *core)
+{
+    return core->timing;
+}
+
+struct history *core_history(struct core *core)
+{
+    return core->history;
+}
+
+struct ksm_tuner *core_ksm_tuner(struct core *core)
+{
+    return core->ksm_tuner;
+}
+
 struct image_registry *core_images(struct core *core)
 {
     return core->images;
@@ -97,8 +114,12 @@ static int load_vm(void *arg, const struct vm_row *row)
 static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 {
     struct core *core = opaque;
+    auto_vm struct vm *vm = registry_get(core->registry, vm_id);
+    int64_t ms = vm && vm->started_at ? clock_wall_ms() - vm->started_at : -1;
 
-    (void)stream;
+    /* A console that speaks for the first time long after the start does not tell of a boot. */
+    if (str_eq(stream, "console") && ms >= 0 && ms < BOOT_MAX_MS)
+        timing_add_boot(core->timing, ms);
     wait_wake_vm(core->waits, vm_id);
     lease_keeper_poke(core->leases);
 }
@@ -156,6 +177,7 @@ static int note_start(struct core *core, struct error *err)
 static int build(struct core *core, struct error *err)
 {
     auto_free char *log_dir = xasprintf("%s/consoles", core->state_dir);
+    auto_free char *history = xasprintf("%s/history.db", core->state_dir);
     const struct console_options consoles = {
         .ring_bytes = (size_t)core->settings->console_ring_bytes,
         .viewers_max = (unsigned)core->settings->console_viewers,
@@ -187,7 +209,8 @@ static int build(struct core *core, struct error *err)
         catalogue_open(core, &core->catalogue, err))
         return -1;
     core->waits = wait_list_new(core, err);
-    if (!core->waits || console_hub_new(&consoles, &core->consoles, err))
+    if (!core->waits || console_hub_new(&consoles, &core->consoles, err) ||
+        guest_hub_new(core, &core->guests, err))
         return -1;
     access_set_on_revoked(core->access, on_right_ended, core);
     if (recorder_start(core, &core->recorder, err))
@@ -201,7 +224,9 @@ static int build(struct core *core, struct error *err)
         tracker_start(core->tracker, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
-    if (sampler_start(core, &core->sampler, err) || lease_keeper_start(core->leases, err))
+    if (history_start(core, history, &core->history, err) ||
+        sampler_start(core, &core->sampler, err) ||
+        ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -216,6 +241,9 @@ int core_start(const struct core_options *options, struct core **ret, struct err
         mutex_init(&core->change_locks[i]);
     core->registry = registry_new();
     core->audit = audit_new();
+    core->admission = admission_new();
+    core->stats_topic = stats_topic_new();
+    core->timing = timing_new();
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
@@ -232,11 +260,16 @@ void core_stop(struct core *core)
         return;
     janitor_stop(core->janitor);
     lease_keeper_stop(core->leases);
+    ksm_tuner_stop(core->ksm_tuner);
     sampler_stop(core->sampler);
+    history_stop(core->history);
     if (core->waits)
         wait_list_stop(core->waits);
     if (core->events)
         event_log_stop(core->events);
+    stats_topic_stop(core->stats_topic);
+    if (core->guests)
+        guest_hub_stop(core->guests);
     op_engine_stop(core->ops);
     tracker_stop(core->tracker);
     notifier_stop(core->notifier);
@@ -247,6 +280,7 @@ void core_stop(struct core *core)
     recorder_stop(core->recorder);
     console_hub_free(core->consoles);
     catalogue_close(core->catalogue);
+    guest_hub_free(core->guests);
     image_registry_close(core->images);
     access_close(core->access);
     if (core->db) {
@@ -259,6 +293,9 @@ void core_stop(struct core *core)
     op_engine_free(core->ops);
     tracker_free(core->tracker);
     audit_free(core->audit);
+    admission_free(core->admission);
+    stats_topic_free(core->stats_topic);
+    timing_free(core->timing);
     registry_free(core->registry);
     host_close(core->host);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)

@@ -14,8 +14,11 @@ struct access;
 struct console_hub;
 struct core;
 struct db;
+struct history;
 struct host;
+struct ksm_tuner;
 struct sampler;
+struct timing;
 struct settings;
 struct virt;
 
@@ -41,6 +44,9 @@ struct host *core_host(struct core *core);
 struct access *core_access(struct core *core);
 struct console_hub *core_consoles(struct core *core);
 struct sampler *core_sampler(struct core *core);
+struct ksm_tuner *core_ksm_tuner(struct core *core);
+struct history *core_history(struct core *core);
+struct timing *core_timing(struct core *core);
 
 /* For /readyz: one entry per part. */
 struct core_part {

@@ -2,7 +2,8 @@
  * What the files of service/vm share with each other and with nobody else.
  *
  * Lock order: a VM's change lock (core_change_lock) is taken first and may be held across a
- * database commit; the operation engine's lock may take the registry's; every other lock is a leaf,
+ * database commit; the operation engine's and the admission's lock may take the registry's; the
+ * tuner's `work` is held while /sys is written; every other lock is a leaf,
  * held for a few instructions. No lock is held across a call into libvirt.
  */
 #ifndef DROVER_VM_CORE_INTERNAL_H
@@ -17,13 +18,18 @@
 #include "service/host/host.h"
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
+#include "service/vm/admission.h"
 #include "service/vm/catalogue.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/history.h"
 #include "service/vm/image.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/op.h"
 #include "service/vm/sampler.h"
+#include "service/vm/stats_topic.h"
+#include "service/vm/timing.h"
 #include "service/vm/vm.h"
 #include "service/vm/wait.h"
 
@@ -48,8 +54,14 @@ struct core {
     struct op_engine *ops;
     struct tracker *tracker;
     struct sampler *sampler;
+    struct ksm_tuner *ksm_tuner;
+    struct admission *admission;
+    struct history *history;
+    struct stats_topic *stats_topic;
+    struct timing *timing;
     struct janitor *janitor;
     struct audit *audit;
+    struct guest_hub *guests;
     struct lease_keeper *leases;
     struct notifier *notifier; /* NULL: nobody listens */
     struct recorder *recorder;
@@ -272,6 +284,25 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
 /* One event in a transaction of its own. */
 int event_write(struct core *core, const char *type, const char *subject_kind,
                 const char *subject_id, const json_t *data, struct error *err);
+
+/* ---- guest_link.c, guest_task.c ---- */
+
+#define GUEST_STREAM "channels/org.qemu.guest_agent.0"
+int guest_hub_new(struct core *core, struct guest_hub **ret, struct error *err);
+/* Ends every task, and returns when none is left. */
+void guest_hub_stop(struct guest_hub *hub);
+void guest_hub_free(struct guest_hub *hub);
+/*
+ * QEMU will come, or come back, to where we listen from now on. Does nothing when we listen already,
+ * and where libvirt has the agent.
+ */
+int guest_listen(struct core *core, const struct vm *vm, struct error *err);
+void guest_end(struct core *core, const char *vm_id); /* the VM is off */
+void guest_rebooted(struct core *core, const char *vm_id);
+/* The daemon is back: a guest that it had frozen is thawed. */
+void guest_thaw_left(struct core *core, const char *vm_id);
+/* It stood still and its clock is late: set when the agent answers, in the background. */
+void guest_clock_after_pause(struct core *core, const char *vm_id);
 
 /* ---- audit.c ---- */
 

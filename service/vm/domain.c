@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/seed.h"
 #include "service/vsock/vsock.h"
 
 #define GIB (1024LL * 1024 * 1024)
@@ -44,6 +45,11 @@ static char *root_disk_path(struct core *core, const struct vm *vm)
 static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)
 {
     return xasprintf("%s/vms/%s/disk-%zu.qcow2", core->state_dir, vm->id, i);
+}
+
+static char *seed_path(struct core *core, const struct vm *vm)
+{
+    return xasprintf("%s/vms/%s/seed.iso", core->state_dir, vm->id);
 }
 
 /* The image a VM refers to, by the id fixed at its creation; NULL without one. */
@@ -86,6 +92,12 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
 
         if (!file_exists(path) &&
             image_blank_create(core, path, vm->spec->disks[i].size_gib * GIB, err))
+            return -1;
+    }
+    if (vm_spec_has_seed(vm->spec)) {
+        auto_free char *path = seed_path(core, vm);
+
+        if (seed_write(path, vm->spec, vm->id, err))
             return -1;
     }
     return dir_sync(dir, err);
@@ -144,11 +156,11 @@ static int choose(struct core *core, const struct vm *vm, const struct virt_host
 
 /* Everything a struct virt_domain points to, so that it can be freed in one place. */
 struct parts {
-    struct virt_disk disks[VM_DISKS_MAX + 2];
+    struct virt_disk disks[VM_DISKS_MAX + 3];
     struct virt_backing backing;
     struct virt_nic nics[VM_NETWORKS_MAX];
-    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[1];
-    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 8];
+    const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[2];
+    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
     size_t path_count;
 };
 
@@ -203,6 +215,7 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
                         struct parts *p)
 {
     const struct vm_spec *spec = vm->spec;
+    const char *keys;
     char cause[256];
 
     for (size_t i = 0; i < spec->disk_count; i++)
@@ -214,12 +227,23 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
         p->nics[d->nic_count++] = (struct virt_nic){
             .mode = (enum virt_nic_mode)n->mode, .source = n->source, .mac = n->mac};
     }
+    if (vm_spec_has_seed(spec))
+        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, seed_path(core, vm)),
+                                                       .format = VIRT_DISK_RAW,
+                                                       .cdrom = true,
+                                                       .read_only = true};
+    d->smbios_oem = p->oem;
+    keys = keep(p, seed_smbios_keys(spec));
+    if (keys)
+        p->oem[d->smbios_oem_count++] = keys;
     d->disks = p->disks;
     d->nics = p->nics;
     d->channels = (const char *const *)spec->channels;
     d->channel_count = spec->channel_count;
     d->console_socket = keep(p, vm_stream_socket(core, vm->id, "console"));
     d->channel_sockets = p->channel_sockets;
+    if (spec->guest_agent)
+        d->agent_socket = keep(p, vm_stream_socket(core, vm->id, GUEST_STREAM));
     for (size_t i = 0; i < spec->channel_count; i++) {
         auto_free char *stream = xasprintf("channels/%s", spec->channels[i]);
 
@@ -238,10 +262,9 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
         d->vsock_cid = vm->vsock_cid;
     if (d->vsock_cid && notifier_port(core->notifier)) {
         /* systemd reads it from the firmware's tables and says so there when it has started. */
-        p->oem[0] = keep(p, xasprintf("io.systemd.credential:vmm.notify_socket=vsock-stream:%u:%u",
+        p->oem[d->smbios_oem_count++] =
+            keep(p, xasprintf("io.systemd.credential:vmm.notify_socket=vsock-stream:%u:%u",
                                       VSOCK_CID_HOST, notifier_port(core->notifier)));
-        d->smbios_oem = p->oem;
-        d->smbios_oem_count = 1;
     }
     if (spec->display) {
         d->vnc_socket = keep(p, vm_stream_socket(core, vm->id, "display"));

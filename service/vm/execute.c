@@ -9,6 +9,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/guest.h"
 #include "service/vm/image_import.h"
 
 static int set_state(struct vm *next, enum vm_state state, const char *reason)
@@ -141,6 +142,9 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
         return 0;
     if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, err)))
         return -1;
+    guest_end(core, vm->id); /* what an earlier power-on left */
+    if (guest_listen(core, vm, err))
+        return -1;
     /* Paused first, so that the hub reads from the very first byte. */
     return virt_start(core->virt, vm->id, VIRT_START_PAUSED, err);
 }
@@ -174,6 +178,8 @@ static int start(struct core *core, const struct op *op, struct error *err)
         return -1;
     rc = vm_change(core, vm->id, started_mutate, &started, &change, NULL, err);
     json_decref(change.event_data);
+    if (rc == 0 && started.restored)
+        guest_clock_after_pause(core, vm->id);
     return rc;
 }
 
@@ -231,6 +237,7 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
         return -1;
     console_forget(core->consoles, op->vm_id);
+    guest_end(core, op->vm_id);
     if (vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
         return -1;
     image_collect(core);
@@ -244,6 +251,11 @@ static int reset(struct core *core, const struct op *op, struct error *err)
 
 static int reboot(struct core *core, const struct op *op, struct error *err)
 {
+    struct error ignored;
+
+    /* The guest's own way is the cleaner one; the power button is for those without an agent. */
+    if (guest_shutdown(core, op->vm_id, true, &ignored) == 0)
+        return 0;
     return virt_reboot(core->virt, op->vm_id, err);
 }
 
@@ -258,7 +270,10 @@ static int resume(struct core *core, const struct op *op, struct error *err)
 {
     if (virt_resume(core->virt, op->vm_id, err))
         return -1;
-    return vm_sync(core, op->vm_id, "resumed", err);
+    if (vm_sync(core, op->vm_id, "resumed", err))
+        return -1;
+    guest_clock_after_pause(core, op->vm_id);
+    return 0;
 }
 
 static int save(struct core *core, const struct op *op, struct error *err)
@@ -270,9 +285,13 @@ static int save(struct core *core, const struct op *op, struct error *err)
 
 static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
 {
+    struct error ignored;
+
     /* Said before it is done: a guest that obeys at once must not be overwritten by it. */
     if (change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err))
         return -1;
+    if (guest_shutdown(core, op->vm_id, false, &ignored) == 0)
+        return 0;
     return virt_shutdown(core->virt, op->vm_id, err);
 }
 
@@ -319,6 +338,7 @@ static void after_failure(struct core *core, const struct op *op, const struct e
             info.state == VIRT_STATE_PAUSED)
             (void)virt_destroy(core->virt, op->vm_id, &err);
         console_end(core->consoles, op->vm_id);
+        guest_end(core, op->vm_id);
         if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
     } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {

@@ -3,6 +3,8 @@
  */
 #include <string.h>
 
+#include "service/base/str.h"
+#include "service/vm/ksm_tuner.h"
 #include "service/vm/sampler.h"
 
 static const struct {
@@ -12,6 +14,22 @@ static const struct {
 #include "service/vm/ksm_cause.def"
 #undef C
 };
+
+static const char *const mode_names[KSM_MODE_COUNT] = {"off", "static", "auto"};
+
+const char *ksm_mode_name(enum ksm_mode mode)
+{
+    return mode_names[mode];
+}
+
+enum ksm_mode ksm_mode_from_name(const char *name)
+{
+    int i = 0;
+
+    while (i < KSM_MODE_COUNT && !str_eq(name, mode_names[i]))
+        i++;
+    return (enum ksm_mode)i;
+}
 
 const char *ksm_cause_word(enum ksm_cause cause)
 {
@@ -64,6 +82,11 @@ enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ks
     if (scans < 2)
         return KSM_CAUSE_NOT_SCANNED;
     return KSM_CAUSE_VOLATILE;
+}
+
+uint64_t ksm_coarse(uint64_t bytes)
+{
+    return bytes / KSM_COARSE_STEP * KSM_COARSE_STEP;
 }
 
 bool ksm_saved_of(const struct host_process *p, const struct host_ksm *ksm, uint64_t *ret)

@@ -1,6 +1,8 @@
 /*
  * The use cases of leases: asking, finding, renewing, giving back.
  */
+#include "service/vm/lease.h"
+
 #include <string.h>
 
 #include "service/base/clock.h"

@@ -88,6 +88,16 @@ static int resolve_image(struct core *core, const char *project_id, const struct
     return 0;
 }
 
+static int check_user_data(struct core *core, const struct vm_spec *spec, struct error *err)
+{
+    int64_t max = core->settings->user_data_limit_bytes;
+
+    if (!spec->user_data || (int64_t)strlen(spec->user_data) <= max)
+        return 0;
+    return error_set_at(err, ERROR_VALIDATION_FAILED, "/user_data", "may have at most %lld bytes",
+                        (long long)max);
+}
+
 static int replay(struct core *core, const struct actor *actor, const struct idem_found *found,
                   struct vm **ret, struct op **ret_op, struct error *err)
 {
@@ -109,7 +119,8 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
 
     atomic_init(&vm->refs, 1);
     vm->spec = vm_spec_ref(spec);
-    if (resolve_image(core, actor->project_id, spec, vm->image_id, &comes, err) ||
+    if (check_user_data(core, spec, err) ||
+        resolve_image(core, actor->project_id, spec, vm->image_id, &comes, err) ||
         require_libvirt(core, err))
         return -1;
     uuid_new(vm->id);
@@ -122,6 +133,8 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
+    if (start && admission_admit(core, vm, err))
+        return -1;
     op = op_new(actor, vm, "vm.create", start ? "{\"start\":true}" : "{\"start\":false}");
     if (comes) /* after the operation that brings it */
         str_copy_utf8(op->image_id, sizeof(op->image_id), vm->image_id);
@@ -202,7 +215,7 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
 
     (void)change;
     if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) ||
-        vm_spec_decode(merged, &spec, NULL, err))
+        vm_spec_decode(merged, &spec, NULL, err) || check_user_data(core, spec, err))
         return -1;
     if (next->state == VM_STATE_DELETING)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is being deleted");
@@ -234,12 +247,22 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
     return 0;
 }
 
+/* What goes into an event, which many may read. */
+static json_t *without_secrets(const json_t *patch)
+{
+    json_t *copy = json_deep_copy(patch);
+
+    if (json_is_string(json_object_get(copy, "user_data")))
+        json_object_set_new(copy, "user_data", json_string("(not shown)"));
+    return copy;
+}
+
 int vm_patch(struct core *core, const struct actor *actor, const char *ref, const json_t *patch,
              int64_t if_generation, struct vm **ret, struct error *err)
 {
     auto_vm struct vm *vm = vm_find(core, actor->project_id, ref, err);
     struct patch p = {.actor = actor, .patch = patch, .if_generation = if_generation};
-    auto_json json_t *data = json_pack("{s:O}", "patch", patch);
+    auto_json json_t *data = json_pack("{s:o}", "patch", without_secrets(patch));
     struct change change = {.event_type = "vm.changed", .event_data = data, .actor = actor};
 
     if (!vm)
@@ -315,6 +338,9 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
         return replay(core, actor, &found, &unused, ret_op, err);
     vm = vm_find(core, actor->project_id, ref, err);
     if (!vm || require_libvirt(core, err))
+        return -1;
+    if (verb == VM_VERB_START && verbs[verb].states & (1u << vm->state) &&
+        admission_admit(core, vm, err))
         return -1;
     rc = vm_change(core, vm->id, act_mutate, &a, &change, NULL, err);
     json_decref(change.event_data);

@@ -239,6 +239,8 @@ static void store_outcome(struct op_engine *e, struct job *job, struct op *outco
         set_phase(e, job, PHASE_UNSTORED);
         return;
     }
+    if (kept->started_at)
+        timing_add_operation(e->core->timing, kept->kind, kept->finished_at - kept->started_at);
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);

@@ -13,6 +13,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/history.h"
 #include "service/vm/sampler_internal.h"
 
 static const char not_answering[] = "QEMU does not answer";
@@ -327,6 +328,8 @@ void sampler_step(struct sampler *s)
         old = s->latest;
         s->latest = next;
     }
+    history_feed(core->history, next, last);
+    stats_topic_publish(core->stats_topic, next);
     snapshot_unref(old);
     dear_watch(s);
 }

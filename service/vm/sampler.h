@@ -105,6 +105,13 @@ void sampler_stats_read(struct sampler *s, struct sampler_stats *ret);
 enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ksm, bool merge,
                             int64_t scans);
 /*
+ * Merging is a side channel, and exact counters are its cheapest reader: who lacks the scope
+ * ksm:read gets them in steps, rounded down.
+ */
+#define KSM_COARSE_STEP (64ULL << 20)
+uint64_t ksm_coarse(uint64_t bytes);
+
+/*
  * The kernel counts for a process the pages it has merged, not who saved them: of n that share one
  * page, n - 1 are saved. The host's saving is shared out by merged pages; zero pages are its own.
  */

@@ -97,7 +97,7 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
 
 void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
 {
-    *ret_spec_text = vm_spec_text(vm->spec);
+    *ret_spec_text = vm_spec_stored_text(vm->spec);
     *ret = (struct vm_row){
         .seq = vm->seq,
         .id = vm->id,

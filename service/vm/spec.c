@@ -1,7 +1,7 @@
 /*
  * A VM's definition: ownership, names, comparison. Reading and writing it as JSON is spec_json.c.
  */
-#include "service/vm/spec.h"
+#include "service/vm/spec_internal.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -26,6 +26,33 @@ bool vm_spec_name_ok(const char *name)
     }
     /* An id is looked up before a name, so a name must not look like one. */
     return !uuid_is_valid(name);
+}
+
+/* Kinds that OpenSSH knows; options before the kind would be somebody else's commands. */
+bool vm_spec_ssh_key_ok(const char *text)
+{
+    static const char *const kinds[] = {"ssh-ed25519 ", "ssh-rsa ", "ecdsa-sha2-nistp256 ",
+                                        "ecdsa-sha2-nistp384 ", "ecdsa-sha2-nistp521 ",
+                                        "sk-ssh-ed25519@openssh.com ",
+                                        "sk-ecdsa-sha2-nistp256@openssh.com "};
+    static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
+    const char *blob = NULL;
+    size_t len;
+
+    if (strlen(text) > VM_SSH_KEY_MAX)
+        return false;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (str_starts(text, kinds[i]))
+            blob = text + strlen(kinds[i]);
+    }
+    if (!blob)
+        return false;
+    len = strspn(blob, base64);
+    for (const char *p = text; *p; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return false;
+    }
+    return len >= 40 && (blob[len] == '\0' || blob[len] == ' ');
 }
 
 const char *vm_acceleration_name(int acceleration)
@@ -62,6 +89,9 @@ void vm_spec_unref(struct vm_spec *spec)
     }
     for (size_t i = 0; i < spec->channel_count; i++)
         free(spec->channels[i]);
+    free(spec->user_data);
+    for (size_t i = 0; i < spec->ssh_key_count; i++)
+        free(spec->ssh_keys[i]);
     free(spec);
 }
 
@@ -117,5 +147,5 @@ bool vm_spec_needs_stop(const struct vm_spec *a, const struct vm_spec *b)
            a->memory_merge != b->memory_merge || !str_eq(a->name, b->name) ||
            !str_eq(a->machine, b->machine) || !str_eq(a->image, b->image) ||
            !str_eq(a->cmdline, b->cmdline) || !same_disks(a, b) || !same_networks(a, b) ||
-           !same_channels(a, b);
+           !same_channels(a, b) || !vm_spec_same_seed(a, b);
 }

@@ -18,6 +18,9 @@
 #define VM_DISKS_MAX     8
 #define VM_NETWORKS_MAX  8
 #define VM_CHANNELS_MAX  8
+#define VM_SSH_KEYS_MAX  64
+#define VM_SSH_KEY_MAX   8192
+#define VM_USER_DATA_MAX (256 * 1024)
 #define VM_SERIALS_MAX   4
 #define VM_PATTERN_MAX   128
 
@@ -57,11 +60,17 @@ struct vm_spec {
     size_t network_count;
     char *channels[VM_CHANNELS_MAX];
     size_t channel_count;
+    char *user_data; /* for cloud-init, opaque; NULL: none */
+    char *ssh_keys[VM_SSH_KEYS_MAX];
+    size_t ssh_key_count;
+    bool cloud_init; /* a seed also without user data and keys */
     int64_t serial_ports; /* the console and serial/1 to serial/3 */
     char *ready_pattern;  /* what the console prints when the guest is ready; NULL: it says so itself */
     bool guest_agent, vsock, display, memory_merge, autostart, record_console;
 };
 
+/* One line of an authorized_keys file without options: kind, base64, comment. */
+bool vm_spec_ssh_key_ok(const char *text);
 /* vm_spec_name_ok: ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$ */
 bool vm_spec_name_ok(const char *name);
 
@@ -71,10 +80,14 @@ bool vm_spec_name_ok(const char *name);
  * are filled in; MAC addresses that are missing are drawn.
  */
 int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, struct error *err);
-/* The members as a client sees them; a new reference. Decoding it again gives the same spec. */
+/* All members, secret ones too; a new reference. Decoding it again gives the same spec. */
 json_t *vm_spec_encode(const struct vm_spec *spec);
-/* As stored. */
+/* The same as text, as it is stored. */
+char *vm_spec_stored_text(const struct vm_spec *spec);
+/* As a client sees it: of the user data only whether there is some. */
 char *vm_spec_text(const struct vm_spec *spec);
+/* Is there anything for cloud-init to find? */
+bool vm_spec_has_seed(const struct vm_spec *spec);
 int vm_spec_from_text(const char *text, struct vm_spec **ret, struct error *err);
 /* Would a running guest have to be stopped for the change from a to b to take effect? */
 bool vm_spec_needs_stop(const struct vm_spec *a, const struct vm_spec *b);

@@ -2,7 +2,7 @@
  * The definition as JSON: strict in, complete out. The field table is the truth for what a
  * definition may contain; openapi.yaml describes the same.
  */
-#include "service/vm/spec.h"
+#include "service/vm/spec_internal.h"
 
 #include <ctype.h>
 #include <stdatomic.h>
@@ -230,6 +230,9 @@ static const struct doc_field spec_fields[] = {
     {.name = "disks", .kind = DOC_CUSTOM, .decode = decode_disks},
     {.name = "networks", .kind = DOC_CUSTOM, .decode = decode_networks},
     {.name = "channels", .kind = DOC_CUSTOM, .decode = decode_channels},
+    {.name = "user_data", .kind = DOC_CUSTOM, .decode = vm_spec_decode_user_data},
+    {.name = "ssh_keys", .kind = DOC_CUSTOM, .decode = vm_spec_decode_ssh_keys},
+    {.name = "cloud_init", .kind = DOC_BOOL, .offset = AT(cloud_init)},
 };
 
 /* What is in a request only, beside the definition. */
@@ -356,7 +359,7 @@ static void add_channels(struct strbuf *b, const struct vm_spec *spec)
  * Text without a tree in between: a list of a thousand VMs is a thousand of these, at a fifth of
  * the time.
  */
-char *vm_spec_text(const struct vm_spec *spec)
+static char *text_of(const struct vm_spec *spec, bool whole)
 {
     struct strbuf b = {0};
 
@@ -385,14 +388,25 @@ char *vm_spec_text(const struct vm_spec *spec)
     doc_add_bool(&b, "display", spec->display);
     doc_add_bool(&b, "memory_merge", spec->memory_merge);
     doc_add_bool(&b, "autostart", spec->autostart);
+    vm_spec_add_seed(&b, spec, whole);
     doc_add_bool(&b, "record_console", spec->record_console);
     strbuf_addc(&b, '}');
     return strbuf_take(&b);
 }
 
+char *vm_spec_text(const struct vm_spec *spec)
+{
+    return text_of(spec, false);
+}
+
+char *vm_spec_stored_text(const struct vm_spec *spec)
+{
+    return text_of(spec, true);
+}
+
 json_t *vm_spec_encode(const struct vm_spec *spec)
 {
-    auto_free char *text = vm_spec_text(spec);
+    auto_free char *text = vm_spec_stored_text(spec);
     json_t *object = json_loads(text, 0, NULL);
 
     if (!object)

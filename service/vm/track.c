@@ -227,6 +227,7 @@ static int apply(struct core *core, const char *vm_id, struct sync *s, struct er
     case VM_STATE_SAVED:
     case VM_STATE_CRASHED:
         console_end(core->consoles, vm_id);
+        guest_end(core, vm_id);
         break;
     default:
         break;
@@ -292,6 +293,7 @@ static void handle_event(struct core *core, const struct virt_event *event)
     if (!vm)
         return;
     if (event->guest_rebooted) {
+        guest_rebooted(core, vm->id);
         vm_boot_again(core, vm);
         return;
     }

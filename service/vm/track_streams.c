@@ -90,12 +90,17 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
 
 void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
 {
+    struct error err;
     bool done;
 
     if (fresh || !console_is_fed(core->consoles, vm->id, "console"))
         vm_boot_watch(core, vm, fresh);
     done = open_stream(core, vm, "console", fresh);
 
+    if (guest_listen(core, vm, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot listen for the agent of VM %s", vm->id);
+    if (!fresh)
+        guest_thaw_left(core, vm->id);
     for (int64_t i = 1; i < vm->spec->serial_ports; i++) {
         char stream[32];
 

@@ -19,5 +19,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)domxml_read_mark(text, &mark);
     (void)domxml_read_capabilities(text, host);
     (void)domxml_read_vsock(text);
+    (void)domxml_read_cid(text);
     return 0;
 }

@@ -14,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     auto_ticket_request struct codec_ticket_request ticket = {0};
     auto_ticket_lookup struct codec_ticket_lookup lookup = {0};
     auto_sign_in struct codec_sign_in sign_in = {0};
-    struct codec_knobs knobs = {0};
+    struct ksm_tuner_patch knobs = {0};
     auto_json json_t *body = NULL;
     struct error err;
 
@@ -25,6 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)!codec_decode_ticket(body, &ticket, &err);
     (void)!codec_decode_ticket_lookup(body, &lookup, &err);
     (void)!codec_decode_sign_in(body, &sign_in, &err);
-    (void)!codec_decode_knobs(body, &knobs, &err);
+    (void)!codec_decode_ksm(body, &knobs, &err);
     return 0;
 }

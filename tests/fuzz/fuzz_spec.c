@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (doc_parse((const char *)data, size, &limits, &value, &err) ||
         vm_spec_decode(value, &spec, &start, &err))
         return 0;
-    char *text = vm_spec_text(spec);
+    char *text = vm_spec_stored_text(spec);
 
     if (vm_spec_from_text(text, &again, &err) || vm_spec_needs_stop(spec, again))
         __builtin_trap();

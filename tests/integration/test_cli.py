@@ -120,6 +120,12 @@ def test_host_ksm_stats_and_checks_are_shown(drover, vm):
     drover("vm", "start", vm)
     eventually(lambda: drover("stats", parse=True)["items"], what="a sample")
     assert b"pet" in drover("stats").stdout
+    assert b"pet" in drover("top").stdout # no terminal: once
+    assert drover("ksm", "density", parse=True)["by"] == "image"
+    assert b"pet" in drover("ksm", "density", "--by", "label.none").stdout
+    drover("ksm", "tune", "sideways", status=1)
+    if drover("ksm", parse=True)["available"]:
+        assert drover("ksm", "tune", "auto", "--cpu", "4", parse=True)["tuner"]["cpu_percent"] == 4
     # the test driver knows no figures, so none may be shown
     assert drover("stats", vm, parse=True)["cpu"] == {}
 

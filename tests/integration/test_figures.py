@@ -1,4 +1,5 @@
 """Statistics, KSM, metrics, the host."""
+import os
 import re
 import shutil
 import subprocess
@@ -44,19 +45,54 @@ def test_ksm_has_the_kernels_figures(api):
     assert ksm["saved_bytes"] == ksm["counters"]["pages_sharing"] * ksm["page_size_bytes"]
 
 
-def test_ksm_knobs_are_written(api):
+def test_ksm_knobs_are_written(api, daemon):
     if not (KSM / "sleep_millisecs").exists() or not (KSM / "sleep_millisecs").stat().st_mode & 0o200:
         pytest.skip("this kernel has no KSM")
     before = int((KSM / "sleep_millisecs").read_text())
     try:
-        response = api.patch("/v1/ksm", {"knobs": {"sleep_millisecs": before + 7}})
+        assert api.patch("/v1/ksm", {"tuner": {"mode": "auto"}}).json["tuner"]["mode"] == "auto"
+        refused = api.patch("/v1/ksm", {"knobs": {"sleep_millisecs": before + 7}})
+        assert refused.code == "ksm-tuner-busy" and refused.json["pointer"] == "/knobs/sleep_millisecs"
+        response = api.patch("/v1/ksm", {"tuner": {"mode": "off"}, "knobs": {"sleep_millisecs": before + 7}})
         if response.status != 200:
             assert response.code in ("not-supported-by-host", "system"), response
             pytest.skip(f"the kernel refuses the write here: {response.json['detail']}")
         assert response.json["knobs"]["sleep_millisecs"] == before + 7
         assert int((KSM / "sleep_millisecs").read_text()) == before + 7
+        assert response.json["tuner"]["phase"] in ("idle", "off") and response.json["tuner"]["found"] is None
+        # Remembered across a restart; what a person wrote on "off" is not restored.
+        daemon.restart()
+        api = daemon.client()
+        assert api.get("/v1/ksm").json["tuner"]["mode"] == "off"
+        assert int((KSM / "sleep_millisecs").read_text()) == before + 7
     finally:
-        api.patch("/v1/ksm", {"knobs": {"sleep_millisecs": before}})
+        api.patch("/v1/ksm", {"tuner": {"mode": "off"}, "knobs": {"sleep_millisecs": before}})
+
+
+def test_static_knobs_are_restored_in_the_end(fresh_daemon, wait_until):
+    if not (KSM / "sleep_millisecs").exists() or not os.access(KSM / "sleep_millisecs", os.W_OK):
+        pytest.skip("this kernel has no KSM")
+    before = int((KSM / "sleep_millisecs").read_text())
+    daemon = fresh_daemon()
+    response = daemon.client().patch("/v1/ksm", {"tuner": {"mode": "static"}, "knobs": {"sleep_millisecs": before + 9}})
+    if response.status != 200 or response.json["tuner"]["phase"] == "unable":
+        pytest.skip("the knobs are in other hands here")
+    try:
+        tuner = wait_until(lambda: (t := daemon.client().get("/v1/ksm").json["tuner"])["phase"] == "static" and t)
+        if not tuner["found"]:
+            pytest.skip("another tuner is at work on this host")
+        assert tuner["found"]["sleep_millisecs"] == before
+        wait_until(lambda: {("ksm.tuner", "static"), ("ksm.configured", None)} <= {
+            (e["type"], e["data"].get("phase")) for e in daemon.client().get("/v1/events").json["items"]},
+                   what="both events")
+        daemon.kill9()
+        assert int((KSM / "sleep_millisecs").read_text()) == before + 9
+        daemon.start() # repairs what the crash left, then does as configured
+        wait_until(lambda: (daemon.client().get("/v1/ksm").json["tuner"]["found"] or {}).get("sleep_millisecs") == before)
+        daemon.stop()
+        assert int((KSM / "sleep_millisecs").read_text()) == before
+    finally:
+        (KSM / "sleep_millisecs").write_text(str(before))
 
 
 def test_bad_ksm_changes_write_nothing(api):

@@ -70,9 +70,9 @@ class Rig(Daemon):
     """droverd with the embedded driver. Its guests end with it; its log may hold no other warnings
     than those that a test announced with expect_warning()."""
 
-    def __init__(self, keep=None, **kw):
+    def __init__(self, keep=None, libvirt="", **kw):
         """keep: where libvirt's knowledge of what QEMU can do is taken from, or left for the next."""
-        super().__init__(libvirt="", check=CONTRACT.check, **kw)
+        super().__init__(libvirt=libvirt, check=CONTRACT.check, **kw)
         self.expected, self.keep, self.made = [], keep, []
         cache = self.state_dir / "libvirt/cache/qemu/capabilities"
         if self.keep and self.keep.is_dir():

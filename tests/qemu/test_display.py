@@ -1,13 +1,14 @@
 """Screens: RFB for anybody who speaks it over WebSocket, several at once, and who only watches."""
 import json
 import re
+import socket
 import struct
 import subprocess
 
 import pytest
 
 from rfb import Rfb
-from rig import SLOW, qemu_pid
+from rig import BUILD, SLOW, qemu_pid
 from websocket import Refused
 
 
@@ -25,16 +26,16 @@ def open_display(rig, vm, token="admin", **query):
 
 
 def test_the_screen_speaks_rfb(rig, vm):
-    with open_display(rig, vm) as socket:
-        screen = Rfb(socket)
+    with open_display(rig, vm) as ws:
+        screen = Rfb(ws)
         assert screen.version == b"RFB 003.008\n"
         assert screen.width >= 320 and screen.height >= 200
         assert screen.update() > 0
 
 
 def test_keys_reach_the_guest(rig, vm):
-    with open_display(rig, vm) as socket, rig.console(vm, mode="view", from_=end_of(rig, vm)) as console:
-        screen = Rfb(socket)
+    with open_display(rig, vm) as ws, rig.console(vm, mode="view", from_=end_of(rig, vm)) as console:
+        screen = Rfb(ws)
         for key in "drover":
             screen.key(key)
         console.expect(rb"drover")
@@ -69,18 +70,18 @@ def test_a_viewers_right_is_to_watch(rig, vm):
     with pytest.raises(Refused) as refused:
         open_display(rig, vm, token=made["token"])
     assert refused.value.status == 403
-    with open_display(rig, vm, token=made["token"], mode="view") as socket:
-        assert Rfb(socket).update() > 0
+    with open_display(rig, vm, token=made["token"], mode="view") as ws:
+        assert Rfb(ws).update() > 0
         assert rig.api.delete(f"/v1/tokens/{made['id']}").status == 204
-        while socket.receive():
+        while ws.receive():
             pass
-        assert socket.close_code == 1008
+        assert ws.close_code == 1008
 
 
 def test_a_ticket_for_the_screen(rig, vm):
     made = rig.api.post("/v1/tickets", {"vm": vm, "stream": "display", "mode": "view"}).json
-    with rig.websocket(made["url"].split(rig.address, 1)[1], token=None, timeout=SLOW) as socket:
-        assert Rfb(socket).update() > 0
+    with rig.websocket(made["url"].split(rig.address, 1)[1], token=None, timeout=SLOW) as ws:
+        assert Rfb(ws).update() > 0
     with pytest.raises(Refused) as refused:
         open_display(rig, vm, token=None, ticket=made["ticket"], mode="view")
     assert refused.value.status == 410
@@ -107,20 +108,50 @@ def test_a_picture(rig, vm):
     assert answer.status == 200 and answer.header("Content-Type") == "image/png"
     assert answer.body[:8] == b"\x89PNG\r\n\x1a\n"
     width, height = struct.unpack(">II", answer.body[16:24])
-    with open_display(rig, vm) as socket:
-        screen = Rfb(socket)
+    with open_display(rig, vm) as ws:
+        screen = Rfb(ws)
         assert (width, height) == (screen.width, screen.height)
     assert rig.api.get(f"/v1/vms/{rig.create(start=False)['id']}/display.png").code == "stream-not-found"
 
 
+def test_a_viewer_of_ones_own(rig, vm, tmp_path):
+    """drover display: a Unix socket that a VNC viewer connects to."""
+    path = tmp_path / "screen"
+    command = [BUILD / "drover", "--socket", rig.socket_path, "display", vm, "--listen", path, "--once"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as viewer:
+        assert process.stdout.readline().decode().strip() == str(path)
+        viewer.settimeout(SLOW)
+        viewer.connect(str(path))
+        screen = Rfb(Stream(viewer))
+        assert screen.update() > 0
+        viewer.close()
+        process.communicate(timeout=SLOW)
+    assert process.returncode == 0
+
+
+class Stream:
+    """A socket as Rfb wants it."""
+
+    def __init__(self, sock):
+        self.socket, self.close_code = sock, None
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def receive(self):
+        data = self.socket.recv(65536)
+        return (2, data) if data else None
+
+
 def test_a_stop_ends_it(rig):
     vm = rig.create("keys", display=True, wait="console")["id"]
-    with open_display(rig, vm) as socket:
-        Rfb(socket)
+    with open_display(rig, vm) as ws:
+        Rfb(ws)
         rig.act(vm, "stop")
-        while socket.receive():
+        while ws.receive():
             pass
-        assert socket.close_code == 1000
+        assert ws.close_code == 1000
 
 
 def test_a_second_serial_port_is_a_stream_of_its_own(rig, vm):

@@ -244,3 +244,18 @@ void response_done(struct response *res)
     blob_unref(res->body);
     *res = (struct response){0};
 }
+
+int request_park_on(struct request *req, park_arm_fn *arm, void *arg, handler_fn *resume)
+{
+    (void)req;
+    (void)arm;
+    (void)arg;
+    (void)resume;
+    return HANDLER_PARKED;
+}
+
+void response_text(struct response *res, int status, const char *content_type, const char *text)
+{
+    res->content_type = content_type;
+    response_blob(res, status, blob_new_text(text));
+}

@@ -291,7 +291,7 @@ const char *access_scope_name(int bit)
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
         "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-        "ksm:read",    "lease:write"};
+        "ksm:read",    "lease:write", "vm:exec"};
 
     return names[bit];
 }

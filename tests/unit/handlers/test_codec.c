@@ -157,7 +157,7 @@ TEST(merged_memory_is_coarse_for_those_who_may_not_know_it)
     o = codec_vm_ksm(&s, &ksm, CODEC_KSM_COARSE);
     CHECK_INT(number(o, "merging_bytes"), 128 << 20);
     CHECK(!has(o, "merging_pages") && !has(o, "profit_bytes") && has(o, "coarse"));
-    host = codec_ksm(&ksm, CODEC_KSM_COARSE);
+    host = codec_ksm(&ksm, NULL, CODEC_KSM_COARSE);
     CHECK_INT(number(host, "saved_bytes"), 64 << 20);
     CHECK_INT(json_object_size(json_object_get(host, "counters")), 0);
 }
@@ -179,7 +179,7 @@ TEST(ksm_sorts_knobs_from_counters)
 
     ksm.has[HOST_KSM_run] = ksm.has[HOST_KSM_pages_shared] = true;
     ksm.value[HOST_KSM_run] = 1;
-    o = codec_ksm(&ksm, CODEC_KSM_EXACT);
+    o = codec_ksm(&ksm, NULL, CODEC_KSM_EXACT);
     CHECK_INT(number(json_object_get(o, "knobs"), "run"), 1);
     CHECK_INT(number(json_object_get(o, "counters"), "pages_shared"), 0);
     CHECK_INT(json_object_size(json_object_get(o, "counters")), 1);

@@ -11,13 +11,18 @@
         auto_json json_t *o_ = json_loads(body, JSON_DECODE_ANY, NULL);                            \
         static struct error err_;                                                                  \
         err_ = ERROR_INIT;                                                                         \
-        auto_scope(done_##kind) struct codec_##kind r_ = {0};                                      \
+        auto_scope(done_##kind) struct BODY_##kind r_ = {0};                                      \
         CHECK(o_);                                                                                 \
         decode_##kind(o_, &r_, &err_) ? err_.pointer : "taken";                                    \
     })
 
+#define BODY_image_request   codec_image_request
+#define BODY_token_request   codec_token_request
+#define BODY_ticket_request  codec_ticket_request
+#define BODY_sign_in         codec_sign_in
+#define BODY_ksm_tuner_patch ksm_tuner_patch
 #define KIND(kind, fn, done)                                                                       \
-    static int decode_##kind(const json_t *o, struct codec_##kind *r, struct error *err)           \
+    static int decode_##kind(const json_t *o, struct BODY_##kind *r, struct error *err)           \
     {                                                                                              \
         int rc = fn(o, r, err);                                                                    \
                                                                                                    \
@@ -25,13 +30,13 @@
             abort();                                                                               \
         return rc;                                                                                 \
     }                                                                                              \
-    static void done_##kind(struct codec_##kind *r)                                                \
+    static void done_##kind(struct BODY_##kind *r)                                                \
     {                                                                                              \
         done(r);                                                                                   \
     }                                                                                              \
     struct kind_##kind##_needs_semicolon
 
-static void nothing(struct codec_knobs *k)
+static void nothing(struct ksm_tuner_patch *k)
 {
     (void)k;
 }
@@ -40,7 +45,7 @@ KIND(image_request, codec_decode_image, codec_image_request_done);
 KIND(token_request, codec_decode_token, codec_token_request_done);
 KIND(ticket_request, codec_decode_ticket, codec_ticket_request_done);
 KIND(sign_in, codec_decode_sign_in, codec_sign_in_done);
-KIND(knobs, codec_decode_knobs, nothing);
+KIND(ksm_tuner_patch, codec_decode_ksm, nothing);
 
 TEST(images)
 {
@@ -151,17 +156,21 @@ TEST(sign_ins)
 TEST(knobs)
 {
     auto_json json_t *o = json_loads("{\"knobs\":{\"run\":0,\"pages_to_scan\":500}}", 0, NULL);
-    struct codec_knobs k = {0};
+    struct ksm_tuner_patch k = {0};
     struct error err;
 
-    CHECK_OK(codec_decode_knobs(o, &k, &err));
-    CHECK(k.has[HOST_KSM_run] && k.value[HOST_KSM_run] == 0);
-    CHECK(k.has[HOST_KSM_pages_to_scan] && k.value[HOST_KSM_pages_to_scan] == 500);
-    CHECK(!k.has[HOST_KSM_sleep_millisecs] && !k.has[HOST_KSM_pages_shared]);
-    CHECK_STR(REFUSED_AT(knobs, "{}"), "/knobs");
-    CHECK_STR(REFUSED_AT(knobs, "{\"knobs\":{\"pages_shared\":1}}"), "/knobs/pages_shared");
-    CHECK_STR(REFUSED_AT(knobs, "{\"knobs\":{\"run\":-1}}"), "/knobs/run");
-    CHECK_STR(REFUSED_AT(knobs, "{\"knobs\":{\"run\":null}}"), "/knobs/run");
+    CHECK_OK(codec_decode_ksm(o, &k, &err));
+    CHECK(k.has_knob[HOST_KSM_run] && k.knob[HOST_KSM_run] == 0);
+    CHECK(k.has_knob[HOST_KSM_pages_to_scan] && k.knob[HOST_KSM_pages_to_scan] == 500);
+    CHECK(!k.has_knob[HOST_KSM_sleep_millisecs] && !k.has_knob[HOST_KSM_pages_shared]);
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{}"), "/knobs");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"knobs\":{\"pages_shared\":1}}"), "/knobs/pages_shared");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"knobs\":{\"run\":-1}}"), "/knobs/run");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"knobs\":{\"run\":null}}"), "/knobs/run");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"tuner\":{\"mode\":\"fast\"}}"), "/tuner/mode");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"tuner\":{\"cpu_percent\":0}}"), "/tuner/cpu_percent");
+    CHECK_STR(REFUSED_AT(ksm_tuner_patch, "{\"tuner\":{\"mode\":\"auto\",\"boost_cpu_percent\":80}}"),
+              "taken");
 }
 
 #define EMPTY_SHA256 "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

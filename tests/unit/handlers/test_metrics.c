@@ -53,13 +53,19 @@ TEST(histograms_end_with_infinity_sum_and_count)
     const double bounds[] = {0.01, 1};
     const unsigned long long cumulative[] = {3, 5};
 
-    metrics_add_histogram(&w, METRIC_HTTP_DURATION,
+    const struct metric_label labels[] = {{"method", "GET"}, {0}};
+
+    metrics_add_histogram(&w, METRIC_HTTP_DURATION, labels,
                           &(struct metric_histogram){bounds, cumulative, 2, 7, 12.5});
-    CHECK(strstr(w.text.data, "_bucket{le=\"0.01\"} 3\n"));
-    CHECK(strstr(w.text.data, "_bucket{le=\"1\"} 5\n"));
-    CHECK(strstr(w.text.data, "_bucket{le=\"+Inf\"} 7\n"));
-    CHECK(strstr(w.text.data, "_sum 12.5\n"));
-    CHECK(strstr(w.text.data, "_count 7\n"));
+    CHECK(strstr(w.text.data, "_bucket{method=\"GET\",le=\"0.01\"} 3\n"));
+    CHECK(strstr(w.text.data, "_bucket{method=\"GET\",le=\"1\"} 5\n"));
+    CHECK(strstr(w.text.data, "_bucket{method=\"GET\",le=\"+Inf\"} 7\n"));
+    CHECK(strstr(w.text.data, "_sum{method=\"GET\"} 12.5\n"));
+    CHECK(strstr(w.text.data, "_count{method=\"GET\"} 7\n"));
+    metrics_add_histogram(&w, METRIC_BOOT_DURATION, NULL,
+                          &(struct metric_histogram){bounds, cumulative, 2, 7, 12.5});
+    CHECK(strstr(w.text.data, "output_seconds_bucket{le=\"1\"} 5\n"));
+    CHECK(strstr(w.text.data, "output_seconds_count 7\n"));
     strbuf_done(&w.text);
 }
 

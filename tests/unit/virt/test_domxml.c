@@ -476,6 +476,18 @@ TEST(capabilities_are_read)
     CHECK(!domxml_read_vsock("<domainCapabilities/>"));
 }
 
+TEST(the_address_of_a_running_guest)
+{
+    CHECK_INT(domxml_read_cid("<domain><devices><vsock><cid auto='no' address='1007'/></vsock></devices></domain>"),
+              1007);
+    CHECK_INT(domxml_read_cid("<domain><devices><vsock><cid auto='no' address='2'/></vsock></devices></domain>"), 0);
+    CHECK_INT(domxml_read_cid("<domain><devices><vsock><cid address='4294967295'/></vsock></devices></domain>"), 0);
+    CHECK_INT(domxml_read_cid("<domain><devices><vsock><cid auto='yes'/></vsock></devices></domain>"), 0);
+    CHECK_INT(domxml_read_cid("<domain><devices/></domain>"), 0);
+    CHECK_INT(domxml_read_cid("<capabilities/>"), 0);
+    CHECK_INT(domxml_read_cid("no XML"), 0);
+}
+
 __attribute__((destructor)) static void free_schema(void)
 {
     if (schema)

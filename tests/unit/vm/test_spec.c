@@ -106,7 +106,9 @@ static const char full[] =
     "{\"mode\":\"user\",\"mac\":\"02:00:00:00:00:02\"}],\"channels\":[\"org.example.0\"],"
     "\"serial_ports\":2,\"ready_pattern\":\"ready>\","
     "\"guest_agent\":false,\"vsock\":false,\"display\":true,\"memory_merge\":false,\"autostart\":true,"
-    "\"record_console\":true}";
+    "\"record_console\":true,"
+    "\"ssh_keys\":[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfoOTaTJ5mWc0ZeJH8xqTFDiJ0bL6cTpVGwBqPJ2fQk\"],"
+    "\"cloud_init\":true,\"user_data\":\"#cloud-config\\r\\n\"}";
 
 TEST(a_definition_survives_being_stored)
 {
@@ -116,7 +118,7 @@ TEST(a_definition_survives_being_stored)
     struct error err;
 
     CHECK_OK(vm_spec_decode(j, &spec, NULL, &err));
-    text = vm_spec_text(spec);
+    text = vm_spec_stored_text(spec);
     auto_json json_t *stored = parse(text);
     CHECK(json_equal(stored, j));
     CHECK_OK(vm_spec_from_text(text, &again, &err));

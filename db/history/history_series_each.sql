@@ -1,0 +1,4 @@
+-- Every series there is.
+-- Parameters: none
+-- Columns: name
+SELECT name FROM series;

@@ -1,0 +1,126 @@
+/* The NoCloud seed. */
+#include "service/vm/seed.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+
+#include "service/base/fd.h"
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/guest.h"
+
+#define SMBIOS_MAX 4096
+
+static void writer_free(struct archive *a)
+{
+    if (a)
+        archive_write_free(a);
+}
+DEFINE_CLEANUP(writer, struct archive *, writer_free);
+DEFINE_CLEANUP(entry, struct archive_entry *, archive_entry_free);
+
+char *seed_meta_data(const struct vm_spec *spec, const char *vm_id)
+{
+    auto_json json_t *keys = json_array();
+    auto_json json_t *object = NULL;
+
+    for (size_t i = 0; i < spec->ssh_key_count; i++)
+        json_array_append_new(keys, json_string(spec->ssh_keys[i]));
+    object = json_pack("{s:s, s:s, s:O}", "instance-id", vm_id, "local-hostname", spec->name,
+                       "public-keys", keys);
+    return doc_text(object);
+}
+
+char *seed_network_config(const struct vm_spec *spec)
+{
+    auto_json json_t *cards = json_object(), *object = NULL;
+
+    for (size_t i = 0; i < spec->network_count; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "nic%zu", i);
+        json_object_set_new(cards, name,
+                            json_pack("{s:{s:s}, s:b}", "match", "macaddress",
+                                      spec->networks[i].mac, "dhcp4", 1));
+    }
+    object = json_pack("{s:i, s:O}", "version", 2, "ethernets", cards);
+    return doc_text(object);
+}
+
+static int failed(struct archive *a, struct error *err)
+{
+    error_errno(err, archive_errno(a), "cannot write the seed");
+    error_cause(err, "libarchive: %s", archive_error_string(a) ? archive_error_string(a) : "");
+    return -1;
+}
+
+static int add(struct archive *a, const char *name, const char *data, struct error *err)
+{
+    auto_scope(cleanup_entry) struct archive_entry *e = archive_entry_new();
+    size_t len = strlen(data);
+
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (la_int64_t)len);
+    archive_entry_set_mtime(e, 0, 0); /* equal definitions give equal seeds */
+    if (archive_write_header(a, e) != ARCHIVE_OK ||
+        (len && archive_write_data(a, data, len) != (la_ssize_t)len))
+        return failed(a, err);
+    return 0;
+}
+
+static int write_to(int fd, const struct vm_spec *spec, const char *vm_id, struct error *err)
+{
+    auto_scope(cleanup_writer) struct archive *a = archive_write_new();
+    auto_free char *meta = seed_meta_data(spec, vm_id);
+    auto_free char *network = seed_network_config(spec);
+
+    if (!a || archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
+        archive_write_set_options(a, "iso9660:volume-id=cidata,iso9660:!pad") < ARCHIVE_WARN ||
+        archive_write_open_fd(a, fd) != ARCHIVE_OK)
+        return failed(a, err);
+    if (add(a, "meta-data", meta, err) ||
+        add(a, "user-data", spec->user_data ? spec->user_data : "", err) ||
+        (spec->network_count && add(a, "network-config", network, err)))
+        return -1;
+    return archive_write_close(a) == ARCHIVE_OK ? 0 : failed(a, err);
+}
+
+int seed_write(const char *path, const struct vm_spec *spec, const char *vm_id, struct error *err)
+{
+    auto_free char *temporary = xasprintf("%s.new", path);
+    auto_close int fd =
+        open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make the seed");
+    if (write_to(fd, spec, vm_id, err))
+        return -1;
+    if (fsync(fd) || rename(temporary, path))
+        return error_errno(err, errno, "cannot store the seed");
+    return dir_sync(path, err);
+}
+
+char *seed_smbios_keys(const struct vm_spec *spec)
+{
+    auto_strbuf struct strbuf lines = {0};
+    auto_json json_t *base64 = NULL;
+
+    if (!spec->ssh_key_count)
+        return NULL;
+    for (size_t i = 0; i < spec->ssh_key_count; i++)
+        strbuf_addf(&lines, "%s\n", spec->ssh_keys[i]);
+    base64 = guest_base64(lines.data, lines.len);
+    if (json_string_length(base64) > SMBIOS_MAX)
+        return NULL;
+    return xasprintf("io.systemd.credential.binary:ssh.authorized_keys.root=%s",
+                     json_string_value(base64));
+}
