@@ -115,3 +115,79 @@ def test_a_guest_that_writes_a_header_into_its_raw_disk_gains_nothing(api, daemo
     api.delete(f"/v1/images/{made['id']}")
     api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30)
     api.delete(f"/v1/images/{image['id']}")
+
+
+# ---- a name that changes its mind ----
+
+PUBLIC = "93.184.216.34"  # in a network of the daemon's own, on its loopback device
+REBINDER = """
+import http.server, sys
+hosts, data = sys.argv[1], b"\\x33" * 300000
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def do_GET(self):
+        if self.path == "/redirect":
+            self.send_response(302)
+            self.send_header("Location", "http://127.0.0.1:8000/data")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        looks = (self.headers.get("Range") or "").startswith("bytes=0-")
+        self.send_response(206 if looks else 200)
+        self.send_header("ETag", '"1"')
+        if looks:
+            self.send_header("Content-Range", "bytes 0-65535/300000")
+        self.send_header("Content-Length", "65536" if looks else "300000")
+        self.end_headers()
+        self.wfile.write(data[:65536])
+        if not looks: # the name leads elsewhere from now on, and the connection breaks
+            open(hosts, "w").write("127.0.0.1 images.example\\n")
+            self.close_connection = True
+http.server.ThreadingHTTPServer(("0.0.0.0", 8000), H).serve_forever()
+"""
+
+
+@pytest.fixture
+def apart(tmp_path):
+    """A daemon in a network and with names of its own, and a server beside it; the file of names."""
+    from conftest import CONTRACT
+    from daemon import Daemon
+    hosts = tmp_path / "hosts"
+    hosts.write_text(f"{PUBLIC} images.example\n")
+    script = f'ip link set lo up && ip addr add {PUBLIC}/32 dev lo && mount --bind {hosts} /etc/hosts && exec "$@"'
+    daemon = Daemon(check=CONTRACT.check, ready=False, settings={"fetch_attempts": 3},
+                    wrapper=["unshare", "-m", "-n", "sh", "-c", script, "sh"])
+    daemon.start()
+    server = subprocess.Popen(["nsenter", "-t", str(daemon.pid), "-n", "python3", "-c", REBINDER, str(hosts)])
+    try:
+        yield daemon.socket_client(), hosts
+    finally:
+        server.kill()
+        server.wait()
+        daemon.close()
+
+
+def test_a_name_that_changes_its_mind_leads_nowhere(apart):
+    from daemon import eventually
+    api, hosts = apart
+
+    def body(path, image="rebound"):
+        return {"name": image, "kind": "disk", "format": "raw",
+                "source": {"url": f"http://images.example:8000{path}", "sha256": "0" * 64}}
+
+    def checks(path):
+        found = api.post("/v1/images", body(path), dry_run=True).json["checks"]
+        return {c["name"]: c["problem"] and c["problem"]["code"] for c in found}
+
+    # Public: it is fetched from.
+    eventually(lambda: checks("/data").get("header", "missing") is None, what="the server answering")
+    # A redirect from there to the inside is not followed.
+    assert checks("/redirect")["reachable"] == "source-refused"
+    # Between the check and the download, and between two tries, the name may change.
+    image = api.post("/v1/images", body("/data"))
+    assert image.status == 201, image
+    operation = api.get(f"/v1/operations/{image.json['operation']['id']}", wait=60, patience=90).json
+    assert operation["state"] == "failed" and operation["error"]["code"] == "source-refused", operation
+    assert "127.0.0.1" in operation["error"]["detail"]
+    assert "127.0.0.1" in hosts.read_text()
+    assert api.post("/v1/images", body("/data", "again")).code == "source-refused"
