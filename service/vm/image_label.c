@@ -61,7 +61,7 @@ int image_labels_load(struct core *core, struct image_registry *r, struct error 
 
 static bool is_of(const struct image_label_entry *e, const char *project_id, const char *name)
 {
-    return strcmp(e->project_id, project_id) == 0 && strcmp(e->name, name) == 0;
+    return str_eq(e->project_id, project_id) && str_eq(e->name, name);
 }
 
 /* The last version is where a label points. */

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""Images: an overlay, an import over loopback HTTP, an upload; each beside what it is measured against.
+
+    tests/bench/image.py [--mib 1024]      DROVER_BUILD names the (release) build
+"""
+import argparse
+import functools
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
+from daemon import Daemon, eventually  # noqa: E402
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_):
+        pass  # whoever only looks at the first bytes goes away early
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def rss_kib(pid):
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.split("VmHWM:")[1].split()[0])
+
+
+def timed(fn):
+    began = time.monotonic()
+    result = fn()
+    return time.monotonic() - began, result
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mib", type=int, default=512)
+    size = parser.parse_args().mib << 20
+    with tempfile.TemporaryDirectory() as folder, Daemon(settings={"fetch_private": 1, "free_space_floor_mib": 0}) as daemon:
+        api = daemon.client()
+        raw = Path(folder) / "disk.raw"
+        with open(raw, "wb") as file:
+            block = os.urandom(1 << 20)
+            for i in range(size >> 20):
+                file.write(i.to_bytes(8, "big") + block[8:])
+        digest = hashlib.file_digest(open(raw, "rb"), "sha256").hexdigest()
+        floor, _ = timed(lambda: (subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "raw", raw, f"{raw}.copy"], check=True),
+                                  subprocess.run(["sha256sum", raw], check=True, stdout=subprocess.DEVNULL)))
+        os.unlink(f"{raw}.copy")
+        print(f"qemu-img convert + sha256sum   {size / floor / 1e6:8.0f} MB/s")
+
+        httpd = Server(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        before = rss_kib(daemon.pid)
+
+        def bring():
+            body = {"name": "bench", "kind": "disk", "format": "raw",
+                    "source": {"url": f"http://127.0.0.1:{httpd.server_port}/disk.raw", "sha256": digest}}
+            image = api.post("/v1/images", body).json
+            done = api.get(f"/v1/operations/{image['operation']['id']}", wait=600, patience=700).json
+            assert done["state"] == "succeeded", done
+
+        took, _ = timed(bring)
+        print(f"import                         {size / took / 1e6:8.0f} MB/s  {100 * floor / took:.0f} % of it, "
+              f"memory grew by {rss_kib(daemon.pid) - before} KiB")
+        api.delete("/v1/images/bench")
+        httpd.shutdown()
+
+        image = api.post("/v1/images", {"name": "big", "kind": "disk", "format": "qcow2"}).json
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{folder}/big.qcow2", "10G"], check=True)
+        api.put(f"/v1/images/{image['id']}/content", Path(f"{folder}/big.qcow2").read_bytes())
+        times = []
+        for i in range(20):
+            vm = api.post("/v1/vms", {"name": f"vm-{i}", "image": "big", "vsock": False}).json
+            done = api.get(f"/v1/operations/{vm['operation']['id']}", wait=30).json
+            assert done["state"] == "succeeded", done
+            disk = daemon.state_dir / "vms" / vm["id"] / "root.qcow2"
+            eventually(disk.exists)
+            times.append(disk.stat().st_blocks * 512)
+        print(f"overlay for 10 GiB             {max(times) / 1024:8.0f} KiB on the disk")
+
+
+if __name__ == "__main__":
+    main()
