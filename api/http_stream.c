@@ -138,7 +138,7 @@ struct MHD_Response *stream_response(struct exchange *x)
     s->exchange = x;
     s->mhd = x->mhd;
     s->source = TAKE_PTR(x->res.stream);
-    s->events = str_eq(x->res.content_type, "text/event-stream");
+    s->events = !x->res.content_type || str_eq(x->res.content_type, "text/event-stream");
     s->asked_ms = clock_monotonic_ms();
     s->ending = x->conn->hung;
     mutex_init(&s->lock);
