@@ -95,8 +95,8 @@ int handle_recording_content(struct request *req, struct response *res, struct e
     if (recording_get(req->core, req->principal.project_id, id, &rec, err) ||
         recording_read(req->core, req->principal.project_id, id, &res->stream, err))
         return -1;
-    response_header(res, "Content-Disposition", "attachment; filename=\"%s-%.8s.cast\"", rec.vm_name,
-                    rec.id);
+    response_header(res, "Content-Disposition", "attachment; filename=\"%s-%.8s.cast\"",
+                    rec.vm_name, rec.id);
     res->status = 200;
     res->content_type = "application/x-asciicast";
     return 0;

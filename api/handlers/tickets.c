@@ -32,7 +32,8 @@ int handle_ticket_create(struct request *req, struct response *res, struct error
     if (stream_require(vm, body.stream, err))
         return -1;
     if (!ticket.control && str_starts(body.stream, "vsock/"))
-        return error_set_at(err, ERROR_VALIDATION_FAILED, "/mode", "%s has no view mode", body.stream);
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/mode", "%s has no view mode",
+                            body.stream);
     ticket.multi_use = !body.single_use;
     ticket.expires_in_seconds = body.expires_in_seconds;
     str_copy_utf8(ticket.vm_id, sizeof(ticket.vm_id), vm->id);

@@ -60,11 +60,11 @@ static int run_stop(struct cli *cli, const struct args *args, struct failure *fa
 
 static int run_list(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    static const char *const titles[] = {"ID",       "VM",    "STREAM",    "STATE",
+    static const char *const titles[] = {"ID",        "VM",    "STREAM",  "STATE",
                                          ">DURATION", ">SIZE", "STARTED", "WHY IT ENDED"};
     auto_free char *vm = args->count ? url_escape(args->operand[0]) : NULL;
-    auto_free char *path = vm ? xasprintf("/v1/recordings?limit=200&vm=%s", vm)
-                              : xstrdup("/v1/recordings?limit=200");
+    auto_free char *path =
+        vm ? xasprintf("/v1/recordings?limit=200&vm=%s", vm) : xstrdup("/v1/recordings?limit=200");
     auto_value json_t *all = NULL;
     auto_table struct table *t = table_new(titles, 8);
     const json_t *rec;
@@ -74,7 +74,8 @@ static int run_list(struct cli *cli, const struct args *args, struct failure *fa
         return -1;
     if (cli->json)
         return cli_print_value(all), 0;
-    json_array_foreach(json_object_get(all, "items"), i, rec) {
+    json_array_foreach(json_object_get(all, "items"), i, rec)
+    {
         double seconds = 0, bytes = 0;
 
         value_number(rec, "duration_seconds", &seconds);
@@ -279,7 +280,8 @@ const struct command recording_commands[] = {
      NULL},
     {"recording list", "[VM]", 0, 1, "list recordings, newest first", NULL, run_list, NULL},
     {"recording show", "ID", 1, 1, "show one recording's data", NULL, run_show, NULL},
-    {"recording get", "ID", 1, 1, "download a recording (asciicast v2)", get_options, run_get, NULL},
+    {"recording get", "ID", 1, 1, "download a recording (asciicast v2)", get_options, run_get,
+     NULL},
     {"recording play", "ID|FILE", 1, 1, "play a recording in this terminal with its timing",
      play_options, run_play,
      "Without a terminal the output comes at once, unless --speed is given. A name with a dot or a "

@@ -81,7 +81,7 @@ static int run_share(struct cli *cli, const struct args *args, struct failure *f
 
 static int run_list(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    static const char *const titles[] = {"ID",   "VM",   "STREAM",  "MODE",     "USE",
+    static const char *const titles[] = {"ID",   "VM",      "STREAM",  "MODE",     "USE",
                                          "NAME", "MADE BY", "EXPIRES", "LAST USED"};
     auto_free char *vm = args->count ? url_escape(args->operand[0]) : NULL;
     auto_free char *path = vm ? xasprintf("/v1/tickets?vm=%s", vm) : xstrdup("/v1/tickets");
@@ -94,7 +94,8 @@ static int run_list(struct cli *cli, const struct args *args, struct failure *fa
         return -1;
     if (cli->json)
         return cli_print_value(all), 0;
-    json_array_foreach(json_object_get(all, "items"), i, ticket) {
+    json_array_foreach(json_object_get(all, "items"), i, ticket)
+    {
         table_cell(t, value_text(ticket, "id", NULL));
         table_cell(t, value_text(ticket, "vm.name", NULL));
         table_cell(t, value_text(ticket, "stream", NULL));
@@ -126,7 +127,8 @@ static const struct option_row options[] = {
     {"once", 0, NULL, "good for one connection"},
     {"many", 0, NULL, "good for any number of connections until it expires"},
     {"name", 'n', "NAME", "what it is for; its users appear under this name"},
-    {"stream", 0, "STREAM", "console (the default), serial/N, channels/NAME, display or vsock/PORT"},
+    {"stream", 0, "STREAM",
+     "console (the default), serial/N, channels/NAME, display or vsock/PORT"},
     {0}};
 
 const struct command ticket_commands[] = {

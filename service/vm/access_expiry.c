@@ -1,7 +1,7 @@
 /*
  * Rights that end by themselves: what was opened with a share link or a token ends when its time is
- * up. One thread waits for the next expiry; it wakes now and then in any case, because the wall clock
- * may be set.
+ * up. One thread waits for the next expiry; it wakes now and then in any case, because the wall
+ * clock may be set.
  */
 #include "service/vm/access_internal.h"
 

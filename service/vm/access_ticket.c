@@ -1,8 +1,8 @@
 /*
- * Tickets: one stream of one VM in one mode for who holds the secret. Most are drawn by a client for
- * its next connection: one use, seconds, in memory only. One that may be used again, lives longer or
- * has a name is a share link: its row is written first, as a hash, and it outlives the daemon and
- * its maker's browser session, but never its maker's token.
+ * Tickets: one stream of one VM in one mode for who holds the secret. Most are drawn by a client
+ * for its next connection: one use, seconds, in memory only. One that may be used again, lives
+ * longer or has a name is a share link: its row is written first, as a hash, and it outlives the
+ * daemon and its maker's browser session, but never its maker's token.
  */
 #include "service/vm/access_internal.h"
 
@@ -14,7 +14,8 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 
-/* The same words whatever is wrong: a holder of a bad ticket learns nothing about VMs or tickets. */
+/* The same words whatever is wrong: a holder of a bad ticket learns nothing about VMs or tickets.
+ */
 static int refuse(struct error *err)
 {
     error_set(err, ERROR_TICKET_EXPIRED,
@@ -128,9 +129,8 @@ static unsigned sweep(struct access *a, const struct access_ticket *like)
     {
         if (!t->stored && is_due(t))
             drop(a, t);
-        else if (t->stored == like->stored &&
-                 (t->stored ? str_eq(t->by.token_id, like->by.token_id)
-                            : str_eq(t->by.id, like->by.id)))
+        else if (t->stored == like->stored && (t->stored ? str_eq(t->by.token_id, like->by.token_id)
+                                                         : str_eq(t->by.id, like->by.id)))
             held++;
     }
     return held;
@@ -331,7 +331,8 @@ int access_ticket_create(struct access *a, const struct principal *by, const str
     /* Who holds a ticket is no page that a browser could be tricked into being. */
     t->by.by_cookie = false;
     str_copy_utf8(t->created_by, sizeof(t->created_by), by->id);
-    life_ms = (to->expires_in_seconds ? to->expires_in_seconds : a->settings->ticket_seconds) * 1000;
+    life_ms =
+        (to->expires_in_seconds ? to->expires_in_seconds : a->settings->ticket_seconds) * 1000;
     t->created_at = w.at = clock_wall_ms();
     t->expires_at = t->created_at + life_ms;
     t->until_ms = clock_boottime_ms() + life_ms;
@@ -388,7 +389,8 @@ static int run_use(struct db_tx *tx, void *arg, struct error *err)
     return store_ticket_touch(tx, w->ticket->id, w->at, err);
 }
 
-/* A single use must be spent on the disk before it is granted; any other is noted when it can be. */
+/* A single use must be spent on the disk before it is granted; any other is noted when it can be.
+ */
 static int note_use(struct access *a, struct access_ticket *used, struct error *err)
 {
     struct ticket_write w = {.access = a, .ticket = used, .at = used->last_used_at};

@@ -49,7 +49,8 @@ static size_t length_of(unsigned char first)
     return first >= 0xf0 && first <= 0xf4 ? 4 : 0;
 }
 
-/* May c follow? The second byte's range rules out overlong forms, surrogates, and above U+10FFFF. */
+/* May c follow? The second byte's range rules out overlong forms, surrogates, and above U+10FFFF.
+ */
 static bool continues(const struct cast_text *t, unsigned char c)
 {
     unsigned char low = 0x80, high = 0xbf;
@@ -108,9 +109,10 @@ static void add_text(struct strbuf *b, const char *text)
 
 void cast_header(struct strbuf *b, const struct cast_header *h)
 {
-    strbuf_addf(b, "{\"version\": 2, \"width\": %u, \"height\": %u, \"timestamp\": %lld, \"title\": \"",
-                h->cols ? h->cols : CAST_COLS, h->rows ? h->rows : CAST_ROWS,
-                (long long)(h->started_at / 1000));
+    strbuf_addf(
+        b, "{\"version\": 2, \"width\": %u, \"height\": %u, \"timestamp\": %lld, \"title\": \"",
+        h->cols ? h->cols : CAST_COLS, h->rows ? h->rows : CAST_ROWS,
+        (long long)(h->started_at / 1000));
     add_text(b, h->title);
     strbuf_adds(b, "\", \"env\": {\"TERM\": \"xterm-256color\"}}\n");
 }

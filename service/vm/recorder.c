@@ -359,13 +359,15 @@ static int check_room(struct core *core, struct error *err)
     if (host_disk_space(core->state_dir, &free_bytes, &total, err))
         return -1;
     if (free_bytes < floor) {
-        error_set(err, ERROR_INSUFFICIENT_STORAGE, "only %llu MiB are free below the state directory",
+        error_set(err, ERROR_INSUFFICIENT_STORAGE,
+                  "only %llu MiB are free below the state directory",
                   (unsigned long long)(free_bytes >> 20));
         error_remedy(err, "Make room, or lower the setting free_space_floor_mib.");
         return -1;
     }
     if (!recording_make_room(core->recorder, CAST_LINE_MAX)) {
-        error_set(err, ERROR_INSUFFICIENT_STORAGE, "recordings that are being made take all the room");
+        error_set(err, ERROR_INSUFFICIENT_STORAGE,
+                  "recordings that are being made take all the room");
         error_remedy(err, "Stop one of them, or raise the setting recordings_bytes.");
         return -1;
     }
@@ -535,8 +537,8 @@ int recorder_start(struct core *core, struct recorder **ret, struct error *err)
     TAILQ_INIT(&r->tapes);
     TAILQ_INIT(&r->due);
     STAILQ_INIT(&r->reads);
-    if (dir_ensure(r->dir, 0700, err) || recording_recover(r, err) || recording_read_start(r, err) ||
-        thread_start(&r->thread, "recorder", record_loop, r, err))
+    if (dir_ensure(r->dir, 0700, err) || recording_recover(r, err) ||
+        recording_read_start(r, err) || thread_start(&r->thread, "recorder", record_loop, r, err))
         return -1;
     r->has_thread = true;
     return 0;

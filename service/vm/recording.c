@@ -1,6 +1,7 @@
 /*
- * What is stored of recordings: rows, files, events; making room; and closing what a daemon that was
- * killed left open. A row goes before its file: a file without a row is removed at the next start.
+ * What is stored of recordings: rows, files, events; making room; and closing what a daemon that
+ * was killed left open. A row goes before its file: a file without a row is removed at the next
+ * start.
  */
 #include "service/vm/recording.h"
 
@@ -208,9 +209,8 @@ static int collect(void *arg, const struct recording_row *row)
     return list->count == list->max;
 }
 
-int recording_list(struct core *core, const char *project_id, const char *vm_id,
-                   int64_t before_seq, size_t limit, struct recording **ret, size_t *ret_count,
-                   struct error *err)
+int recording_list(struct core *core, const char *project_id, const char *vm_id, int64_t before_seq,
+                   size_t limit, struct recording **ret, size_t *ret_count, struct error *err)
 {
     auto_free struct recording *rows = xcalloc(limit, sizeof(*rows));
     struct rows list = {rows, 0, limit};

@@ -37,8 +37,8 @@ struct recording {
 };
 
 /*
- * Begins with what the guest prints next. STREAM_UNAVAILABLE, RECORDING_STATE_CONFLICT (there is one
- * of the stream), INSUFFICIENT_STORAGE. Blocks on the disk.
+ * Begins with what the guest prints next. STREAM_UNAVAILABLE, RECORDING_STATE_CONFLICT (there is
+ * one of the stream), INSUFFICIENT_STORAGE. Blocks on the disk.
  */
 int recording_start(struct core *core, const struct actor *actor, const struct vm *vm,
                     const char *stream, struct recording *ret, struct error *err);
@@ -56,9 +56,9 @@ int recording_delete(struct core *core, const struct actor *actor, const char *i
  */
 int recording_read(struct core *core, const char *project_id, const char *id, struct source **ret,
                    struct error *err);
-/* Newest first, at most limit, below before_seq (0: all); vm_id NULL: of all VMs. The caller frees. */
-int recording_list(struct core *core, const char *project_id, const char *vm_id,
-                   int64_t before_seq, size_t limit, struct recording **ret, size_t *ret_count,
-                   struct error *err);
+/* Newest first, at most limit, below before_seq (0: all); vm_id NULL: of all VMs. The caller frees.
+ */
+int recording_list(struct core *core, const char *project_id, const char *vm_id, int64_t before_seq,
+                   size_t limit, struct recording **ret, size_t *ret_count, struct error *err);
 
 #endif

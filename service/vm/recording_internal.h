@@ -31,7 +31,7 @@ struct tape {
     int fd;
     int64_t started_us; /* monotonic */
     int64_t retry_ms;   /* the database refused: again then; 0: not */
-    bool ended, full; /* full: not a line more */
+    bool ended, full;   /* full: not a line more */
     struct cast_text text;
     struct strbuf out;
 };
@@ -73,7 +73,8 @@ int recording_store_end(struct core *core, const struct recording *end, const ch
                         struct error *err);
 int recording_store_begin(struct core *core, const struct actor *actor, const struct recording *rec,
                           struct error *err);
-/* Deletes the oldest finished ones until `more` bytes fit; false: they do not. Blocks on the disk. */
+/* Deletes the oldest finished ones until `more` bytes fit; false: they do not. Blocks on the disk.
+ */
 bool recording_make_room(struct recorder *r, int64_t more);
 /* Closes what a killed daemon left open, removes files nobody knows, counts the bytes. */
 int recording_recover(struct recorder *r, struct error *err);

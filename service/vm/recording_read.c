@@ -184,8 +184,8 @@ int recording_read(struct core *core, const char *project_id, const char *id, st
     d->recorder = core->recorder;
     d->fd = fd;
     /* Of one that is being made, whole lines only. */
-    d->end = rec.state == RECORDING_RUNNING && rec.size_bytes < st.st_size ? rec.size_bytes
-                                                                           : st.st_size;
+    d->end =
+        rec.state == RECORDING_RUNNING && rec.size_bytes < st.st_size ? rec.size_bytes : st.st_size;
     d->piece = xcalloc(1, PIECE);
     mutex_init(&d->lock);
     cond_init(&d->quiet);

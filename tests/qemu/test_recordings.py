@@ -9,6 +9,14 @@ from rig import BUILD, HELLO, SLOW, eventually
 V1 = ("drover.console.v1",)
 
 
+def boot(rig, **definition):
+    """A VM that has printed all it prints by itself."""
+    vm = rig.create(wait="console", **definition)["id"]
+    with rig.console(vm) as c:
+        c.expect(HELLO)
+    return vm
+
+
 def record(rig, vm, status=201, **body):
     answer = rig.api.post(f"/v1/vms/{vm}/recordings", body or None)
     assert answer.status == status, answer
@@ -56,7 +64,7 @@ def type_in(rig, vm, text):
 
 
 def test_what_is_printed_while_it_runs_is_recorded_with_its_time(rig):
-    vm = rig.create(wait="console")["id"]
+    vm = boot(rig)
     type_in(rig, vm, b"before.")
     made = record(rig, vm)
     assert made["state"] == "recording" and made["finished_at"] is None and made["stream"] == "console"
@@ -81,7 +89,7 @@ def test_what_is_printed_while_it_runs_is_recorded_with_its_time(rig):
 
 
 def test_viewers_are_told(rig):
-    vm = rig.create(wait="console")["id"]
+    vm = boot(rig)
     with rig.console(vm, subprotocols=V1) as c:
         assert c.control("hello")["recording"] is False
         made = record(rig, vm)
@@ -96,7 +104,7 @@ def test_viewers_are_told(rig):
 
 
 def test_each_boot_of_such_a_vm_is_recorded_from_its_first_byte(rig):
-    vm = rig.create(wait="console", record_console=True)["id"]
+    vm = boot(rig, record_console=True)
     made = listed(rig, vm)[0]
     assert made["state"] == "recording" and made["actor"] == "system"
     rig.act(vm, "stop")
@@ -116,7 +124,7 @@ def test_each_boot_of_such_a_vm_is_recorded_from_its_first_byte(rig):
 
 
 def test_a_recording_outlives_its_vm(rig):
-    vm = rig.create(wait="console")["id"]
+    vm = boot(rig)
     made = record(rig, vm)
     type_in(rig, vm, b"last words.")
     rig.delete(vm)
@@ -126,7 +134,7 @@ def test_a_recording_outlives_its_vm(rig):
 
 
 def test_a_size_that_is_said_is_kept_and_recorded(rig):
-    vm = rig.create(wait="console")["id"]
+    vm = boot(rig)
     made = record(rig, vm)
     with rig.console(vm, subprotocols=V1) as c:
         c.control("hello")
@@ -141,7 +149,7 @@ def test_a_size_that_is_said_is_kept_and_recorded(rig):
 
 def test_a_daemon_that_stops_and_one_that_is_killed(fresh_rig):
     rig = fresh_rig()
-    vm = rig.create(wait="console", record_console=True)["id"]
+    vm = boot(rig, record_console=True)
     with rig.console(vm, subprotocols=V1) as c:
         c.send(json.dumps({"type": "size", "rows": 33, "cols": 99}))
         c.control("size")
@@ -195,7 +203,7 @@ def drover(rig, *args):
 
 
 def test_the_command_records_fetches_and_plays(rig, tmp_path):
-    vm = rig.create(wait="console")["id"]
+    vm = boot(rig)
     made = drover(rig, "recording", "start", vm).decode().strip()
     type_in(rig, vm, b"cli.")
     assert b"finished" in drover(rig, "recording", "stop", made)

@@ -8,8 +8,10 @@
 
 static struct ticket link_for(const char *name, bool multi_use, int64_t seconds)
 {
-    struct ticket t = {
-        .vm_id = "vm-1", .stream = "console", .multi_use = multi_use, .expires_in_seconds = seconds};
+    struct ticket t = {.vm_id = "vm-1",
+                       .stream = "console",
+                       .multi_use = multi_use,
+                       .expires_in_seconds = seconds};
 
     strcpy(t.name, name);
     return t;

@@ -58,11 +58,11 @@ TEST(what_is_no_utf_8_is_replaced)
     } cases[] = {
         {"\x80", FFFD},
         {"a\xff\xfe", "a" FFFD FFFD},
-        {"\xc0\xaf", FFFD FFFD},                 /* overlong */
+        {"\xc0\xaf", FFFD FFFD}, /* overlong */
         {"\xe0\x80\xaf", FFFD FFFD FFFD},
-        {"\xed\xa0\x80", FFFD FFFD FFFD},        /* a surrogate */
+        {"\xed\xa0\x80", FFFD FFFD FFFD},          /* a surrogate */
         {"\xf4\x90\x80\x80", FFFD FFFD FFFD FFFD}, /* above U+10FFFF */
-        {"\xe2\x82", FFFD},                      /* the end */
+        {"\xe2\x82", FFFD},                        /* the end */
         {"\xe2\x82x", FFFD "x"},
         {"\xe2\xe2\x82\xac", FFFD "\xe2\x82\xac"},
         {"\xf0\x9f\x98\xc3\xa4", FFFD "\xc3\xa4"},
@@ -114,8 +114,8 @@ TEST(no_line_is_longer_than_its_bound)
 
 TEST(the_header_and_the_other_lines)
 {
-    const struct cast_header header = {.rows = 50, .cols = 132, .started_at = 1769860800123,
-                                       .title = "web-1 \"console\""};
+    const struct cast_header header = {
+        .rows = 50, .cols = 132, .started_at = 1769860800123, .title = "web-1 \"console\""};
     auto_strbuf struct strbuf b = {0};
 
     cast_header(&b, &header);

@@ -71,9 +71,9 @@ static void print(const char *text)
 
     console_stats_read(core.consoles, &before);
     CHECK_OK(fd_write_all(guest, text, strlen(text), &err));
-    EVENTUALLY((console_stats_read(core.consoles, &now),
-                now.bytes_out == before.bytes_out + strlen(text)),
-               5000);
+    EVENTUALLY(
+        (console_stats_read(core.consoles, &now), now.bytes_out == before.bytes_out + strlen(text)),
+        5000);
 }
 
 static struct recording get(const char *id)
