@@ -3,7 +3,7 @@ import { get } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { streamArea } from '../lib/area.js';
 import { recordingList } from '../lib/recordings.js';
-import { streamOf } from '../lib/streams.js';
+import { streamOf, streamsOf } from '../lib/streams.js';
 import { timelinePanel } from '../lib/timeline.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { announce } from '../lib/notify.js';
@@ -181,8 +181,9 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     herd.on('figures', () => figures.show(), signal);
     herd.figures.claim(signal);
     show();
-    const asked = session.can('console:view') && streamOf(view);
-    return { title: vm.name, root, start: () => (asked ? area.open(asked) : area.show()) };
+    const named = session.can('console:view') ? streamOf(view) : null;
+    const has = named && (named.startsWith('vsock/') || streamsOf(vm).includes(named));
+    return { title: vm.name, root, start: () => (has ? area.open(named) : area.show()) };
 }
 
 function figuresPanel(herd, current) {
