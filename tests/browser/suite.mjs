@@ -6,6 +6,8 @@ import './sharing.mjs';
 import './recordings.mjs';
 import './streams.mjs';
 import './images.mjs';
+import './fetching.mjs';
+import './guest_agent.mjs';
 import './hostile.mjs';
 import './pages.mjs';
 import './last.mjs';

@@ -8,6 +8,7 @@ import { bytes, plural, time } from '../lib/format.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
 import { upload } from '../lib/upload.js';
+import { fetchForm } from './images_fetch.js';
 
 const KINDS = [
     ['disk', 'a disk'],
@@ -274,6 +275,7 @@ export async function imagesPage({ herd, session, signal }) {
             trouble,
             list,
             blank,
+            mayWrite && fetchForm({ onStarted: load }),
             mayWrite && uploadForm({ send, load }),
         ),
     };

@@ -42,6 +42,14 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     const events = eventsPanel(herd, id, signal);
     const timeline = timelinePanel({ herd, id, signal });
     const recordings = session.can('console:view') && recordingsPanel();
+    const inside = h('div');
+    if (vm.guest_agent) {
+        import('../lib/guest.js').then(({ guestPanel }) => {
+            if (!signal.aborted) {
+                inside.append(guestPanel({ vm, herd, session, signal }));
+            }
+        });
+    }
     const definition = h('code');
     const facts = h('dl', { class: 'facts' });
     const root = h(
@@ -63,7 +71,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
         h(
             'div',
             { class: 'columns' },
-            h('div', null, timeline, figures.root, events),
+            h('div', null, timeline, figures.root, inside, events),
             h(
                 'div',
                 null,
