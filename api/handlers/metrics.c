@@ -17,6 +17,7 @@
 #include "service/vm/event.h"
 #include "service/vm/history.h"
 #include "service/vm/ksm_tuner.h"
+#include "service/vm/lease.h"
 #include "service/vm/sampler.h"
 #include "service/vm/timing.h"
 
@@ -169,6 +170,25 @@ static void add_consoles(struct metrics_writer *w, struct core *core)
     add(w, METRIC_CONSOLE_LOG_SKIPPED, (double)c.log_skipped);
     add(w, METRIC_CONSOLE_LOG_ERRORS, (double)c.log_errors);
     add(w, METRIC_EVENT_LAST_SEQ, (double)event_last_seq(core));
+}
+
+static void add_leases(struct metrics_writer *w, struct core *core)
+{
+    static const struct metric_label active[] = {{"state", "active"}, {0}};
+    static const struct metric_label queued[] = {{"state", "queued"}, {0}};
+    static const struct metric_label warm[] = {{"kind", "warm"}, {0}};
+    static const struct metric_label cold[] = {{"kind", "cold"}, {0}};
+    static const struct metric_label expired[] = {{"reason", "expired"}, {0}};
+    static const struct metric_label released[] = {{"reason", "released"}, {0}};
+    struct lease_counts c;
+
+    lease_counts_read(core, &c);
+    metrics_add(w, METRIC_LEASES, active, (double)c.active);
+    metrics_add(w, METRIC_LEASES, queued, (double)c.queued);
+    metrics_add(w, METRIC_LEASE_CLAIMS, warm, (double)c.claims_warm);
+    metrics_add(w, METRIC_LEASE_CLAIMS, cold, (double)c.claims_cold);
+    metrics_add(w, METRIC_LEASE_ENDS, expired, (double)c.expired);
+    metrics_add(w, METRIC_LEASE_ENDS, released, (double)c.released);
 }
 
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
@@ -325,6 +345,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_http(&w, req);
     add_consoles(&w, req->core);
     add_timing(&w, req->core);
+    add_leases(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

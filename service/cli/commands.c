@@ -18,6 +18,7 @@ const struct command *const command_groups[] = {
     stream_commands,
     recording_commands,
     ticket_commands,
+    lease_commands,
     host_commands,
     event_commands,
     image_commands,

@@ -137,9 +137,11 @@ static int serve_or_queue(struct core *core, const struct lease_request *r, cons
 {
     int rc = 1;
 
+    if (!pool)
+        return lease_serve(core, w->lease, r->spec, w, err);
     /* Who waits comes first. */
-    if (!pool || !others_wait(core, pool->id))
-        rc = lease_serve(core, w->lease, r->spec, w, err);
+    if (!others_wait(core, pool->id))
+        rc = lease_serve(core, w->lease, NULL, w, err);
     if (rc <= 0)
         return rc;
     if (!r->queue_seconds)

@@ -316,31 +316,49 @@ void lease_keeper_stop(struct lease_keeper *k)
     k->started = false;
 }
 
-void lease_keeper_free(struct lease_keeper *k)
+static void free_leases(struct lease_entry *e)
 {
-    struct lease_entry *e, *next_e;
-    struct member *m, *next_m;
-    struct pool_state *p, *next_p;
-
-    if (!k)
-        return;
-    HASH_ITER(hh, k->leases, e, next_e)
-    {
-        HASH_DEL(k->leases, e);
+    for (struct lease_entry *next; e; e = next) {
+        next = e->hh.next;
         lease_unref(e->lease);
         free(e);
     }
-    HASH_ITER(hh, k->members, m, next_m)
-    {
-        HASH_DEL(k->members, m);
+}
+
+static void free_members(struct member *m)
+{
+    for (struct member *next; m; m = next) {
+        next = m->hh.next;
         free(m);
     }
-    HASH_ITER(hh, k->pools, p, next_p)
-    {
-        HASH_DEL(k->pools, p);
+}
+
+static void free_pools(struct pool_state *p)
+{
+    for (struct pool_state *next; p; p = next) {
+        next = p->hh.next;
         pool_unref(p->pool);
         free(p);
     }
+}
+
+void lease_keeper_free(struct lease_keeper *k)
+{
+    struct lease_entry *leases;
+    struct member *members;
+    struct pool_state *pools;
+
+    if (!k)
+        return;
+    leases = k->leases;
+    members = k->members;
+    pools = k->pools;
+    HASH_CLEAR(hh, k->leases);
+    HASH_CLEAR(hh, k->members);
+    HASH_CLEAR(hh, k->pools);
+    free_leases(leases);
+    free_members(members);
+    free_pools(pools);
     for (size_t i = 0; i < LEASE_LOCKS; i++)
         pthread_mutex_destroy(&k->lease_locks[i]);
     pthread_cond_destroy(&k->wake);

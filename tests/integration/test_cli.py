@@ -163,3 +163,20 @@ def test_events_are_followed_across_a_restart(drover, daemon, vm):
     drover("vm", "delete", "after")
     numbers = [event["seq"] for event in seen]
     assert numbers == sorted(set(numbers)), "an event came twice or out of order"
+
+
+def test_a_pool_is_made_and_its_vms_leased(drover):
+    drover("pool", "put", "cli-pool", "--memory", "64", "--ready", "1", "--max", "2")
+    eventually(lambda: drover("pool", "show", "cli-pool", parse=True)["status"]["ready"] == 1, 30)
+    assert b"cli-pool" in drover("pool", "list").stdout
+    asked = drover("lease", "create", "cli-pool", "--for", "10m", "--holder", "me", "--wait", "running")
+    lease, vm = asked.stdout.decode().split()
+    assert vm.startswith("cli-pool-") and lease.encode() in drover("lease", "list").stdout
+    renewed = drover("lease", "renew", lease, "--for", "20m", parse=True)
+    assert renewed["ttl_seconds"] == 1200 and renewed["holder"] == "me"
+    drover("lease", "release", lease)
+    assert lease.encode() not in drover("lease", "list").stdout
+    assert lease.encode() in drover("lease", "list", "--all").stdout
+    assert drover("lease", "record", lease, parse=True)["timeline"][0]["what"] == "asked"
+    drover("pool", "delete", "cli-pool")
+    eventually(lambda: not drover("vm", "list", parse=True)["items"], 30)

@@ -339,3 +339,13 @@ def test_a_viewer_may_look_a_ci_token_may_lease(api, daemon, make_pool, token, n
     assert ci.post("/v1/leases", {"vm": dict(TEMPLATE, name=name())}).status == 403
     lease = ci.post("/v1/leases", {"pool": pool["name"]})
     assert lease.status == 201 and ci.delete(f"/v1/leases/{lease.json['id']}").status == 200
+
+
+def test_metrics_count_them(api, daemon, make_pool):
+    pool = make_pool(ready=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    text = daemon.client().get("/metrics").text
+    assert 'drover_leases{state="active"} 1' in text
+    before = int(text.split('drover_lease_ends_total{reason="released"} ')[1].split()[0])
+    api.delete(f"/v1/leases/{lease['id']}")
+    assert f'drover_lease_ends_total{{reason="released"}} {before + 1}' in api.get("/metrics").text
