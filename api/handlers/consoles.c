@@ -136,7 +136,8 @@ static int open_stream(struct request *req, struct response *res, const char *st
         subprotocol_choose(req, res, &to.protocol, err))
         return -1;
     auto_vm struct vm *vm = authorise(req, stream, to.mode, err);
-    if (!vm || stream_require(vm, stream, err))
+    if (!vm || stream_require(vm, stream, err) ||
+        (to.mode == CONSOLE_CONTROL && vm_refuse_waiting(vm, err)))
         return -1;
     viewer_name(&req->principal, viewer, sizeof(viewer));
     access_rights(&req->principal, rights);

@@ -17,9 +17,15 @@
 #define FREEZE_SECONDS 30
 #define PATH_MAX_BYTES 4095
 
+/* To read from, or to change: what waits in a pool is handed out clean. */
 static struct vm *find(struct request *req, struct error *err)
 {
-    return vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+    auto_vm struct vm *vm =
+        vm_find(req->core, req->principal.project_id, request_param(req, "vm"), err);
+
+    if (!vm || (!str_eq(req->method, "GET") && vm_refuse_waiting(vm, err)))
+        return NULL;
+    return TAKE_PTR(vm);
 }
 
 /* Starts the task (which takes arg) and parks until it has ended. */

@@ -130,8 +130,6 @@ struct vm_birth {
 };
 int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
                    struct vm_birth *birth, struct vm **ret, struct op **ret_op, struct error *err);
-/* VM_STATE_CONFLICT for a VM that waits in a pool: it must be clean when it is handed out. */
-int vm_refuse_waiting(const struct vm *vm, const struct actor *actor, struct error *err);
 /* Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. */
 int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
               struct error *err);

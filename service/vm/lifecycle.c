@@ -178,16 +178,6 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     return 0;
 }
 
-int vm_refuse_waiting(const struct vm *vm, const struct actor *actor, struct error *err)
-{
-    if (!*vm->pool_id || *vm->lease_id || actor == &actor_system)
-        return 0;
-    error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s waits in a pool to be handed out clean",
-              vm->spec->name);
-    error_remedy(err, "Ask for a lease (POST /v1/leases), or delete the VM: the pool replaces it.");
-    return -1;
-}
-
 struct patch {
     const struct actor *actor;
     const json_t *patch;
@@ -214,7 +204,7 @@ static int patch_mutate(struct core *core, struct vm *next, struct change *chang
     bool comes;
 
     (void)change;
-    if (vm_refuse_waiting(next, p->actor, err) || check_generation(next, p->if_generation, err) ||
+    if (vm_refuse_waiting(next, err) || check_generation(next, p->if_generation, err) ||
         vm_spec_decode(merged, &spec, NULL, err) || check_user_data(core, spec, err))
         return -1;
     if (next->state == VM_STATE_DELETING)
@@ -300,7 +290,7 @@ static int act_mutate(struct core *core, struct vm *next, struct change *change,
     if (a->verb == VM_VERB_DELETE && a->force)
         allowed = next->state != VM_STATE_DELETING;
     if (check_generation(next, a->if_generation, err) ||
-        (a->verb != VM_VERB_DELETE && vm_refuse_waiting(next, a->actor, err)))
+        (a->verb != VM_VERB_DELETE && a->actor != &actor_system && vm_refuse_waiting(next, err)))
         return -1;
     if (!allowed)
         return refuse(next, a->verb, err);

@@ -53,6 +53,16 @@ struct vm *vm_copy(const struct vm *vm)
     return copy;
 }
 
+int vm_refuse_waiting(const struct vm *vm, struct error *err)
+{
+    if (!*vm->pool_id || *vm->lease_id)
+        return 0;
+    error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s waits in a pool to be handed out clean",
+              vm->spec->name);
+    error_remedy(err, "Ask for a lease (POST /v1/leases), or delete the VM: the pool replaces it.");
+    return -1;
+}
+
 bool vm_has_pending_changes(const struct vm *vm)
 {
     return vm->running_generation && vm->running_generation != vm->generation;

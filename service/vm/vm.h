@@ -146,4 +146,7 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
            bool force, int64_t if_generation, const struct idem *idem, struct op **ret_op,
            bool *ret_replayed, struct error *err);
 
+/* VM_STATE_CONFLICT for a VM that waits in a pool: it must be clean when it is handed out. */
+int vm_refuse_waiting(const struct vm *vm, struct error *err);
+
 #endif

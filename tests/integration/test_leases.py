@@ -105,7 +105,9 @@ def test_what_waits_cannot_be_changed_but_by_deleting_it(api, make_pool):
     pool = make_pool(ready=1)
     vm = members(api, pool)[0]
     for response in (api.post(f"/v1/vms/{vm['id']}/pause"), api.post(f"/v1/vms/{vm['id']}/stop"),
-                     api.patch(f"/v1/vms/{vm['id']}", {"description": "mine"})):
+                     api.patch(f"/v1/vms/{vm['id']}", {"description": "mine"}),
+                     api.post(f"/v1/vms/{vm['id']}/exec", {"argv": ["true"]}),
+                     api.put(f"/v1/vms/{vm['id']}/files?path=/tmp/x", b"x")):
         assert response.code == "vm-state-conflict" and "lease" in response.json["remedy"], response
     assert api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30).status == 200
     eventually(lambda: [v["id"] for v in members(api, pool) if v["state"] == "running"] not in ([], [vm["id"]]), 30)
