@@ -289,7 +289,9 @@ def on_a_terminal(server, *args):
     """The command on a new terminal; yields (process, master, attributes as they were)."""
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
-    process = subprocess.Popen([DROVER, *args], env=environment(server), stdin=slave, stdout=slave, stderr=slave)
+    # Under nohup the tests themselves ignore SIGHUP, and what they start would inherit that.
+    process = subprocess.Popen([DROVER, *args], env=environment(server), stdin=slave, stdout=slave, stderr=slave,
+                               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     try:
         yield process, master, slave, before
     finally:
