@@ -66,6 +66,7 @@ def test_a_pool_has_its_defaults_and_fills_itself(api, make_pool):
     assert len(waiting) == 2 and all(v["state"] == "running" and v["lease_id"] is None for v in waiting)
     assert len({v["vsock_cid"] for v in waiting}) == 2, "identities are their own"
     assert status(api, pool["name"])["warming"] == 0
+    assert pool["id"] in [p["id"] for p in api.get("/v1/pools", limit=1000).json["items"]]
 
 
 def test_bad_pools_are_refused_and_change_nothing(api, name):

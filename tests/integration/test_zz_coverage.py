@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from validate import Coverage, read_record
 
-# libvirt's test driver has no consoles; tests/qemu opens them.
+# libvirt's test driver has no consoles and no guest agents; tests/qemu has both.
 NEVER_HERE = {"openConsole", "openChannel", "openSerial", "openDisplay", "getConsoleLog", "clearConsoleLog",
               "putImageKernel", "putImageInitrd", "cancelOperation", "patchKsm", "startRecording", "getRecording",
-              "deleteRecording", "stopRecording", "getRecordingContent"}
+              "deleteRecording", "stopRecording", "getRecordingContent", "execInVm", "getVmFile", "putVmFile",
+              "freezeVm", "thawVm", "setVmTime", "setGuestPassword", "addGuestSshKeys"}
 
 
 @pytest.fixture(scope="module")
