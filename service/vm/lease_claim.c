@@ -57,6 +57,8 @@ static int claim_mutate(struct core *core, struct vm *next, struct change *chang
         (!saved && next->state != VM_STATE_RUNNING))
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s does not wait any more",
                          next->spec->name);
+    if (saved && admission_admit(core, next, err)) /* it will need its memory again */
+        return -1;
     take_vm(l, next);
     l->warm = true;
     start_clock(core->leases, l);
