@@ -26,6 +26,10 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":rebooted_at", row->rebooted_at);
     stmt_int(s, ":last_attached_at", row->last_attached_at);
     stmt_text(s, ":boot_status", row->boot_status ? row->boot_status : "");
+    stmt_text(s, ":owner_token", row->owner_token ? row->owner_token : "");
+    stmt_int(s, ":cpus", row->cpus);
+    stmt_int(s, ":memory_mib", row->memory_mib);
+    stmt_int(s, ":disk_bytes", row->disk_bytes);
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -120,6 +124,10 @@ static struct vm_row read_vm(struct stmt *s)
     row.rebooted_at = stmt_next_int(s);
     row.last_attached_at = stmt_next_int(s);
     row.boot_status = stmt_next_text(s);
+    row.owner_token = stmt_next_text(s);
+    row.cpus = stmt_next_int(s);
+    row.memory_mib = stmt_next_int(s);
+    row.disk_bytes = stmt_next_int(s);
     return row;
 }
 
