@@ -27,6 +27,7 @@ const struct command *const command_groups[] = {
     image_label_commands,
     catalogue_commands,
     token_commands,
+    quota_commands,
     op_commands,
     help_commands,
     NULL,
