@@ -8,6 +8,7 @@
 #include "service/cli/cli.h"
 #include "service/cli/command.h"
 #include "service/cli/help.h"
+#include "service/cli/output.h"
 
 #define DEFAULT_STATE_DIR "/var/lib/drover"
 
@@ -32,7 +33,8 @@ const struct command *const command_groups[] = {
 };
 
 const struct option_row global_options[] = {
-    {"json", 'j', NULL, "print the server's JSON instead of a table"},
+    {"output", 'o', "FORM", "table (default), json, yaml, or name: only names, one on a line"},
+    {"json", 'j', NULL, "the same as -o json"},
     {"url", 'u', "URL", "the server's address (default: DROVER_URL, else the Unix socket)"},
     {"token", 't', "TOKEN", "API token; prefer DROVER_TOKEN, which other users cannot see"},
     {"socket", 's', "PATH", "the daemon's Unix socket (default: DIR/drover.sock)"},
@@ -68,6 +70,7 @@ int cli_main(int argc, char **argv)
     struct cli cli = {0};
     struct args args;
     struct failure fail = {.exit = CLI_FAILED};
+    enum output_form form;
     int rc;
 
     setlocale(LC_CTYPE, "");
@@ -80,7 +83,12 @@ int cli_main(int argc, char **argv)
     }
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
-    cli.json = args_flag(&args, "json");
+    if (output_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
+        failure_print(&fail, stderr);
+        return fail.exit;
+    }
+    output_start(form, args.command->words);
+    cli.json = form != OUTPUT_TABLE;
     cli.url = args_text(&args, "url", NULL);
     cli.socket = args_text(&args, "socket", NULL);
     cli.token = args_text(&args, "token", NULL);
@@ -91,9 +99,9 @@ int cli_main(int argc, char **argv)
             failure_print(&fail, stderr);
         return fail.exit;
     }
-    if (fflush(stdout) || ferror(stdout)) {
-        fputs("drover: the output cannot be written\n", stderr);
-        return CLI_FAILED;
+    if (output_end(&fail)) {
+        failure_print(&fail, stderr);
+        return fail.exit;
     }
     return CLI_OK;
 }
