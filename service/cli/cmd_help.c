@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "service/base/str.h"
+#include "service/cli/manifest.h"
 #include "service/cli/value.h"
 
 static const struct {
@@ -11,8 +12,8 @@ static const struct {
     const char *meaning;
 } exits[] = {
     {CLI_OK, "done"},
-    {CLI_FAILED, "the server tried and failed, or refused what was sent"},
-    {CLI_USAGE, "the command line is wrong"},
+    {CLI_FAILED, "the server tried and failed, or refused what was sent; of diff: something differs"},
+    {CLI_USAGE, "the command line, or a file it names, is wrong"},
     {CLI_CONNECT, "no server answered"},
     {CLI_NOT_FOUND, "there is no such object"},
     {CLI_CONFLICT, "the object's state, version or name forbids it"},
@@ -100,9 +101,9 @@ static json_t *options_value(const struct option_row *o)
 /* Everything the tables hold, for the man page generator. */
 static void dump(void)
 {
-    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[]}", "version", DROVER_VERSION,
+    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[], s:o}", "version", DROVER_VERSION,
                                         "options", options_value(global_options), "commands",
-                                        "environment", "exit_status");
+                                        "environment", "exit_status", "definitions", kinds_value());
 
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++)

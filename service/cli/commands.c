@@ -14,6 +14,8 @@
 
 const struct command *const command_groups[] = {
     vm_commands,
+    apply_commands,
+    export_commands,
     guest_commands,
     console_commands,
     stream_commands,

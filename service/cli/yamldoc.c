@@ -54,15 +54,15 @@ static bool put_text(yaml_emitter_t *e, const char *text, size_t len)
 /* The shortest form that reads back as the same number, and as no integer. */
 static bool put_real(yaml_emitter_t *e, double value)
 {
-    char text[40];
+    auto_free char *text = NULL;
+    char digits[40];
 
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
+    for (int count = 15; count <= 17; count++) {
+        snprintf(digits, sizeof(digits), "%.*g", count, value);
+        if (strtod(digits, NULL) == value)
             break;
     }
-    if (!strpbrk(text, ".e"))
-        strcat(text, ".0");
+    text = xasprintf("%s%s", digits, strpbrk(digits, ".e") ? "" : ".0");
     return put_scalar(e, text, strlen(text), YAML_PLAIN_SCALAR_STYLE);
 }
 
