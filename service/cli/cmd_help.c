@@ -24,9 +24,12 @@ static const struct {
 static const struct {
     const char *name, *meaning;
 } variables[] = {
-    {"DROVER_URL", "the server's address; without it the Unix socket is used"},
-    {"DROVER_TOKEN", "an API token (drover token create)"},
+    {"DROVER_URL", "the server's address; without it a context or the Unix socket is used"},
+    {"DROVER_TOKEN", "an API token (drover token create); not sent to a context's server"},
+    {"DROVER_CONTEXT", "the context to use (drover context list)"},
     {"DROVER_STATE_DIR", "where drover.sock is looked for; /var/lib/drover by default"},
+    {"XDG_CONFIG_HOME", "where drover/contexts is kept; ~/.config by default"},
+    {"NO_COLOR", "if set, no colours; there are none either where the output is no terminal"},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

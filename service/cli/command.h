@@ -38,9 +38,14 @@ struct command {
 struct cli {
     struct client *client; /* NULL for commands that need no server: see cli_connect */
     bool json; /* data instead of words: print with cli_print_*, which know the form of -o */
-    const char *url, *socket, *token; /* as given on the command line, or NULL */
+    const char *url, *socket, *token, *context; /* as given on the command line, or NULL */
+    bool token_in_sight; /* the token was an argument, and not in a file */
 };
 
+struct context_choice;
+
+/* Which server it would be, and why; *ret is the caller's to release. */
+int cli_choose(struct cli *cli, struct context_choice *ret, struct failure *fail);
 /* Makes cli->client on first use. */
 int cli_connect(struct cli *cli, struct failure *fail);
 
@@ -81,7 +86,7 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 
 /* ---- tables ---- */
 
-extern const struct command apply_commands[], export_commands[];
+extern const struct command apply_commands[], context_commands[], export_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
     catalogue_commands[], guest_commands[], lease_commands[], recording_commands[], ticket_commands[],
