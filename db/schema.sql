@@ -117,7 +117,11 @@ CREATE TABLE vms (
     ready_at            INTEGER NOT NULL DEFAULT 0 CHECK (ready_at >= 0),
     rebooted_at         INTEGER NOT NULL DEFAULT 0 CHECK (rebooted_at >= 0), -- last, since started_at
     last_attached_at    INTEGER NOT NULL DEFAULT 0 CHECK (last_attached_at >= 0), -- to a console
-    boot_status         TEXT    NOT NULL DEFAULT '' -- what the guest last said about itself
+    boot_status         TEXT    NOT NULL DEFAULT '', -- what the guest last said about itself
+    -- Whose memory and disks it began with; '': it booted. They are kept as long as anybody names them.
+    template_id         TEXT    NOT NULL DEFAULT '',
+    -- Not '': this VM is a pool's template, and what its memory was saved under (QEMU, processor, …).
+    template_key        TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.

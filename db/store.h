@@ -50,6 +50,7 @@ struct vm_row {
     int64_t rebooted_at;      /* by the guest, last, since started_at; 0: not */
     int64_t last_attached_at; /* to one of its consoles; 0: never */
     const char *boot_status;  /* what the guest last said about itself, or "" */
+    const char *template_id, *template_key; /* or "": see service/vm/vm.h */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */

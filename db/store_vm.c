@@ -26,6 +26,8 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":rebooted_at", row->rebooted_at);
     stmt_int(s, ":last_attached_at", row->last_attached_at);
     stmt_text(s, ":boot_status", row->boot_status ? row->boot_status : "");
+    stmt_text(s, ":template_id", row->template_id ? row->template_id : "");
+    stmt_text(s, ":template_key", row->template_key ? row->template_key : "");
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -120,6 +122,8 @@ static struct vm_row read_vm(struct stmt *s)
     row.rebooted_at = stmt_next_int(s);
     row.last_attached_at = stmt_next_int(s);
     row.boot_status = stmt_next_text(s);
+    row.template_id = stmt_next_text(s);
+    row.template_key = stmt_next_text(s);
     return row;
 }
 

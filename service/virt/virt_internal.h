@@ -29,6 +29,7 @@ struct virt {
     char *uri, *state_dir, *install_id;
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
+    char *save_dir;  /* where it writes NAME.save; else NULL */
     char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);

@@ -53,6 +53,11 @@ struct vm *vm_copy(const struct vm *vm)
     return copy;
 }
 
+bool vm_is_unborn(const struct vm *vm)
+{
+    return *vm->template_id && !vm->started_at;
+}
+
 int vm_refuse_waiting(const struct vm *vm, struct error *err)
 {
     if (!*vm->pool_id || *vm->lease_id)
@@ -102,6 +107,8 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->rebooted_at = row->rebooted_at;
     vm->last_attached_at = row->last_attached_at;
     str_copy_utf8(vm->boot_status, sizeof(vm->boot_status), row->boot_status);
+    str_copy_utf8(vm->template_id, sizeof(vm->template_id), row->template_id);
+    str_copy_utf8(vm->template_key, sizeof(vm->template_key), row->template_key);
     return TAKE_PTR(vm);
 }
 
@@ -134,5 +141,7 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .rebooted_at = vm->rebooted_at,
         .last_attached_at = vm->last_attached_at,
         .boot_status = vm->boot_status,
+        .template_id = vm->template_id,
+        .template_key = vm->template_key,
     };
 }

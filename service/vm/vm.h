@@ -54,6 +54,8 @@ struct vm {
     uint32_t vsock_cid;
     char pool_id[UUID_TEXT], lease_id[UUID_TEXT]; /* or "": see lease.h */
     int64_t pool_generation;
+    char template_id[UUID_TEXT]; /* whose saved memory and disks it began with, or "" */
+    char template_key[256]; /* not "": it is a template; what its memory was saved under */
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];
@@ -69,6 +71,9 @@ struct vm *vm_ref(struct vm *vm);
 void vm_unref(struct vm *vm);
 DEFINE_CLEANUP(vm, struct vm *, vm_unref);
 #define auto_vm auto_scope(cleanup_vm)
+
+/* Its memory is still its template's: it is "saved", and its first start restores that. */
+bool vm_is_unborn(const struct vm *vm);
 
 /* Running or paused with a definition newer than the guest was started with. */
 bool vm_has_pending_changes(const struct vm *vm);
