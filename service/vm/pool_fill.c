@@ -179,6 +179,8 @@ static void is_ready(struct core *core, const struct pool *pool, const struct me
         discard(core, m); /* there is one already */
     else if (template_keep(core, m->vm_id, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot make VM %s a template", vm->spec->name);
+    else
+        book_template_stale(core->leases, m->vm_id, false);
 }
 
 static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
@@ -421,7 +423,7 @@ static void fill(struct core *core, const struct pool *pool, int64_t wave)
     bool shared = false, due = pool_is_due(core->leases, pool->id);
     struct vm *template = NULL;
     struct error err;
-    char why[256];
+    char why[256], key[256];
 
     if (count < 0)
         drop_one(core, pool);
@@ -430,7 +432,7 @@ static void fill(struct core *core, const struct pool *pool, int64_t wave)
     if (shared) {
         template = template_take(core, pool);
         if (!template)
-            count = due && !template_boots(core, pool);
+            count = due && template_key(core, key, sizeof(key)) && !template_boots(core, pool);
     }
     for (int64_t i = 0; i < count && warming + i < wave; i++) {
         if (make_one(core, pool, template, &err) == 0 || err.code == ERROR_NAME_IN_USE)

@@ -1,4 +1,8 @@
 """Pools of real guests: one that runs is handed out, answers at once, and is gone afterwards."""
+import sqlite3
+import time
+from contextlib import closing
+
 import pytest
 from rig import SLOW, eventually, processes
 
@@ -86,3 +90,83 @@ def test_many_begin_with_the_memory_of_one(rig, acceleration, request):
     drop(rig, pool)
     assert rig.api.get(f"/v1/vms/{template}").status == 404 and not processes(str(rig.state_dir))
     assert not list((rig.state_dir / "vms").iterdir()) and not list((rig.state_dir / "libvirt/lib/qemu/save").iterdir())
+
+
+def test_memory_that_cannot_be_restored_is_given_up(fresh_rig):
+    """The VM that was claimed boots instead, and the pool makes another template and says why."""
+    rig = fresh_rig()
+    rig.expect_warning("cannot be restored|did not get ready")
+    rig.ensure_image("hello")
+    assert rig.api.put("/v1/pools/spoilt", definition("hello", networks=[{"mode": "user"}])).status == 201
+    eventually(lambda: ready(rig, "spoilt") == 2, SLOW, "two VMs that wait")
+    first = snapshot(rig, "spoilt")["template_id"]
+    macs = {v["networks"][0]["mac"] for v in members(rig, "spoilt")}
+    assert len(macs) == 1, "the guest has it in its memory: we do not say otherwise"
+    saved = next((rig.state_dir / "libvirt/lib/qemu/save").iterdir())
+    saved.write_bytes(saved.read_bytes()[:200000])
+    lease = claim(rig, "spoilt")
+    vm = rig.vm(lease["vm"]["id"])
+    assert vm["template_id"] is None and processes(vm["id"])
+    with rig.console(vm["id"]) as c:
+        c.expect(b"Hello from")
+    eventually(lambda: snapshot(rig, "spoilt")["template_id"] not in (None, first), SLOW, "another template")
+    eventually(lambda: ready(rig, "spoilt") == 2, SLOW, "two VMs that wait again")
+    again = claim(rig, "spoilt")
+    assert rig.vm(again["vm"]["id"])["template_id"] == snapshot(rig, "spoilt")["template_id"]
+    drop(rig, "spoilt")
+
+
+def test_another_qemu_is_another_template(fresh_rig):
+    """Memory is only given to what wrote it: the daemon comes back on a host where something has changed."""
+    rig = fresh_rig()
+    rig.ensure_image("hello")
+    assert rig.api.put("/v1/pools/changed", definition("hello")).status == 201
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "two VMs that wait")
+    first, lease = snapshot(rig, "changed")["template_id"], claim(rig, "changed")
+    rig.stop()
+    rig.start()
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "those that wait still do")
+    assert snapshot(rig, "changed")["template_id"] == first
+    rig.stop()
+    with closing(sqlite3.connect(rig.state_dir / "drover.db")) as db, db:
+        assert db.execute("UPDATE vms SET template_key = 'QEMU 1.0' WHERE template_key <> ''").rowcount == 1
+    rig.start()
+    eventually(lambda: snapshot(rig, "changed")["template_id"] not in (None, first), SLOW, "another template")
+    assert rig.vm(first)["id"] == first, "its disks are still stood upon"
+    with rig.console(lease["vm"]["id"]) as c:
+        c.send(b"never mind")
+        c.expect(b"never mind")
+    rig.api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: rig.api.get(f"/v1/vms/{first}").status == 404, SLOW, "the end of the old template")
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "two VMs that wait")
+    drop(rig, "changed")
+
+
+def test_a_linux_guest_goes_on_where_its_template_was(rig, demo_image):
+    """It boots once; each that is claimed has its memory, and its kernel a name, a time and randomness of its own."""
+    rig.ensure_image("demo")
+    body = definition("demo", memory_mib=96, guest_agent=True, ready_pattern="root@demo:", networks=[{"mode": "user"}])
+    assert rig.api.put("/v1/pools/linux", {**body, "ready_when": "ready", "ready": 1}).status == 201
+    eventually(lambda: ready(rig, "linux") == 1, SLOW, "a VM that waits")
+    template = rig.vm(snapshot(rig, "linux")["template_id"])
+    boots = []
+    for _ in range(2):
+        lease = claim(rig, "linux")
+        vm = rig.vm(lease["vm"]["id"])
+        assert vm["ready_at"] and vm["template_id"] == template["id"]
+        name = lambda: run(rig, vm, "cat /proc/sys/kernel/hostname")  # noqa: E731
+        eventually(lambda: name() == vm["name"], SLOW, "a host name of its own")
+        assert run(rig, vm, "cat /sys/class/net/eth0/address") == vm["networks"][0]["mac"]
+        assert abs(int(run(rig, vm, "date +%s")) - time.time()) < 30
+        boots.append(run(rig, vm, "cat /proc/sys/kernel/random/boot_id"))
+        with rig.console(vm["id"]) as c:
+            c.send(b"\n")
+            c.expect(b"root@")
+    assert boots[0] != boots[1], "drawn when first read: from randomness that only this guest has"
+    drop(rig, "linux")
+
+
+def run(rig, vm, command):
+    answer = rig.api.post(f"/v1/vms/{vm['id']}/exec", {"argv": ["/bin/sh", "-c", command]}, wait=60, patience=90)
+    assert answer.status == 200 and answer.json["exit_code"] == 0, answer
+    return answer.json["stdout"].strip()
