@@ -19,6 +19,7 @@ const struct command *const command_groups[] = {
     recording_commands,
     ticket_commands,
     lease_commands,
+    run_commands,
     host_commands,
     event_commands,
     image_commands,
@@ -76,7 +77,7 @@ int cli_main(int argc, char **argv)
         if (!args.command && args_flag(&args, "help"))
             return help_overview(stdout), CLI_OK;
         failure_print(&fail, stderr);
-        return fail.exit;
+        return args.command && args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
@@ -87,9 +88,11 @@ int cli_main(int argc, char **argv)
     rc = args.command->run(&cli, &args, &fail);
     client_free(cli.client);
     if (rc) {
-        if (*fail.detail || *fail.title)
-            failure_print(&fail, stderr);
-        return fail.exit;
+        if (!*fail.detail && !*fail.title)
+            return fail.exit; /* not ours: what ran there ended so */
+        fflush(stdout);
+        failure_print(&fail, stderr);
+        return args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
     if (fflush(stdout) || ferror(stdout)) {
         fputs("drover: the output cannot be written\n", stderr);
