@@ -134,6 +134,7 @@ def test_density(api, make_vm, wait_until):
     row = next(v for v in found["vms"] if v["vm_id"] == vm["id"])
     assert row["ksm"]["cause"] in ("unknown-process", "no-ksm") and row["ksm"]["reason"]
     assert api.get("/v1/ksm/density").json["by"] == "image"
+    assert api.get("/v1/ksm/density", by="set").json["by"] == "set"
     for bad in ("colour", "label.", ""):
         assert api.get("/v1/ksm/density", by=bad).json["pointer"] == "by"
 
