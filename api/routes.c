@@ -92,6 +92,7 @@ const struct route routes[] = {
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
     {"GET",    "/v1/vms/{vm}/stats/history", "getVmHistory", ACCESS_VM_READ, 0, handle_vm_history},
+    {"POST",   "/v1/vms/{vm}/dirty-rate", "measureDirtyRate", ACCESS_VM_WRITE, BODY, handle_dirty_rate},
     {"GET",    "/v1/host/history",   "getHostHistory", ACCESS_HOST_READ, 0, handle_host_history},
     {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    ROUTE_UPGRADE_OPTIONAL, handle_stats},
     {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},

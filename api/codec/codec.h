@@ -65,6 +65,7 @@ enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
 enum codec_ksm codec_ksm_for(const struct principal *principal);
 
 /* sample NULL: there are no figures, because of reason. */
+json_t *codec_missing(const struct vm_sample *s); /* [{figures, reason}] */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
                     enum codec_ksm detail, const char *reason);
 json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
@@ -84,7 +85,8 @@ struct codec_density {
     const struct snapshot *snapshot;
     struct vm *const *vms;
     size_t count;
-    const char *label; /* groups by its value; NULL: by image */
+    const char *label; /* groups by its value; NULL: by set or by image */
+    bool by_set;
     const struct admission_sum *admission;
     enum codec_ksm detail;
 };

@@ -221,6 +221,27 @@ static int run_addresses(struct cli *cli, const struct args *args, struct failur
     return 0;
 }
 
+static int run_dirty_rate(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_free char *path = vm_path(args->operand[0], "dirty-rate");
+    auto_value json_t *body = NULL;
+    auto_answer struct answer a = {0};
+    struct client_request r = {.method = "POST", .path = path};
+    int64_t seconds;
+
+    if (args_number(args, "seconds", 1, 60, 1, &seconds, fail) || cli_connect(cli, fail))
+        return -1;
+    body = json_pack("{s:I}", "seconds", (json_int_t)seconds);
+    r.body = body;
+    r.timeout_s = (long)seconds + 30;
+    if (client_do(cli->client, &r, &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    value_print_rows(a.value);
+    return 0;
+}
+
 static int run_wait(struct cli *cli, const struct args *args, struct failure *fail)
 {
     const char *what = args_text(args, "for", NULL), *pattern = args_text(args, "pattern", NULL);
@@ -255,6 +276,9 @@ static const struct option_row wait_options[] = {
     {"timeout", 0, "SECONDS", "how long to wait (default 120, at most 600), exit status 7"},
     {0}};
 
+static const struct option_row dirty_options[] = {
+    {"seconds", 0, "SECONDS", "how long QEMU looks (default 1, at most 60)"}, {0}};
+
 const struct command guest_commands[] = {
     {"exec", "VM PROGRAM [ARG...]", 2, ARGS_MAX, "run a program in the guest", exec_options,
      run_exec,
@@ -264,6 +288,8 @@ const struct command guest_commands[] = {
      "One of the two is VM:/PATH, the other a local file or - for standard input or output."},
     {"vm agent", "VM", 1, 1, "what the guest agent says", NULL, run_agent, NULL},
     {"vm addresses", "VM", 1, 1, "where the VM can be reached", NULL, run_addresses, NULL},
+    {"vm dirty-rate", "VM", 1, 1, "measure how fast the guest writes to its memory", dirty_options,
+     run_dirty_rate, NULL},
     {"vm wait", "VM", 1, 1, "wait until it runs, prints, answers or has an address", wait_options,
      run_wait, NULL},
     {0}};

@@ -13,6 +13,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/guest.h"
 #include "service/vm/history.h"
 #include "service/vm/sampler_internal.h"
 
@@ -25,12 +26,18 @@ static struct snapshot *snapshot_ref(struct snapshot *s)
     return s;
 }
 
+static void sample_done(struct vm_sample *s)
+{
+    dear_unref((struct vm_dear *)s->dear);
+    guest_figures_unref((struct guest_figures *)s->inside);
+}
+
 void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < s->count; i++)
-        dear_unref((struct vm_dear *)s->samples[i].dear);
+        sample_done(&s->samples[i]);
     free(s->samples);
     free(s);
 }
@@ -99,6 +106,7 @@ static void tracked_free(void *p)
     struct tracked *t = p;
 
     dear_unref(t->dear);
+    guest_figures_unref(t->inside);
     free(t);
 }
 
@@ -138,14 +146,20 @@ static void forget_unseen(struct sampler *s)
 }
 
 /* What the tick needs of it, copied so that no lock is held over a read of /proc. */
-static struct tracked look_up(struct sampler *s, const char *vm_id)
+static struct tracked look_up(struct sampler *s, const struct vm *vm)
 {
     LOCK_SCOPE(&s->lock);
-    struct tracked *t = track_vm(s, vm_id), copy;
+    struct tracked *t = track_vm(s, vm->id), copy;
+    bool asked = vm->spec->guest_agent && vm->state == VM_STATE_RUNNING &&
+                 s->core->settings->guest_sample_interval_seconds > 0;
 
+    if (asked && !t->has_agent)
+        pthread_cond_signal(&s->inside);
+    t->has_agent = asked;
     t->seen = true;
     copy = *t;
     copy.dear = dear_ref(t->dear);
+    copy.inside = guest_figures_ref(t->inside);
     return copy;
 }
 
@@ -162,6 +176,10 @@ static void process_gone(struct sampler *s, const char *vm_id, int64_t pid)
     (*found)->pid = 0;
     (*found)->known = (*found)->has_first_scan = false;
     (*found)->due_ms = 0;
+    /* A new QEMU is a new guest. */
+    guest_figures_unref((*found)->inside);
+    (*found)->inside = NULL;
+    (*found)->inside_due_ms = (*found)->inside_pause_ms = 0;
     pthread_cond_signal(&s->work);
 }
 
@@ -248,12 +266,13 @@ static void judge_ksm(struct vm_sample *now, const struct vm *vm, const struct t
 static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *now,
                       const struct snapshot *last, const struct host_ksm *ksm)
 {
-    struct tracked t = look_up(s, vm->id);
+    struct tracked t = look_up(s, vm);
     const struct vm_sample *before = snapshot_find(last, vm->id);
 
     str_copy_utf8(now->vm_id, sizeof(now->vm_id), vm->id);
     str_copy_utf8(now->project_id, sizeof(now->project_id), vm->project_id);
     now->dear = t.dear;
+    now->inside = t.inside;
     now->sampled_at = t.dear->virt_sampled_at;
     now->promised_bytes = (uint64_t)vm->spec->memory_mib << 20;
     if (t.busy && clock_monotonic_ms() - t.busy_since_ms > DEAR_HANGS_MS) {
@@ -288,7 +307,7 @@ static void add_vms(struct sampler *s, struct snapshot *next, const struct snaps
         if (is_on(vms[i]) && sample_vm(s, vms[i], now, last, &next->ksm)) {
             next->count++;
         } else if (now->dear) {
-            dear_unref((struct vm_dear *)now->dear);
+            sample_done(now);
             *now = (struct vm_sample){0};
         }
         vm_unref(vms[i]);
@@ -365,7 +384,7 @@ static int start_threads(struct sampler *s, struct error *err)
         if (dear_worker_start(s, err))
             return -1;
     }
-    return thread_start(&s->thread, "sampler", sampler_thread, s, err);
+    return inside_start(s, err) || thread_start(&s->thread, "sampler", sampler_thread, s, err) ? -1 : 0;
 }
 
 static void join_workers(struct sampler *s)
@@ -375,7 +394,10 @@ static void join_workers(struct sampler *s)
         s->stopping = true;
         pthread_cond_broadcast(&s->stop);
         pthread_cond_broadcast(&s->work);
+        pthread_cond_broadcast(&s->inside);
     }
+    if (s->has_inside_thread)
+        pthread_join(s->inside_thread, NULL);
     for (unsigned i = 0; i < s->workers; i++)
         pthread_join(s->worker[i], NULL);
 }
@@ -386,6 +408,7 @@ static void sampler_free(struct sampler *s)
     tdestroy(s->tracked, tracked_free);
     pthread_cond_destroy(&s->stop);
     pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->inside);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -398,6 +421,7 @@ int sampler_start(struct core *core, struct sampler **ret, struct error *err)
     mutex_init(&s->lock);
     cond_init(&s->stop);
     cond_init(&s->work);
+    cond_init(&s->inside);
     s->latest = xcalloc(1, sizeof(*s->latest));
     atomic_init(&s->latest->refs, 1);
     s->latest->sampled_at = clock_wall_ms();

@@ -27,6 +27,9 @@ struct tracked {
     bool busy;           /* a worker is at it */
     int64_t busy_since_ms;
     bool failed;         /* the last dear reading gave nothing */
+    bool has_agent;      /* its definition has one */
+    struct guest_figures *inside; /* NULL: it has said nothing yet */
+    int64_t inside_due_ms, inside_pause_ms;
 };
 
 struct sampler {
@@ -34,6 +37,9 @@ struct sampler {
     pthread_mutex_t lock; /* leaf: all that follows */
     pthread_cond_t stop;
     pthread_cond_t work; /* for the workers */
+    pthread_cond_t inside;
+    bool has_inside_thread;
+    pthread_t inside_thread;
     struct snapshot *latest;
     bool stopping;
     void *tracked; /* tsearch tree of struct tracked */
@@ -50,6 +56,7 @@ void dear_unref(struct vm_dear *d);
 int tracked_compare(const void *a, const void *b);
 
 int dear_worker_start(struct sampler *s, struct error *err); /* under the lock */
+int inside_start(struct sampler *s, struct error *err);
 /* After each tick: forgives nothing, but counts who hangs and brings workers in their place. */
 void dear_watch(struct sampler *s);
 
