@@ -1,8 +1,8 @@
 /*
  * The sampler's workers: one VM at a time, the one that has waited longest. They keep a budget, or
- * what the ticks leave of it: after a reading that took t, the next begins t / budget later, however many VMs there are. So few VMs
- * get fresh figures and many VMs cost no more, and the wall time of a call, libvirtd's and QEMU's
- * share included, is what is counted.
+ * what the ticks leave of it: after a reading that took t, the next begins t / budget later, however
+ * many VMs there are. So few VMs get fresh figures and many VMs cost no more, and the wall time of a
+ * call, libvirtd's and QEMU's share included, is what is counted.
  */
 #include <search.h>
 #include <string.h>
