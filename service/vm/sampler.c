@@ -9,6 +9,7 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "service/base/clock.h"
 #include "service/base/log.h"
@@ -199,32 +200,6 @@ static void process_known(struct sampler *s, const struct tracked *t)
 
 /* ---- one VM ---- */
 
-static double process_cpu(const struct vm_sample *s)
-{
-    return s->process.cpu_user_seconds + s->process.cpu_system_seconds;
-}
-
-/* From the tick before to this one; a counter that went back gives no rate. */
-static void add_process_rates(struct vm_sample *now, const struct vm_sample *before)
-{
-    const struct host_process *a = &before->process, *b = &now->process;
-    double seconds = (double)(now->process_sampled_at - before->process_sampled_at) / 1e3;
-
-    if (!before->has_process || before->pid != now->pid || a->start_ticks != b->start_ticks ||
-        seconds <= 0)
-        return;
-    if (process_cpu(now) >= process_cpu(before)) {
-        now->has_cpu_percent = true;
-        now->cpu_percent = 100.0 * (process_cpu(now) - process_cpu(before)) / seconds;
-    }
-    if (a->has_io && b->has_io && b->read_bytes >= a->read_bytes &&
-        b->write_bytes >= a->write_bytes) {
-        now->has_io_rate = true;
-        now->io_read_rate = (double)(b->read_bytes - a->read_bytes) / seconds;
-        now->io_write_rate = (double)(b->write_bytes - a->write_bytes) / seconds;
-    }
-}
-
 static void add_process(struct sampler *s, struct vm_sample *now, struct tracked *t,
                         const struct host_ksm *ksm)
 {
@@ -284,7 +259,7 @@ static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *
     }
     add_process(s, now, &t, ksm);
     if (now->has_process && before) {
-        add_process_rates(now, before);
+        sample_rates(now, before);
     } else if (!now->has_process) {
         now->has_cpu_percent = t.dear->has_cpu_percent && !now->stale;
         now->cpu_percent = t.dear->cpu_percent;
@@ -316,18 +291,6 @@ static void add_vms(struct sampler *s, struct snapshot *next, const struct snaps
         qsort(next->samples, next->count, sizeof(*next->samples), by_id);
 }
 
-static void add_ksmd(struct snapshot *next, const struct snapshot *last)
-{
-    const struct host_ksm *a = &last->ksm, *b = &next->ksm;
-    double seconds = (double)(next->sampled_at - last->sampled_at) / 1e3;
-
-    if (!a->has_ksmd_cpu || !b->has_ksmd_cpu || seconds <= 0 ||
-        b->ksmd_cpu_seconds < a->ksmd_cpu_seconds)
-        return;
-    next->has_ksmd_percent = true;
-    next->ksmd_percent = 100.0 * (b->ksmd_cpu_seconds - a->ksmd_cpu_seconds) / seconds;
-}
-
 void sampler_step(struct sampler *s)
 {
     struct core *core = s->core;
@@ -339,7 +302,7 @@ void sampler_step(struct sampler *s)
     host_ksm_read(core->host, &next->ksm);
     host_memory_read(core->host, &next->memory);
     next->sampled_at = clock_wall_ms();
-    add_ksmd(next, last);
+    snapshot_rates(next, last);
     add_vms(s, next, last);
     forget_unseen(s);
     {
@@ -353,6 +316,14 @@ void sampler_step(struct sampler *s)
     dear_watch(s);
 }
 
+static int64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static void *sampler_thread(void *arg)
 {
     struct sampler *s = arg;
@@ -360,13 +331,15 @@ static void *sampler_thread(void *arg)
 
     for (;;) {
         int64_t interval = s->core->settings->sample_interval_ms, now;
-        int64_t began = clock_monotonic_ns();
+        int64_t began = clock_monotonic_ns(), cpu = thread_cpu_ns();
 
         sampler_step(s);
+        cpu = thread_cpu_ns() - cpu;
         now = clock_monotonic_ms();
         LOCK_SCOPE(&s->lock);
         s->stats.ticks++;
         s->stats.tick_ns += (uint64_t)(clock_monotonic_ns() - began);
+        s->tick_percent = 0.9 * s->tick_percent + 0.1 * (double)cpu / 1e4 / (double)interval;
         s->stats.late_ticks += next + interval <= now;
         /* A late tick is skipped, not made up for. */
         next = next + interval > now ? next + interval : now + interval;

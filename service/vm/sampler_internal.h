@@ -45,6 +45,7 @@ struct sampler {
     void *tracked; /* tsearch tree of struct tracked */
     size_t tracked_count;
     int64_t pace_ms; /* monotonic: no dear reading but a VM's first begins before */
+    double tick_percent; /* of one CPU, that ticks take */
     unsigned workers;
     pthread_t worker[DEAR_WORKERS_MAX];
     struct sampler_stats stats;
@@ -54,6 +55,12 @@ struct sampler {
 struct vm_dear *dear_ref(struct vm_dear *d);
 void dear_unref(struct vm_dear *d);
 int tracked_compare(const void *a, const void *b);
+
+/* ---- sampler_rates.c ---- */
+
+void sample_rates(struct vm_sample *now, const struct vm_sample *before); /* of the process */
+void dear_rates(struct vm_dear *now, const struct vm_dear *before);
+void snapshot_rates(struct snapshot *next, const struct snapshot *last); /* ksmd */
 
 int dear_worker_start(struct sampler *s, struct error *err); /* under the lock */
 int inside_start(struct sampler *s, struct error *err);

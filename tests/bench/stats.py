@@ -9,6 +9,7 @@ PATH, or where PROMETHEUS_LIBVIRT_EXPORTER says; without it its peer is what it 
 `virsh domstats`. density is stats_density.py."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,11 @@ def ours(report):
             time.sleep(seconds)
             passed = time.monotonic() - began
             found.append([(b - a) / passed for a, b in zip(before, map(cpu_seconds, each))])
+        text = rig.api.get("/metrics").text
+        took, ticks, dear, reads = (float(re.search(rf"^drover_sampler_{name} (\S+)", text, re.M)[1]) for name in (
+            "seconds_total", "ticks_total", "dear_seconds_total", "dear_readings_total"))
+        report.note(f"of it by the clock: {1e6 * took / ticks / VMS:.0f} us a VM and tick, {1000 * dear / reads:.1f} ms "
+                    "a reading through libvirt")
         total, own = median([sum(f) for f in found]), median([f[0] for f in found])
         report.note(f"{VMS} VMs at 1 Hz: droverd with libvirt in it {100 * own:.2f} % of a core, "
                     f"all QEMUs {100 * (total - own):.2f} %; {1e6 * total / VMS:.0f} us of CPU a VM and sample")
