@@ -301,7 +301,7 @@ static int delete(struct core *core, const struct op *op, struct error *err)
 
     if (change_state(core, op, VM_STATE_DELETING, "deleting", err))
         return err->code == ERROR_VM_NOT_FOUND ? 0 : -1;
-    if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+    if (virt_discard(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
