@@ -58,8 +58,11 @@ handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delet
 handler_fn handle_events;
 /* operations.c */
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* quotas.c */
+handler_fn handle_quotas, handle_project_get, handle_project_patch;
 /* tokens.c, tickets.c, session.c */
-handler_fn handle_token_list, handle_token_create, handle_token_revoke, handle_ticket_create,
+handler_fn handle_token_list, handle_token_create, handle_token_get, handle_token_patch,
+    handle_token_revoke, handle_ticket_create,
     handle_ticket_list, handle_ticket_revoke, handle_ticket_lookup, handle_session_get,
     handle_session_create, handle_session_end, handle_code_create;
 

@@ -19,6 +19,7 @@ static const struct {
     {CLI_CONFLICT, "the object's state, version or name forbids it"},
     {CLI_AUTH, "not signed in, or not allowed"},
     {CLI_TIMEOUT, "it did not happen in the time allowed"},
+    {CLI_RUN, "`drover run` itself failed, not the command it ran"},
 };
 
 static const struct {

@@ -32,6 +32,7 @@ struct command {
     const struct option_row *options; /* its own, beside the global ones; or NULL */
     int (*run)(struct cli *cli, const struct args *args, struct failure *fail);
     const char *details; /* a paragraph for help and man page, or NULL */
+    enum cli_exit failure_exit; /* what every failure ends with, so as not to look like a result; or 0 */
 };
 
 /* What the running command may use. */
@@ -51,7 +52,7 @@ int cli_connect(struct cli *cli, struct failure *fail);
 
 /* ---- the command line, parsed ---- */
 
-#define ARGS_MAX 64
+#define ARGS_MAX 256
 
 struct args {
     const struct command *command;
@@ -88,9 +89,10 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 
 extern const struct command apply_commands[], context_commands[], export_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
+    run_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
     catalogue_commands[], guest_commands[], lease_commands[], recording_commands[], ticket_commands[],
-    token_commands[], op_commands[], help_commands[];
+    token_commands[], quota_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

@@ -9,7 +9,7 @@
 #include "service/cli/command.h"
 #include "service/cli/context.h"
 #include "service/cli/help.h"
-#include "service/cli/output.h"
+#include "service/cli/form.h"
 #include "service/cli/secret_file.h"
 
 const struct command *const command_groups[] = {
@@ -22,6 +22,7 @@ const struct command *const command_groups[] = {
     recording_commands,
     ticket_commands,
     lease_commands,
+    run_commands,
     host_commands,
     event_commands,
     image_commands,
@@ -30,6 +31,7 @@ const struct command *const command_groups[] = {
     catalogue_commands,
     token_commands,
     context_commands,
+    quota_commands,
     op_commands,
     help_commands,
     NULL,
@@ -101,7 +103,7 @@ int cli_main(int argc, char **argv)
     struct args args;
     struct failure fail = {.exit = CLI_FAILED};
     auto_free char *token = NULL;
-    enum output_form form;
+    enum form form;
     int rc;
 
     setlocale(LC_CTYPE, "");
@@ -110,16 +112,16 @@ int cli_main(int argc, char **argv)
         if (!args.command && args_flag(&args, "help"))
             return help_overview(stdout), CLI_OK;
         failure_print(&fail, stderr);
-        return fail.exit;
+        return args.command && args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
-    if (output_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
+    if (form_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
         failure_print(&fail, stderr);
         return fail.exit;
     }
-    output_start(form, args.command->words);
-    cli.json = form != OUTPUT_TABLE;
+    form_start(form, args.command->words);
+    cli.json = form != FORM_TABLE;
     cli.url = args_text(&args, "url", NULL);
     cli.socket = args_text(&args, "socket", NULL);
     cli.context = args_text(&args, "context", NULL);
@@ -132,11 +134,13 @@ int cli_main(int argc, char **argv)
     if (token)
         explicit_bzero(token, strlen(token));
     if (rc) {
-        if (*fail.detail || *fail.title)
-            failure_print(&fail, stderr);
-        return fail.exit;
+        if (!*fail.detail && !*fail.title)
+            return fail.exit; /* not ours: what ran there ended so */
+        fflush(stdout);
+        failure_print(&fail, stderr);
+        return args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
-    if (output_end(&fail)) {
+    if (form_end(&fail)) {
         failure_print(&fail, stderr);
         return fail.exit;
     }

@@ -5,7 +5,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
-#include "service/cli/output.h"
+#include "service/cli/form.h"
 
 #define WAIT_STEP_S 25 /* below what proxies cut off */
 
@@ -13,8 +13,8 @@ int cli_print_json(const struct answer *answer)
 {
     if (answer->len == 0)
         return 0;
-    if (answer->value && output_form() != OUTPUT_JSON) {
-        output_value(answer->value);
+    if (answer->value && form_current() != FORM_JSON) {
+        form_value(answer->value);
         return 0;
     }
     fwrite(answer->text, 1, answer->len, stdout);
@@ -25,7 +25,7 @@ int cli_print_json(const struct answer *answer)
 
 void cli_print_value(const json_t *value)
 {
-    output_value(value);
+    form_value(value);
 }
 
 int cli_get_all(struct cli *cli, const char *path, json_t **ret, struct failure *fail)

@@ -21,6 +21,7 @@ enum cli_exit {
     CLI_CONFLICT = 5, /* the object's state or version forbids it */
     CLI_AUTH = 6,     /* not signed in, or not allowed */
     CLI_TIMEOUT = 7,
+    CLI_RUN = 125, /* `run`: not the command failed, but all else */
 };
 
 struct failure {
