@@ -34,6 +34,7 @@ const struct command *const command_groups[] = {
     quota_commands,
     op_commands,
     help_commands,
+    complete_commands,
     NULL,
 };
 
