@@ -5,7 +5,7 @@
 #include "service/cli/command.h"
 #include "service/cli/manifest.h"
 #include "service/cli/manifest_server.h"
-#include "service/cli/form.h"
+#include "service/cli/output.h"
 
 static int export_object(struct cli *cli, const struct args *args, const struct kind *kind,
                          const json_t *object, struct failure *fail)
@@ -57,7 +57,7 @@ static int run_export(struct cli *cli, const struct args *args, struct failure *
     if (cli_connect(cli, fail))
         return -1;
     if (!cli->json)
-        form_start(FORM_YAML, args->command->words);
+        output_start(OUTPUT_YAML, args->command->words);
     for (const struct kind *k = kinds; !kind && k->name; k++) {
         if (export_all(cli, args, k, fail))
             return -1;

@@ -9,8 +9,9 @@
 #include "service/cli/command.h"
 #include "service/cli/context.h"
 #include "service/cli/help.h"
-#include "service/cli/form.h"
+#include "service/cli/output.h"
 #include "service/cli/secret_file.h"
+#include "service/cli/watch.h"
 
 const struct command *const command_groups[] = {
     vm_commands,
@@ -30,8 +31,8 @@ const struct command *const command_groups[] = {
     image_label_commands,
     catalogue_commands,
     token_commands,
-    context_commands,
     quota_commands,
+    context_commands,
     op_commands,
     help_commands,
     complete_commands,
@@ -41,6 +42,7 @@ const struct command *const command_groups[] = {
 const struct option_row global_options[] = {
     {"output", 'o', "FORM", "table (default), json, yaml, or name: only names, one on a line"},
     {"json", 'j', NULL, "the same as -o json"},
+    {"watch", 0, NULL, "of lists and things: show it again whenever something about it changes"},
     {"url", 'u', "URL", "the server's address (default: see `drover help context show`)"},
     {"context", 0, "NAME", "a server of `drover context list`"},
     {"token-file", 0, "FILE", "read the API token from a file; - is standard input"},
@@ -104,7 +106,7 @@ int cli_main(int argc, char **argv)
     struct args args;
     struct failure fail = {.exit = CLI_FAILED};
     auto_free char *token = NULL;
-    enum form form;
+    enum output_form form;
     int rc;
 
     setlocale(LC_CTYPE, "");
@@ -117,12 +119,12 @@ int cli_main(int argc, char **argv)
     }
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
-    if (form_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
+    if (output_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
         failure_print(&fail, stderr);
         return fail.exit;
     }
-    form_start(form, args.command->words);
-    cli.json = form != FORM_TABLE;
+    output_start(form, args.command->words);
+    cli.json = form != OUTPUT_TABLE;
     cli.url = args_text(&args, "url", NULL);
     cli.socket = args_text(&args, "socket", NULL);
     cli.context = args_text(&args, "context", NULL);
@@ -130,7 +132,7 @@ int cli_main(int argc, char **argv)
     rc = read_token(&args, &token, &fail);
     cli.token = token;
     if (rc == 0)
-        rc = args.command->run(&cli, &args, &fail);
+        rc = args_flag(&args, "watch") ? watch_run(&cli, &args, &fail) : args.command->run(&cli, &args, &fail);
     client_free(cli.client);
     if (token)
         explicit_bzero(token, strlen(token));
@@ -141,7 +143,7 @@ int cli_main(int argc, char **argv)
         failure_print(&fail, stderr);
         return args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
-    if (form_end(&fail)) {
+    if (output_end(&fail)) {
         failure_print(&fail, stderr);
         return fail.exit;
     }

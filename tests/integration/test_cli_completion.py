@@ -4,6 +4,7 @@ import pty
 import select
 import shutil
 import subprocess
+import threading
 import time
 
 import pytest
@@ -105,14 +106,17 @@ def test_the_server_on_the_line_is_asked(complete):
 
 
 def test_a_server_that_is_slow_lies_or_is_gone_costs_a_second_at_most(complete):
+    given_up = threading.Event()
+
     def slow(request):
-        time.sleep(5)
+        given_up.wait(30)
         request.json({"items": []})
 
     with FakeServer(slow) as server:
         began = time.monotonic()
         assert complete(f"--url {server.url} vm start ") == []
-        assert time.monotonic() - began < 4 # one second, and a slow machine
+        given_up.set()
+        assert time.monotonic() - began < 10 # one second, and a slow machine
     for answer in ("words", {"items": 7}, {"items": [7, {}, {"name": 7}]}, []):
         with FakeServer(lambda r, a=answer: r.json(a)) as server:
             assert complete(f"--url {server.url} vm start ") == []

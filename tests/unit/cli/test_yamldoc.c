@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "service/base/str.h"
-#include "service/cli/form.h"
+#include "service/cli/output.h"
 #include "service/cli/yamldoc.h"
 #include "tests/support/test.h"
 
@@ -176,7 +176,7 @@ TEST(things_are_called_by_what_other_commands_take)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         auto_value json_t *thing = json(cases[i].thing);
-        auto_free char *name = form_name_of(cases[i].words, thing);
+        auto_free char *name = output_name_of(cases[i].words, thing);
 
         CHECK_STR(name ? name : "", cases[i].name ? cases[i].name : "");
     }
