@@ -10,6 +10,7 @@
 #include "service/cli/command.h"
 #include "service/cli/exec_output.h"
 #include "service/cli/print.h"
+#include "service/cli/progress.h"
 
 #define INPUT_MAX (256 * 1024)
 
@@ -120,12 +121,16 @@ static int copy_in(struct cli *cli, const char *name, const char *vm, const char
     auto_fclose FILE *opened = is_stdin ? NULL : fopen(name, "rbe");
     auto_free char *path = NULL;
     auto_answer struct answer a = {0};
+    struct progress p = {.label = name};
     struct client_request r = {.method = "PUT",
                                .timeout_s = -1,
                                .upload = is_stdin ? stdin : opened,
-                               .upload_size = -1};
+                               .upload_size = -1,
+                               .progress = progress_upload,
+                               .opaque = &p};
     struct stat st;
     char mode[24] = "";
+    int rc;
 
     if (!r.upload)
         return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", name);
@@ -137,7 +142,9 @@ static int copy_in(struct cli *cli, const char *name, const char *vm, const char
     }
     path = file_path(vm, to, mode);
     r.path = path;
-    return client_do(cli->client, &r, &a, fail);
+    rc = client_do(cli->client, &r, &a, fail);
+    progress_end(&p);
+    return rc;
 }
 
 static bool on_data(void *opaque, const char *data, size_t len)
