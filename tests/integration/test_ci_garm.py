@@ -1,5 +1,7 @@
 """`drover ci garm`, driven as GARM drives an external provider, where no guest is needed."""
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from daemon import BUILD, eventually  # noqa: E402
-from garm import DUPLICATE, NOT_FOUND, Garm, ProviderFailed  # noqa: E402
+from garm import DUPLICATE, NOT_FOUND, Garm, Home, ProviderFailed  # noqa: E402
 
 
 @pytest.fixture
@@ -131,6 +133,47 @@ def test_a_failed_start_leaves_nothing(api, make_garm, name):
     assert failed.value.code == 1
     assert garm.list() == []
     assert api.delete(f"/v1/pools/{pool}").status == 204
+
+
+def test_a_runner_without_jit_registers_itself_with_curl(api, make_garm, image, tmp_path):
+    """The script of cloud-init, in a shell that finds no more programs than it is given: above all, none
+    that powers this machine off."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in "cat chown curl gzip head id mkdir mktemp rm sed sh sha256sum tar".split():
+        (programs / name).symlink_to(shutil.which(name))
+    (programs / "poweroff").write_text(f"#!/bin/sh\necho off >{tmp_path}/off\n")
+    (programs / "poweroff").chmod(0o755)
+    home = Home(f"#!/bin/sh\necho ran >>{tmp_path}/ran\n".encode(),
+                f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/config\necho '{{\"agentId\": 7}}' >.runner\n".encode())
+    try:
+        garm = make_garm(runner_folder=str(tmp_path / "runner"), runner_user="nobody-here")
+        made = garm.create("garm-token", image=image, flavor="small",
+                           **{**home.bootstrap("127.0.0.1"), "jit_config_enabled": False, "github-runner-group": "it's"})
+        vm = api.get(f"/v1/leases/{made['provider_id']}").json["vm"]["id"]
+        script = api.get(f"/v1/vms/{vm}/user-data").body
+        for times in (1, 2): # the second time the runner is there already
+            done = subprocess.run([programs / "sh"], input=script, env={"PATH": str(programs), "TMPDIR": str(tmp_path)},
+                                  capture_output=True, check=False, timeout=60)
+            assert done.returncode == 0, done
+            assert (tmp_path / "ran").read_text() == "ran\n" * times
+        assert (tmp_path / "off").exists() and home.calls.count("/runner.tar.gz") == 1
+        assert (tmp_path / "config").read_text().splitlines() == [
+            "--unattended", "--ephemeral", "--no-default-labels", "--url", "https://github.invalid/o/r", "--token",
+            "REGISTER", "--name", "garm-token", "--labels", "drover,linux", "--runnergroup", "it's"]
+        assert [s["status"] for s in home.statuses] == ["installing", "installing", "idle", "installing", "idle"]
+        assert home.info["agent_id"] == 7 and home.info["os_name"]
+        # what is not what GARM named is not run
+        shutil.rmtree(tmp_path / "runner")
+        home.runner = home.runner[:-1] + b"x"
+        (tmp_path / "off").unlink()
+        done = subprocess.run([programs / "sh"], input=script, env={"PATH": str(programs), "TMPDIR": str(tmp_path)},
+                              capture_output=True, check=False, timeout=60)
+        assert done.returncode == 1 and (tmp_path / "off").exists()
+        assert home.statuses[-1] == {"status": "failed", "message": "the runner is not the one GARM named"}
+        assert (tmp_path / "ran").read_text() == "ran\n" * 2
+    finally:
+        home.close()
 
 
 def test_it_describes_itself(garm):

@@ -96,13 +96,14 @@ class Garm:
 class Home:
     """What a runner calls: GARM's callback and metadata addresses, and GitHub's download."""
 
-    def __init__(self, run_sh):
+    def __init__(self, run_sh, config_sh=b""):
         self.token, self.statuses, self.info, self.calls, self.done = "jwt-secret", [], None, [], threading.Event()
         self.runner = io.BytesIO()
         with tarfile.open(fileobj=self.runner, mode="w:gz") as tar:
-            entry = tarfile.TarInfo("run.sh")
-            entry.size, entry.mode = len(run_sh), 0o755
-            tar.addfile(entry, io.BytesIO(run_sh))
+            for name, text in (("run.sh", run_sh), ("config.sh", config_sh)):
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(text), 0o755
+                tar.addfile(entry, io.BytesIO(text))
         self.runner = self.runner.getvalue()
         home = self
 
@@ -128,6 +129,7 @@ class Home:
                 files = {"/metadata/credentials/runner": b'{"agentId":"4242","agentName":"x"}',
                          "/metadata/credentials/credentials": b'{"scheme":"OAuth"}',
                          "/metadata/credentials/credentials_rsaparams": b'{"d":"key"}'}
+                files["/metadata/runner-registration-token/"] = b"REGISTER"
                 if not self.allowed():
                     return self.answer(401)
                 return self.answer(200, files[self.path]) if self.path in files else self.answer(404)
