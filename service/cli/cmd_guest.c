@@ -8,7 +8,7 @@
 #include "service/base/str.h"
 #include "service/cli/base64.h"
 #include "service/cli/command.h"
-#include "service/cli/output.h"
+#include "service/cli/exec_output.h"
 #include "service/cli/print.h"
 
 #define INPUT_MAX (256 * 1024)
@@ -83,11 +83,11 @@ static int run_exec(struct cli *cli, const struct args *args, struct failure *fa
         return -1;
     if (cli->json)
         return cli_print_json(&a);
-    output_write(a.value, "stdout", stdout, NULL);
-    output_write(a.value, "stderr", stderr, NULL);
+    exec_output_write(a.value, "stdout", stdout, NULL);
+    exec_output_write(a.value, "stderr", stderr, NULL);
     if (value_true(a.value, "timed_out"))
         fprintf(stderr, "drover: killed after %lld s\n", (long long)timeout);
-    fail->exit = (enum cli_exit)output_status(a.value);
+    fail->exit = (enum cli_exit)exec_output_status(a.value);
     return fail->exit ? -1 : 0;
 }
 

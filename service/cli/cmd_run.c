@@ -5,7 +5,7 @@
 #include "service/base/str.h"
 #include "service/cli/interrupt.h"
 #include "service/cli/job.h"
-#include "service/cli/output.h"
+#include "service/cli/exec_output.h"
 #include "service/cli/transfer.h"
 #include "service/cli/work.h"
 
@@ -182,7 +182,7 @@ static int finish(struct job *job, const struct plan *p, int rc, const struct wo
         job_say("the command took longer than %lld s and was killed", (long long)p->timeout_s);
     (void)give_back(job, p, failed && p->keep_s && !stopped, fail);
     if (stopped) {
-        *fail = (struct failure){.exit = (enum cli_exit)(OUTPUT_EXIT_SIGNAL + interrupt_signal())};
+        *fail = (struct failure){.exit = (enum cli_exit)(EXEC_EXIT_SIGNAL + interrupt_signal())};
         return -1;
     }
     if (rc)
@@ -204,7 +204,7 @@ static int run(struct cli *cli, const struct args *args, struct failure *fail)
     client_interruptible(cli->client, true);
     if (job_claim(cli, &p.ask, &job, fail)) {
         if (interrupt_signal())
-            *fail = (struct failure){.exit = (enum cli_exit)(OUTPUT_EXIT_SIGNAL + interrupt_signal())};
+            *fail = (struct failure){.exit = (enum cli_exit)(EXEC_EXIT_SIGNAL + interrupt_signal())};
         return -1;
     }
     if (!args_flag(args, "quiet"))

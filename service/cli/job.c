@@ -10,7 +10,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/interrupt.h"
-#include "service/cli/output.h"
+#include "service/cli/exec_output.h"
 #include "service/cli/print.h"
 
 #define PATIENCE_MS  60000
@@ -166,10 +166,10 @@ int job_shell_check(struct job *job, const char *script, const char *const *argu
 
     if (job_shell(job, script, arguments, timeout_s, &a, fail))
         return -1;
-    status = output_status(a.value);
+    status = exec_output_status(a.value);
     if (status == 0)
         return 0;
-    text = output_bytes(a.value, "stderr", &len);
+    text = exec_output_bytes(a.value, "stderr", &len);
     while (len && text[len - 1] == '\n')
         text[--len] = '\0';
     return failure_set(fail, CLI_FAILED, "the guest failed with status %d: %s", status,

@@ -1,46 +1,132 @@
-/* What a program in a guest printed, and how it ended. */
+/* The forms of -o. Knows the shape of lists, and which member of a thing other commands take. */
 #include "service/cli/output.h"
 
 #include <string.h>
 
 #include "service/base/str.h"
-#include "service/cli/base64.h"
+#include "service/cli/print.h"
+#include "service/cli/yamldoc.h"
 
-char *output_bytes(const json_t *answer, const char *name, size_t *ret_len)
+static struct {
+    enum output_form form;
+    const char *words;
+    unsigned documents;
+    bool nameless, broken;
+} output;
+
+/*
+ * Commands, by their words or the beginning of them, whose things are not called by their `name`. A
+ * secret that is shown once is what its command prints in every form.
+ */
+static const struct {
+    const char *words, *member;
+} names[] = {
+    {"token create", "token"}, {"ticket create", "url"}, {"share", "link"},   {"login-link", "url"},
+    {"token", "id"},           {"ticket", "id"},         {"recording", "id"}, {"lease", "id"},
+    {"op", "id"},              {"host check", "id"},     {"events", "seq"},   {"vm addresses", "address"},
+};
+
+static const char *const usual[] = {"name", "vm_name", "id", "vm_id"};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+int output_choose(const char *text, enum output_form *ret, struct failure *fail)
 {
-    auto_free char *encoding = xasprintf("%s_encoding", name);
-    const char *text = value_text(answer, name, "");
-    char *data = NULL;
+    static const char *const forms[] = {"table", "json", "yaml", "name"};
 
-    if (!str_eq(value_text(answer, encoding, ""), "base64")) {
-        *ret_len = strlen(text);
-        return xstrdup(text);
+    *ret = OUTPUT_TABLE;
+    if (!text)
+        return 0;
+    for (size_t i = 0; i < COUNT(forms); i++) {
+        if (str_eq(text, forms[i])) {
+            *ret = (enum output_form)i;
+            return 0;
+        }
     }
-    return base64_decode(text, &data, ret_len) ? data : NULL;
+    return failure_set(fail, CLI_USAGE, "--output must be table, json, yaml or name, not '%s'", text);
 }
 
-void output_write(const json_t *answer, const char *name, FILE *out, size_t *ret_len)
+void output_start(enum output_form form, const char *words)
 {
-    auto_free char *truncated = xasprintf("%s_truncated", name);
-    size_t len = 0;
-    auto_free char *data = output_bytes(answer, name, &len);
-
-    if (data)
-        fwrite(data, 1, len, out);
-    if (value_true(answer, truncated))
-        fprintf(stderr, "drover: %s was cut\n", name);
-    if (ret_len)
-        *ret_len = data ? len : 0;
+    output.form = form;
+    output.words = words;
 }
 
-int output_status(const json_t *answer)
+enum output_form output_form(void)
 {
-    double number = 0;
+    return output.form;
+}
 
-    if (value_true(answer, "timed_out"))
-        return OUTPUT_EXIT_TIMEOUT;
-    if (value_number(answer, "signal", &number))
-        return OUTPUT_EXIT_SIGNAL + (int)number;
-    (void)value_number(answer, "exit_code", &number);
-    return (int)number & 0xff;
+static char *text_of(const json_t *value)
+{
+    if (json_is_integer(value))
+        return xasprintf("%lld", (long long)json_integer_value(value));
+    return xstrdup_null(json_string_value(value));
+}
+
+char *output_name_of(const char *words, const json_t *thing)
+{
+    for (size_t i = 0; i < COUNT(names); i++) {
+        size_t len = strlen(names[i].words);
+
+        if (str_starts(words, names[i].words) && (!words[len] || words[len] == ' '))
+            return text_of(json_object_get(thing, names[i].member));
+    }
+    for (size_t i = 0; i < COUNT(usual); i++) {
+        char *text = text_of(json_object_get(thing, usual[i]));
+
+        if (text)
+            return text;
+    }
+    return NULL;
+}
+
+static void print_name(const json_t *thing)
+{
+    auto_free char *name = output_name_of(output.words ? output.words : "", thing);
+
+    if (!name) {
+        output.nameless = true;
+        return;
+    }
+    print_safe(stdout, name);
+    putchar('\n');
+}
+
+static void print_names(const json_t *value)
+{
+    const json_t *items = json_is_array(value) ? value : json_object_get(value, "items");
+    const json_t *thing;
+    size_t i;
+
+    if (!json_is_array(items)) {
+        print_name(value);
+        return;
+    }
+    json_array_foreach((json_t *)(uintptr_t)items, i, thing)
+        print_name(thing);
+}
+
+void output_value(const json_t *value)
+{
+    if (output.form == OUTPUT_NAME) {
+        print_names(value);
+    } else if (output.form == OUTPUT_YAML) {
+        output.broken |= !yamldoc_write(value, output.documents++ > 0, stdout);
+    } else {
+        json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+        putchar('\n');
+    }
+}
+
+int output_end(struct failure *fail)
+{
+    if (output.broken || fflush(stdout) || ferror(stdout))
+        return failure_set(fail, CLI_FAILED, "the output cannot be written");
+    if (output.nameless) {
+        failure_set(fail, CLI_USAGE, "what this command shows has no name");
+        failure_remedy(fail, "-o json or -o yaml");
+        return -1;
+    }
+    return 0;
 }

@@ -10,7 +10,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/cli/bundle.h"
-#include "service/cli/output.h"
+#include "service/cli/exec_output.h"
 
 #define STEP_S      60
 #define PACK_S      3600
@@ -54,7 +54,7 @@ static int probe(struct job *job, struct abilities *ret, struct failure *fail)
 
     if (job_shell(job, probe_script, NULL, STEP_S, &a, fail))
         return -1;
-    text = output_bytes(a.value, "stdout", &len);
+    text = exec_output_bytes(a.value, "stdout", &len);
     ret->tar = text && str_has_word(text, "tar");
     ret->gzip = text && str_has_word(text, "gzip");
     return 0;
@@ -222,9 +222,9 @@ static int get_file(struct job *job, const char *from, FILE *to, uint64_t *left,
 
 static int failed_in_guest(const struct answer *a, struct failure *fail)
 {
-    int status = output_status(a->value);
+    int status = exec_output_status(a->value);
     size_t len = 0;
-    auto_free char *text = output_bytes(a->value, "stderr", &len);
+    auto_free char *text = exec_output_bytes(a->value, "stderr", &len);
 
     while (text && len && text[len - 1] == '\n')
         text[--len] = '\0';
@@ -278,7 +278,7 @@ static int out_one_by_one(struct job *job, const char *directory, const char *fr
 
     if (job_shell(job, list_script, arguments, STEP_S, &a, fail) || failed_in_guest(&a, fail))
         return -1;
-    text = output_bytes(a.value, "stdout", &len);
+    text = exec_output_bytes(a.value, "stdout", &len);
     where = text ? strtok_r(text, "\n", &save) : NULL;
     if (!where || value_true(a.value, "stdout_truncated"))
         return failure_set(fail, CLI_FAILED, "the guest has too many files to list, and no tar");

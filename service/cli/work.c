@@ -10,7 +10,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/cli/interrupt.h"
-#include "service/cli/output.h"
+#include "service/cli/exec_output.h"
 
 #define STEP_S       60 /* for each of our own small scripts in the guest */
 #define PAUSE_MS     50
@@ -165,14 +165,14 @@ static int look(struct run *r, bool *ret_news, struct failure *fail)
     snprintf(err_at, sizeof(err_at), "%llu", r->err_at);
     if (job_shell(r->job, poll_script, arguments, STEP_S, &a, fail))
         return -1;
-    output_write(a.value, "stdout", stdout, &out);
+    exec_output_write(a.value, "stdout", stdout, &out);
     if (fflush(stdout))
         return failure_errno(fail, CLI_FAILED, errno, "the output cannot be written");
-    output_write(a.value, "stderr", stderr, &err);
+    exec_output_write(a.value, "stderr", stderr, &err);
     r->out_at += out;
     r->err_at += err;
     *ret_news = out || err;
-    return output_status(a.value);
+    return exec_output_status(a.value);
 }
 
 static int fetch_status(struct run *r, struct work_end *ret, struct failure *fail)
@@ -185,7 +185,7 @@ static int fetch_status(struct run *r, struct work_end *ret, struct failure *fai
 
     if (job_shell(r->job, status_script, arguments, STEP_S, &a, fail))
         return -1;
-    text = output_bytes(a.value, "stdout", &len);
+    text = exec_output_bytes(a.value, "stdout", &len);
     if (text && len && text[len - 1] == '\n')
         text[len - 1] = '\0';
     if (!text || !str_to_u64(text, 255, &status))
@@ -259,7 +259,7 @@ static int follow(struct run *r, const struct work *w, struct work_end *ret, str
         if (clock_monotonic_ms() >= deadline) {
             ret->timed_out = true;
             end_early(r);
-            ret->status = OUTPUT_EXIT_TIMEOUT;
+            ret->status = EXEC_EXIT_TIMEOUT;
             return 0;
         }
     }

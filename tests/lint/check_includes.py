@@ -36,6 +36,7 @@ OWNERS = {
     "systemd/*": ["service/*.[ch]"],
     "linux/vm_sockets.h": ["service/vsock/vsock_kernel.c"],
     "png.h": ["service/vm/picture.c"],
+    "yaml.h": ["service/cli/yamldoc.c"],
     "termios.h": ["service/cli/terminal.c"],
 }
 
