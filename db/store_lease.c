@@ -262,6 +262,7 @@ int store_lease_list(struct db *db, const struct lease_list_filter *filter,
     stmt_int(&s, ":before_seq", filter->before_seq ? filter->before_seq : INT64_MAX);
     stmt_text_or_null(&s, ":state", filter->state);
     stmt_text_or_null(&s, ":pool_id", filter->pool_id);
+    stmt_text(&s, ":labels", filter->labels ? filter->labels : "{}");
     stmt_int(&s, ":limit", filter->limit);
     return each_lease(&s, fn, arg, err) < 0 ? -1 : 0;
 }

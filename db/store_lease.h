@@ -69,6 +69,7 @@ struct lease_list_filter {
     const char *project_id; /* required */
     const char *state;      /* or NULL */
     const char *pool_id;    /* or NULL */
+    const char *labels;     /* a JSON object of strings: only leases with all of these; or NULL */
     int64_t before_seq;     /* newest first; 0: from the newest */
     int limit;
 };

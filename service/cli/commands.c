@@ -24,6 +24,7 @@ const struct command *const command_groups[] = {
     ticket_commands,
     lease_commands,
     run_commands,
+    ci_commands,
     host_commands,
     event_commands,
     image_commands,

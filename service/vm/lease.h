@@ -93,6 +93,7 @@ struct lease_filter {
     const char *project_id;
     const char *state;  /* or NULL */
     const char *pool_id; /* or NULL */
+    const json_t *labels; /* only those with all of these; or NULL */
     int64_t before_seq;
     int limit;
 };
