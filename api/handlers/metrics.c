@@ -19,6 +19,7 @@
 #include "service/vm/ksm_tuner.h"
 #include "service/vm/lease.h"
 #include "service/vm/sampler.h"
+#include "service/vm/set.h"
 #include "service/vm/timing.h"
 
 #define TEXT_FORMAT "text/plain; version=0.0.4; charset=utf-8"
@@ -191,6 +192,23 @@ static void add_leases(struct metrics_writer *w, struct core *core)
     metrics_add(w, METRIC_LEASE_ENDS, released, (double)c.released);
 }
 
+static void add_sets(struct metrics_writer *w, struct core *core)
+{
+    struct set_counts c;
+
+    set_counts_read(core, &c);
+    for (int state = 0; state < SET_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", set_state_name((enum set_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SETS, label, (double)c.sets[state]);
+    }
+    for (int state = 0; state < VM_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
+    }
+}
+
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
@@ -346,6 +364,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_consoles(&w, req->core);
     add_timing(&w, req->core);
     add_leases(&w, req->core);
+    add_sets(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

@@ -10,6 +10,21 @@
 
 /* ---- waiting, with a line that shows how far it is ---- */
 
+/* Of a set: VMs instead of bytes. */
+static bool show_vms(const json_t *progress, const char *stage)
+{
+    double done = 0, failed = 0, total = 0;
+
+    if (!value_number(progress, "done_vms", &done) || !value_number(progress, "total_vms", &total))
+        return false;
+    value_number(progress, "failed_vms", &failed);
+    fprintf(stderr, "\r%s  %.0f of %.0f VMs", stage, done, total);
+    if (failed > 0)
+        fprintf(stderr, ", %.0f failed", failed);
+    fputs("\033[K", stderr);
+    return true;
+}
+
 static bool show_progress(const json_t *op)
 {
     const json_t *progress = value_at(op, "progress");
@@ -17,7 +32,11 @@ static bool show_progress(const json_t *op)
     auto_free char *text = NULL;
     double done = 0, total = 0;
 
-    if (!stage || !terminal_columns(STDERR_FILENO) || !value_number(progress, "done_bytes", &done))
+    if (!stage || !terminal_columns(STDERR_FILENO))
+        return false;
+    if (value_at(progress, "total_vms"))
+        return show_vms(progress, stage);
+    if (!value_number(progress, "done_bytes", &done))
         return false;
     text = print_bytes(done);
     if (value_number(progress, "total_bytes", &total) && total > 0)

@@ -19,6 +19,7 @@ const struct command *const command_groups[] = {
     recording_commands,
     ticket_commands,
     lease_commands,
+    set_commands,
     host_commands,
     event_commands,
     image_commands,
