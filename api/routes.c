@@ -144,6 +144,17 @@ const struct route routes[] = {
     {"PATCH",  "/v1/leases/{lease}",        "renewLease",   ACCESS_LEASE_WRITE, BODY,   handle_lease_renew},
     {"DELETE", "/v1/leases/{lease}",        "releaseLease", ACCESS_LEASE_WRITE, 0,      handle_lease_release},
     {"GET",    "/v1/leases/{lease}/record", "getLeaseRecord", ACCESS_VM_READ,   0,      handle_lease_record},
+    {"GET",    "/v1/sets",                  "listSets",     ACCESS_VM_READ,     0,      handle_set_list},
+    {"POST",   "/v1/sets",                  "createSet",    ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY,
+     handle_set_create},
+    {"GET",    "/v1/sets/{set}",            "getSet",       ACCESS_VM_READ,     0,      handle_set_get},
+    {"PATCH",  "/v1/sets/{set}",            "extendSet",    ACCESS_VM_WRITE,    BODY,   handle_set_patch},
+    {"DELETE", "/v1/sets/{set}",            "deleteSet",    ACCESS_VM_WRITE,    0,      handle_set_delete},
+    {"POST",   "/v1/sets/{set}/start",      "startSet",     ACCESS_VM_WRITE,    0,      handle_set_start},
+    {"POST",   "/v1/sets/{set}/stop",       "stopSet",      ACCESS_VM_WRITE,    0,      handle_set_stop},
+    {"POST",   "/v1/sets/{set}/reimage",    "reimageSet",   ACCESS_VM_WRITE, ROUTE_BODY_OPTIONAL, handle_set_reimage},
+    {"POST",   "/v1/sets/{set}/members/{member}/reset", "resetSetMember", ACCESS_VM_WRITE, ROUTE_BODY_OPTIONAL,
+     handle_set_reset},
 
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},

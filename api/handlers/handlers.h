@@ -55,6 +55,9 @@ handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delet
     handle_pool_user_data, handle_lease_list,
     handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
     handle_lease_record;
+/* sets.c */
+handler_fn handle_set_list, handle_set_create, handle_set_get, handle_set_patch, handle_set_delete,
+    handle_set_start, handle_set_stop, handle_set_reimage, handle_set_reset;
 /* events.c */
 handler_fn handle_events;
 /* operations.c */

@@ -23,6 +23,7 @@ const struct command *const command_groups[] = {
     recording_commands,
     ticket_commands,
     lease_commands,
+    set_commands,
     run_commands,
     ci_commands,
     host_commands,
