@@ -50,13 +50,17 @@ struct vm_row {
     int64_t rebooted_at;      /* by the guest, last, since started_at; 0: not */
     int64_t last_attached_at; /* to one of its consoles; 0: never */
     const char *boot_status;  /* what the guest last said about itself, or "" */
+    const char *set_id, *set_name, *set_machine; /* of the set it belongs to, or "" */
+    int64_t set_member;       /* from 1; 0: of no set */
+    int64_t set_step;         /* of the set's operation that last took hold of it */
+    int64_t reimaged;         /* how often its disks were made anew */
     const char *owner_token;  /* whose quota it counts against, or ""; may be gone */
     int64_t cpus, memory_mib, disk_bytes; /* what it counts; disks as the guest sees them */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
 int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err);
-/* Everything but id, seq, project and created_at; VM_NOT_FOUND when gone, NAME_IN_USE as above. */
+/* Everything but id, seq, project, created_at and its place in a set; VM_NOT_FOUND when gone, NAME_IN_USE as above. */
 int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *err);
 /* Every living VM (deleted_at = 0), in order of seq. */
 int store_vm_each(struct db *db, int (*fn)(void *, const struct vm_row *), void *arg,
@@ -75,6 +79,7 @@ struct op_row {
     const char *id, *project_id, *host_id;
     const char *vm_id;    /* or "" */
     const char *image_id; /* or "" */
+    const char *set_id;   /* or "" */
     const char *kind;     /* "vm.start", … */
     const char *state;    /* "pending", "running", "succeeded", "failed", "cancelled" */
     const char *params;   /* JSON object */

@@ -146,44 +146,54 @@ static bool reached(struct core *core, const struct vm *vm, int point)
     return point == WAIT_VM_RUNNING || console_has_output(core->consoles, vm->id, "console");
 }
 
-static bool is_broken(struct core *core, const struct vm *vm)
+/*
+ * busy was asked before vm was read: what an operation goes through (a VM is paused while its memory
+ * is written, and stopped before it says so) is no failure, and its end is not seen too early.
+ */
+static bool is_broken(const struct vm *vm, bool busy)
 {
     switch (vm->state) {
     case VM_STATE_FAILED:
     case VM_STATE_CRASHED:
+        return true;
     case VM_STATE_PAUSED:
     case VM_STATE_STOPPING:
-        return true;
     case VM_STATE_STOPPED:
-        return !op_vm_busy(core->ops, vm->id);
+        return !busy;
     default:
         return false;
     }
 }
 
-static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
-                         struct vm *vm)
+static void save(struct core *core, const struct member *m, const struct vm *vm)
 {
     struct error err;
     struct op *op = NULL;
     bool replayed;
+
+    if (!book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_SAVING))
+        return;
+    if (vm_act(core, &actor_system, m->vm_id, VM_VERB_SAVE, false, 0, NULL, &op, &replayed, &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot save VM %s of a pool", vm->spec->name);
+        /* Tried again at the next look, within the time it has for getting ready. */
+        (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_WARMING);
+    }
+    op_unref(op);
+}
+
+static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
+                         struct vm *vm, bool busy)
+{
+    bool snapshot = pool->spec->depth == POOL_SNAPSHOT;
     char reason[128];
 
-    if (is_broken(core, vm)) {
+    if (is_broken(vm, busy)) {
         fail(core, pool, m, *vm->state_reason ? vm->state_reason : vm_state_name(vm->state));
-    } else if (pool->spec->depth == POOL_SNAPSHOT && vm->state == VM_STATE_SAVED) {
+    } else if (snapshot ? vm->state == VM_STATE_SAVED : reached(core, vm, pool->spec->ready_when)) {
         (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
         note_success(core->leases, pool->id);
-    } else if (reached(core, vm, pool->spec->ready_when)) {
-        if (pool->spec->depth != POOL_SNAPSHOT) {
-            (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
-            note_success(core->leases, pool->id);
-        } else if (book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_SAVING) &&
-                   vm_act(core, &actor_system, m->vm_id, VM_VERB_SAVE, false, 0, NULL, &op,
-                          &replayed, &err)) {
-            log_failure(LOG_LEVEL_WARNING, &err, "cannot save VM %s of a pool", vm->spec->name);
-        }
-        op_unref(op);
+    } else if (snapshot && !busy && reached(core, vm, pool->spec->ready_when)) {
+        save(core, m, vm);
     } else if (clock_boottime_ms() - m->since_ms > pool->spec->boot_seconds * 1000) {
         snprintf(reason, sizeof(reason), "it did not get ready in %lld s",
                  (long long)pool->spec->boot_seconds);
@@ -192,13 +202,12 @@ static void look_warming(struct core *core, const struct pool *pool, const struc
 }
 
 static void look_saving(struct core *core, const struct pool *pool, const struct member *m,
-                        struct vm *vm)
+                        struct vm *vm, bool busy)
 {
     if (vm->state == VM_STATE_SAVED) {
         (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_READY);
         note_success(core->leases, pool->id);
-    } else if (is_broken(core, vm) ||
-               (vm->state == VM_STATE_RUNNING && !op_vm_busy(core->ops, vm->id))) {
+    } else if (is_broken(vm, busy) || (vm->state == VM_STATE_RUNNING && !busy)) {
         fail(core, pool, m, "its memory could not be saved");
     }
 }
@@ -242,6 +251,7 @@ static void look_ready(struct core *core, const struct pool *pool, const struct 
 
 static void look_member(struct core *core, const struct member *m, bool *replaced)
 {
+    bool busy = op_vm_busy(core->ops, m->vm_id); /* before its state is read */
     auto_vm struct vm *vm = registry_get(core->registry, m->vm_id);
     auto_pool struct pool *pool = book_pool(core->leases, m->pool_id);
     struct error err;
@@ -250,15 +260,15 @@ static void look_member(struct core *core, const struct member *m, bool *replace
         return;
     if (m->phase == MEMBER_LEAVING) {
         /* Its deletion failed, or was never asked for: a crash came between. */
-        if (vm->state != VM_STATE_DELETING && !op_vm_busy(core->ops, vm->id) &&
+        if (vm->state != VM_STATE_DELETING && !busy &&
             clock_boottime_ms() - m->since_ms > LEAVING_RETRY_MS && member_delete(core, vm->id, &err))
             log_failure(LOG_LEVEL_WARNING, &err, "cannot delete VM %s of a pool", vm->spec->name);
     } else if (!pool || pool->spec->depth == POOL_COLD) {
         discard(core, m);
     } else if (m->phase == MEMBER_WARMING) {
-        look_warming(core, pool, m, vm);
+        look_warming(core, pool, m, vm, busy);
     } else if (m->phase == MEMBER_SAVING) {
-        look_saving(core, pool, m, vm);
+        look_saving(core, pool, m, vm, busy);
     } else {
         look_ready(core, pool, m, vm, replaced);
     }
