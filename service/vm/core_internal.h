@@ -37,6 +37,7 @@
 
 struct lease_keeper;
 struct quota_book;
+struct webhook_hub;
 
 struct core {
     struct settings *settings;
@@ -58,6 +59,7 @@ struct core {
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
     struct quota_book *quotas;
+    struct webhook_hub *webhooks;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;

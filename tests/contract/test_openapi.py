@@ -13,7 +13,7 @@ CONTRACT = Contract()
 DOCUMENT = CONTRACT.document
 OPERATIONS = {o.id: o for o in CONTRACT.operations}
 # Schemas that others are built on with allOf; those others are closed.
-OPEN = {"VmDefinition", "VmObject", "TokenObject", "TicketObject", "ImageObject", "DensitySum"}
+OPEN = {"VmDefinition", "VmObject", "TokenObject", "WebhookObject", "TicketObject", "ImageObject", "DensitySum"}
 SCOPES = set(DOCUMENT["components"]["schemas"]["Scope"]["enum"])
 
 
