@@ -162,6 +162,19 @@ const struct route routes[] = {
     {"GET",    "/v1/operations/{operation}", "getOperation",    ACCESS_VM_READ,  0, handle_op_get},
     {"DELETE", "/v1/operations/{operation}", "cancelOperation", ACCESS_VM_WRITE, 0, handle_op_cancel},
 
+    /* events, posted to other servers */
+    {"GET",    "/v1/webhooks",           "listWebhooks",  ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_list},
+    {"POST",   "/v1/webhooks",           "createWebhook", ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_create},
+    {"GET",    "/v1/webhooks/{webhook}", "getWebhook",    ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_get},
+    {"PATCH",  "/v1/webhooks/{webhook}", "patchWebhook",  ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_patch},
+    {"DELETE", "/v1/webhooks/{webhook}", "deleteWebhook", ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_delete},
+    {"POST",   "/v1/webhooks/{webhook}/redeliver",  "redeliverWebhook",      ACCESS_WEBHOOK_WRITE, BODY,
+     handle_webhook_redeliver},
+    {"POST",   "/v1/webhooks/{webhook}/test",       "testWebhook",           ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_test},
+    {"GET",    "/v1/webhooks/{webhook}/deliveries", "listWebhookDeliveries", ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_deliveries},
+
     /* what may be used at the same time */
     {"GET",    "/v1/quotas",             "getQuotas",    0,                 0,    handle_quotas},
     {"GET",    "/v1/projects/{project}", "getProject",   ACCESS_HOST_READ,  0,    handle_project_get},

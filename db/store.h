@@ -150,6 +150,7 @@ int store_event_list(struct db *db, const char *project_id, int64_t since_seq, i
                      int (*fn)(void *, const struct event_row *), void *arg, struct error *err);
 int store_event_last(struct db *db, int64_t *ret_seq, struct error *err);
 int store_event_prune(struct db_tx *tx, int64_t before, struct error *err);
+int store_event_first(struct db *db, int64_t *ret_seq, struct error *err); /* 0: there is none */
 
 /* ---- tokens and browser sessions; only SHA-256 hex of a secret is ever stored ---- */
 

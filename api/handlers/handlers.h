@@ -62,6 +62,9 @@ handler_fn handle_set_list, handle_set_create, handle_set_get, handle_set_patch,
 handler_fn handle_events;
 /* operations.c */
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* webhooks.c */
+handler_fn handle_webhook_list, handle_webhook_create, handle_webhook_get, handle_webhook_patch,
+    handle_webhook_delete, handle_webhook_redeliver, handle_webhook_deliveries, handle_webhook_test;
 /* quotas.c */
 handler_fn handle_quotas, handle_project_get, handle_project_patch;
 /* tokens.c, tickets.c, session.c */

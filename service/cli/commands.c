@@ -28,6 +28,7 @@ const struct command *const command_groups[] = {
     ci_commands,
     host_commands,
     event_commands,
+    webhook_commands,
     image_commands,
     image_import_commands,
     image_label_commands,

@@ -38,6 +38,7 @@
 struct lease_keeper;
 struct quota_book;
 struct set_keeper;
+struct webhook_hub;
 
 struct core {
     struct settings *settings;
@@ -59,6 +60,7 @@ struct core {
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
     struct quota_book *quotas;
+    struct webhook_hub *webhooks;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;
