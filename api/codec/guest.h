@@ -5,12 +5,14 @@
 #include <jansson.h>
 
 #include "service/base/error.h"
+#include "service/vm/exec.h"
 #include "service/vm/guest.h"
 #include "service/vm/guest_address.h"
 
 json_t *codec_guest(const struct guest_info *info);
 json_t *codec_guest_addresses(const struct guest_found *found);
 json_t *codec_guest_exec(const struct guest_exec *exec);
+json_t *codec_exec(const struct exec_info *exec);
 
 /* Bodies; VALIDATION_FAILED with a pointer. */
 

@@ -83,8 +83,8 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
-    catalogue_commands[], guest_commands[], lease_commands[], recording_commands[], ticket_commands[],
-    token_commands[], op_commands[], help_commands[];
+    catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], recording_commands[],
+    ticket_commands[], token_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

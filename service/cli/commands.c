@@ -13,6 +13,7 @@
 
 const struct command *const command_groups[] = {
     vm_commands,
+    exec_commands,
     guest_commands,
     console_commands,
     stream_commands,

@@ -149,6 +149,7 @@ static void on_right_ended(void *opaque, const char *right)
 
     console_revoke(core->consoles, right);
     event_log_revoke(core->events, right);
+    exec_revoke(core, right);
 }
 
 static int open_database(struct core *core, struct error *err)
