@@ -26,7 +26,8 @@ CREATE TABLE meta (
 CREATE TABLE projects (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "default" or a UUID
     name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
-    created_at INTEGER NOT NULL CHECK (created_at >= 0)
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    quota      TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Where things run. One today.
@@ -117,13 +118,27 @@ CREATE TABLE vms (
     ready_at            INTEGER NOT NULL DEFAULT 0 CHECK (ready_at >= 0),
     rebooted_at         INTEGER NOT NULL DEFAULT 0 CHECK (rebooted_at >= 0), -- last, since started_at
     last_attached_at    INTEGER NOT NULL DEFAULT 0 CHECK (last_attached_at >= 0), -- to a console
-    boot_status         TEXT    NOT NULL DEFAULT '' -- what the guest last said about itself
+    boot_status         TEXT    NOT NULL DEFAULT '', -- what the guest last said about itself
+    -- which machine of which set's member it is; '' and 0: of none
+    set_id              TEXT    NOT NULL DEFAULT '',
+    set_name            TEXT    NOT NULL DEFAULT '',
+    set_machine         TEXT    NOT NULL DEFAULT '',
+    set_member          INTEGER NOT NULL DEFAULT 0 CHECK (set_member >= 0),
+    set_step            INTEGER NOT NULL DEFAULT 0 CHECK (set_step >= 0), -- see sets.step
+    reimaged            INTEGER NOT NULL DEFAULT 0 CHECK (reimaged >= 0), -- times its disks were made anew
+    owner_token         TEXT    NOT NULL DEFAULT '', -- whose quota it counts against; may be gone
+    cpus                INTEGER NOT NULL DEFAULT 0 CHECK (cpus >= 0), -- what it counts
+    memory_mib          INTEGER NOT NULL DEFAULT 0 CHECK (memory_mib >= 0),
+    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0) -- as the guest sees them
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.
 CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
 CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
 CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
+-- What a project and a token use, from the index alone.
+CREATE INDEX vms_quota ON vms (project_id, owner_token, cpus, memory_mib, disk_bytes, deleted_at)
+    WHERE deleted_at = 0;
 
 -- Every vsock CID ever handed out, until the VM's tombstone is purged. No foreign key: a CID is
 -- drawn before the VM's row is written.
@@ -161,12 +176,14 @@ CREATE TABLE operations (
     error_pointer TEXT NOT NULL DEFAULT '', -- the member of the definition at fault, or ''
     done_bytes INTEGER NOT NULL DEFAULT 0 CHECK (done_bytes >= 0), -- copied, when it copies
     total_bytes INTEGER NOT NULL DEFAULT 0 CHECK (total_bytes >= 0), -- 0: not known
+    set_id TEXT, -- an operation on a whole set, or on one of its members
     CHECK ((state IN ('pending', 'running')) = (finished_at = 0))
 ) STRICT;
 
 CREATE INDEX operations_project ON operations (project_id, seq);
 CREATE INDEX operations_state ON operations (project_id, state, seq);
 CREATE INDEX operations_vm ON operations (vm_id, seq) WHERE vm_id IS NOT NULL;
+CREATE INDEX operations_set ON operations (set_id, seq) WHERE set_id IS NOT NULL;
 CREATE INDEX operations_unfinished ON operations (seq) WHERE finished_at = 0;
 CREATE INDEX operations_finished ON operations (finished_at) WHERE finished_at > 0;
 
@@ -212,7 +229,8 @@ CREATE TABLE tokens (
     created_by   TEXT    NOT NULL DEFAULT '',
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     expires_at   INTEGER NOT NULL DEFAULT 0 CHECK (expires_at >= 0),
-    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0)
+    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0),
+    quota        TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Browser sessions. Each has the rights of its token and ends with it.
@@ -257,6 +275,7 @@ CREATE TABLE pools (
     generation INTEGER NOT NULL CHECK (generation >= 1), -- of the definition; the ETag
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at INTEGER NOT NULL CHECK (updated_at >= 0),
+    owner_token TEXT   NOT NULL DEFAULT '', -- whose quota the VMs that wait count against
     UNIQUE (project_id, name)
 ) STRICT;
 
@@ -266,6 +285,26 @@ CREATE TABLE pool_members (
     pool_id    TEXT    NOT NULL CHECK (pool_id <> ''),
     generation INTEGER NOT NULL CHECK (generation >= 1) -- of the pool's definition it was made from
 ) STRICT, WITHOUT ROWID;
+
+-- Sets: machines for many people, made, started, reset and deleted as one.
+CREATE TABLE sets (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT, -- order of creation, the keyset of pages
+    id              TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    project_id      TEXT    NOT NULL REFERENCES projects (id),
+    host_id         TEXT    NOT NULL REFERENCES hosts (id),
+    name            TEXT    NOT NULL CHECK (name <> ''),
+    definition      TEXT    NOT NULL CHECK (json_valid(definition)),
+    actor           TEXT    NOT NULL,
+    step            INTEGER NOT NULL CHECK (step >= 1), -- of the operation accepted last
+    deleting        INTEGER NOT NULL DEFAULT 0 CHECK (deleting IN (0, 1)), -- a promise
+    -- Its end, on the clock of a lease's end; expires_at 0: never.
+    boot_id         TEXT    NOT NULL,
+    expires_boot_ms INTEGER NOT NULL,
+    expires_at      INTEGER NOT NULL CHECK (expires_at >= 0),
+    created_at      INTEGER NOT NULL CHECK (created_at >= 0),
+    updated_at      INTEGER NOT NULL CHECK (updated_at >= 0),
+    UNIQUE (project_id, name)
+) STRICT;
 
 -- Who holds which VM until when. Ended ones are history and outlive their VM and pool.
 CREATE TABLE leases (
@@ -299,10 +338,12 @@ CREATE TABLE leases (
     claimed_at      INTEGER NOT NULL DEFAULT 0 CHECK (claimed_at >= 0),
     renewed_at      INTEGER NOT NULL DEFAULT 0 CHECK (renewed_at >= 0),
     ended_at        INTEGER NOT NULL DEFAULT 0 CHECK (ended_at >= 0),
-    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)) -- filled at its end
+    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)), -- filled at its end
+    owner_token     TEXT    NOT NULL DEFAULT '' -- whose quota it counts against
 ) STRICT;
 
 CREATE INDEX leases_living ON leases (seq) WHERE state <> 'ended';
+CREATE INDEX leases_quota ON leases (project_id, owner_token, state) WHERE state <> 'ended';
 CREATE INDEX leases_vm ON leases (vm_id) WHERE vm_id <> '';
 
 -- Recordings of consoles; the bytes are in files named by the id. They outlive their VM, hence no

@@ -24,6 +24,7 @@ int store_op_insert(struct db_tx *tx, const struct op_row *row, struct error *er
     stmt_text(&s, ":host_id", row->host_id);
     stmt_text(&s, ":vm_id", row->vm_id);
     stmt_text(&s, ":image_id", row->image_id);
+    stmt_text(&s, ":set_id", row->set_id ? row->set_id : "");
     stmt_text(&s, ":kind", row->kind);
     stmt_text(&s, ":params", row->params);
     stmt_text(&s, ":actor", row->actor);
@@ -68,6 +69,7 @@ static struct op_row read_op(struct stmt *s)
     row.finished_at = stmt_next_int(s);
     row.done_bytes = stmt_next_int(s);
     row.total_bytes = stmt_next_int(s);
+    row.set_id = stmt_next_text(s);
     return row;
 }
 

@@ -26,6 +26,12 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":rebooted_at", row->rebooted_at);
     stmt_int(s, ":last_attached_at", row->last_attached_at);
     stmt_text(s, ":boot_status", row->boot_status ? row->boot_status : "");
+    stmt_int(s, ":set_step", row->set_step);
+    stmt_int(s, ":reimaged", row->reimaged);
+    stmt_text(s, ":owner_token", row->owner_token ? row->owner_token : "");
+    stmt_int(s, ":cpus", row->cpus);
+    stmt_int(s, ":memory_mib", row->memory_mib);
+    stmt_int(s, ":disk_bytes", row->disk_bytes);
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -62,6 +68,10 @@ int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq
     bind_changeable(&s, row);
     stmt_text(&s, ":project_id", row->project_id);
     stmt_int(&s, ":created_at", row->created_at);
+    stmt_text(&s, ":set_id", row->set_id ? row->set_id : "");
+    stmt_text(&s, ":set_name", row->set_name ? row->set_name : "");
+    stmt_text(&s, ":set_machine", row->set_machine ? row->set_machine : "");
+    stmt_int(&s, ":set_member", row->set_member);
     if (stmt_run(&s, err)) {
         if (s.rc == SQLITE_CONSTRAINT_UNIQUE)
             return explain_conflict(tx, row, err);
@@ -120,6 +130,16 @@ static struct vm_row read_vm(struct stmt *s)
     row.rebooted_at = stmt_next_int(s);
     row.last_attached_at = stmt_next_int(s);
     row.boot_status = stmt_next_text(s);
+    row.set_id = stmt_next_text(s);
+    row.set_name = stmt_next_text(s);
+    row.set_machine = stmt_next_text(s);
+    row.set_member = stmt_next_int(s);
+    row.set_step = stmt_next_int(s);
+    row.reimaged = stmt_next_int(s);
+    row.owner_token = stmt_next_text(s);
+    row.cpus = stmt_next_int(s);
+    row.memory_mib = stmt_next_int(s);
+    row.disk_bytes = stmt_next_int(s);
     return row;
 }
 

@@ -36,6 +36,21 @@ static void put_cost(json_t *object, const struct host_ksm *ksm)
                             json_real(ksm->ksmd_cpu_seconds / mib));
 }
 
+static json_t *decisions_json(const struct ksm_tuner_status *t)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < t->decision_count; i++) {
+        const struct ksm_decision *d = &t->decisions[i];
+
+        json_array_append_new(list, json_pack("{s:o, s:s, s:s, s:I, s:s}", "at", codec_time(d->at),
+                                              "mode", ksm_mode_name(d->mode), "phase", d->phase,
+                                              "budget_percent", (json_int_t)d->budget_percent,
+                                              "reason", d->reason));
+    }
+    return list;
+}
+
 static json_t *tuner_json(const struct ksm_tuner_status *t)
 {
     json_t *object = json_pack(
@@ -49,6 +64,7 @@ static json_t *tuner_json(const struct ksm_tuner_status *t)
         if (t->found_has[i])
             json_object_set_new(found, keys[i].name, json_integer(t->found[i]));
     }
+    json_object_set_new(object, "decisions", decisions_json(t));
     json_object_set_new(object, "found", t->holds ? json_incref(found) : json_null());
     json_decref(found);
     return object;

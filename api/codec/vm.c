@@ -19,6 +19,21 @@ static void add_time(struct strbuf *b, const char *member, int64_t wall_ms)
     doc_add_text(b, member, wall_ms ? clock_format(wall_ms, text) : NULL);
 }
 
+static void add_place(struct strbuf *b, const struct vm *vm)
+{
+    strbuf_adds(b, ",\"set\":");
+    if (!*vm->place.set_id) {
+        strbuf_adds(b, "null");
+        return;
+    }
+    strbuf_adds(b, "{\"id\":");
+    doc_add_string(b, vm->place.set_id);
+    doc_add_text(b, "name", vm->place.set_name);
+    doc_add_int(b, "member", vm->place.member);
+    doc_add_text(b, "machine", vm->place.machine);
+    strbuf_addc(b, '}');
+}
+
 /* All of the VM but the closing brace. The definition's own encoder stays the only one of its kind. */
 static void add_vm(struct strbuf *b, const struct vm *vm)
 {
@@ -40,6 +55,7 @@ static void add_vm(struct strbuf *b, const struct vm *vm)
     doc_add_text(b, "image_id", *vm->image_id ? vm->image_id : NULL);
     doc_add_text(b, "pool_id", *vm->pool_id ? vm->pool_id : NULL);
     doc_add_text(b, "lease_id", *vm->lease_id ? vm->lease_id : NULL);
+    add_place(b, vm);
     doc_add_bool(b, "pending_changes", vm_has_pending_changes(vm));
     snprintf(etag, sizeof(etag), "%lld", (long long)vm->generation);
     doc_add_text(b, "etag", etag);
@@ -153,10 +169,10 @@ static json_t *op_progress(const struct op *op)
 
 json_t *codec_op(const struct op *op)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "id", op->id,
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "id", op->id,
                      "kind", op->kind, "state", op_state_name(op->state), "vm_id",
-                     codec_text(op->vm_id), "image_id", codec_text(op->image_id), "actor",
-                     op->actor, "request_id", op->request_id, "created_at",
+                     codec_text(op->vm_id), "image_id", codec_text(op->image_id), "set_id",
+                     codec_text(op->set_id), "actor", op->actor, "request_id", op->request_id, "created_at",
                      codec_time(op->created_at), "started_at", codec_time(op->started_at),
                      "finished_at", codec_time(op->finished_at), "progress",
                      op_progress(op), "error", op_error(op));

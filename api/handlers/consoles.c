@@ -12,6 +12,7 @@
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/exec.h"
+#include "service/vm/quota.h"
 #include "service/vm/stream.h"
 
 #define SUBPROTOCOL_V1  "drover.console.v1"
@@ -172,7 +173,14 @@ static int open_stream(struct request *req, struct response *res, const char *st
     } else {
         rc = attach(req, res, vm, &to, err);
     }
-    return rc ? -1 : opened(req, res, err);
+    if (rc)
+        return -1;
+    if (quota_console_open(req->core, &req->principal, &res->stream, err)) {
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return -1;
+    }
+    return opened(req, res, err);
 }
 
 int handle_console_open(struct request *req, struct response *res, struct error *err)

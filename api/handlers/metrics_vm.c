@@ -155,31 +155,54 @@ static const struct {
     {METRIC_VM_KSM_SAVED, .vm = vm_ksm_saved},
 };
 
-static void add_states(struct metrics_writer *w, const struct vm *vm)
+/* A VM, its newest sample (or NULL) and its labels, rendered once for all its figures. */
+struct row {
+    const struct vm *vm;
+    const struct vm_sample *sample;
+    size_t at;
+    struct metric_prefix prefix;
+};
+
+static struct row *make_rows(struct vm *const *vms, size_t count, const struct snapshot *snapshot,
+                             struct strbuf *labels)
+{
+    struct row *rows = xcalloc(count + 1, sizeof(*rows));
+
+    for (size_t i = 0; i < count; i++) {
+        const struct metric_label own[] = {{"id", vms[i]->id}, {"name", vms[i]->spec->name}, {0}};
+
+        rows[i] = (struct row){
+            .vm = vms[i], .sample = snapshot_find(snapshot, vms[i]->id), .at = labels->len};
+        metrics_render_labels(labels, own);
+        rows[i].prefix.len = labels->len - rows[i].at;
+    }
+    for (size_t i = 0; i < count; i++) /* the text moved while it grew */
+        rows[i].prefix.text = labels->data + rows[i].at;
+    return rows;
+}
+
+static void add_states(struct metrics_writer *w, const struct row *row)
 {
     for (int state = 0; state < VM_STATE_COUNT; state++) {
-        const struct metric_label labels[] = {{"id", vm->id},
-                                              {"name", vm->spec->name},
-                                              {"state", vm_state_name((enum vm_state)state)},
-                                              {0}};
+        const struct metric_label label = {"state", vm_state_name((enum vm_state)state)};
 
-        metrics_add(w, METRIC_VM_STATE, labels, (int)vm->state == state);
+        metrics_add_to(w, METRIC_VM_STATE, row->prefix, &label, (int)row->vm->state == state);
     }
 }
 
-static void add_info(struct metrics_writer *w, struct vm *const *vms, size_t count)
+static void add_info(struct metrics_writer *w, const struct row *rows, size_t count)
 {
     size_t states[VM_STATE_COUNT] = {0};
 
     for (size_t i = 0; i < count; i++)
-        states[vms[i]->state]++;
+        states[rows[i].vm->state]++;
     for (int state = 0; state < VM_STATE_COUNT; state++) {
         const struct metric_label labels[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
 
         metrics_add(w, METRIC_VMS, labels, (double)states[state]);
     }
     for (size_t i = 0; i < count; i++) {
-        const struct vm *vm = vms[i];
+        const struct vm *vm = rows[i].vm;
         const struct metric_label labels[] = {{"id", vm->id},
                                               {"name", vm->spec->name},
                                               {"project", vm->project_id},
@@ -191,46 +214,44 @@ static void add_info(struct metrics_writer *w, struct vm *const *vms, size_t cou
         metrics_add(w, METRIC_VM_INFO, labels, 1);
     }
     for (size_t i = 0; i < count; i++)
-        add_states(w, vms[i]);
+        add_states(w, &rows[i]);
 }
 
-static void add_figure(struct metrics_writer *w, size_t figure, const struct vm *vm,
-                       const struct vm_sample *s)
+static void add_figure(struct metrics_writer *w, size_t figure, const struct row *row)
 {
-    struct metric_label labels[] = {{"id", vm->id}, {"name", vm->spec->name}, {0}, {0}};
+    const struct virt_stats *virt = &row->sample->dear->virt;
     enum metric id = figures[figure].id;
     double value;
 
-    if (figures[figure].vm && figures[figure].vm(s, &value))
-        metrics_add(w, id, labels, value);
-    labels[2].name = "device";
-    for (size_t i = 0; figures[figure].block && i < s->dear->virt.block_count; i++) {
-        labels[2].value = s->dear->virt.blocks[i].name;
-        if (figures[figure].block(&s->dear->virt.blocks[i], &value))
-            metrics_add(w, id, labels, value);
+    if (figures[figure].vm && figures[figure].vm(row->sample, &value))
+        metrics_add_to(w, id, row->prefix, NULL, value);
+    for (size_t i = 0; figures[figure].block && i < virt->block_count; i++) {
+        const struct metric_label device = {"device", virt->blocks[i].name};
+
+        if (figures[figure].block(&virt->blocks[i], &value))
+            metrics_add_to(w, id, row->prefix, &device, value);
     }
-    for (size_t i = 0; figures[figure].net && i < s->dear->virt.net_count; i++) {
-        labels[2].value = s->dear->virt.nets[i].name;
-        if (figures[figure].net(&s->dear->virt.nets[i], &value))
-            metrics_add(w, id, labels, value);
+    for (size_t i = 0; figures[figure].net && i < virt->net_count; i++) {
+        const struct metric_label device = {"device", virt->nets[i].name};
+
+        if (figures[figure].net(&virt->nets[i], &value))
+            metrics_add_to(w, id, row->prefix, &device, value);
     }
 }
 
 void metrics_add_vms(struct metrics_writer *w, struct vm *const *vms, size_t count,
                      const struct snapshot *snapshot, bool exact)
 {
-    /* Found once per VM, not once per VM and metric. */
-    auto_free const struct vm_sample **samples = xcalloc(count + 1, sizeof(*samples));
+    auto_strbuf struct strbuf labels = {0};
+    auto_free struct row *rows = make_rows(vms, count, snapshot, &labels);
 
-    add_info(w, vms, count);
-    for (size_t i = 0; i < count; i++)
-        samples[i] = snapshot_find(snapshot, vms[i]->id);
+    add_info(w, rows, count);
     for (size_t f = 0; f < sizeof(figures) / sizeof(*figures); f++) {
         if (!exact && figures[f].id >= METRIC_VM_KSM_MERGING && figures[f].id <= METRIC_VM_KSM_LAST)
             continue;
         for (size_t i = 0; i < count; i++) {
-            if (samples[i])
-                add_figure(w, f, vms[i], samples[i]);
+            if (rows[i].sample)
+                add_figure(w, f, &rows[i]);
         }
     }
 }

@@ -45,6 +45,18 @@ struct metric_label {
 void metrics_add(struct metrics_writer *w, enum metric id, const struct metric_label *labels,
                  double value);
 
+/*
+ * The same with labels that are rendered already, which is what a thousand VMs times fifty figures
+ * cost most of. more is one label that is not, or NULL.
+ */
+void metrics_render_labels(struct strbuf *b, const struct metric_label *labels);
+struct metric_prefix {
+    const char *text; /* of metrics_render_labels */
+    size_t len;
+};
+void metrics_add_to(struct metrics_writer *w, enum metric id, struct metric_prefix prefix,
+                    const struct metric_label *more, double value);
+
 struct metric_histogram {
     const double *bounds;
     const unsigned long long *cumulative; /* as many */

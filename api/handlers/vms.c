@@ -77,6 +77,7 @@ int handle_vm_list(struct request *req, struct response *res, struct error *err)
         request_query_each(req, label_argument, &labels))
         return -1;
     filter.name = request_query(req, "name");
+    filter.set = request_query(req, "set");
     filter.label_keys = (const char *const *)labels.keys;
     filter.label_values = labels.values;
     filter.label_count = labels.count;

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,15 +12,15 @@
 #include "service/base/clock.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
+#include "service/cli/base64.h"
 #include "service/cli/command.h"
+#include "service/cli/exec_output.h"
 #include "service/cli/print.h"
 #include "service/cli/socket.h"
 #include "service/cli/stream.h"
 
 #define SUBPROTOCOL  "drover.exec.v1"
 #define INPUT_MAX    (256 * 1024)
-#define EXIT_TIMEOUT 124 /* as timeout(1) says it */
-#define EXIT_SIGNAL  128
 #define ACK_EVERY    (32 * 1024)
 #define CONTROL_MAX  4096
 #define RETRY_MS     500
@@ -34,16 +33,14 @@ static volatile sig_atomic_t interrupted;
 static int add_input(json_t *body, struct failure *fail)
 {
     auto_free char *data = xcalloc(1, INPUT_MAX + 1), *text = NULL;
-    size_t len = fread(data, 1, INPUT_MAX + 1, stdin), size;
+    size_t len = fread(data, 1, INPUT_MAX + 1, stdin);
 
     if (ferror(stdin))
         return failure_errno(fail, CLI_FAILED, errno, "cannot read standard input");
     if (len > INPUT_MAX)
         return failure_set(fail, CLI_USAGE,
                            "standard input is larger than 256 KiB: send it with `drover cp`");
-    size = sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
-    text = xcalloc(size, 1);
-    sodium_bin2base64(text, size, (const unsigned char *)data, len, sodium_base64_VARIANT_ORIGINAL);
+    text = base64_encode(data, len);
     json_object_set_new(body, "stdin_base64", json_string(text));
     return 0;
 }
@@ -77,48 +74,13 @@ static int exec_body(const struct args *args, json_t **ret, int64_t *ret_timeout
     return 0;
 }
 
-static void print_output(const json_t *answer, const char *name, FILE *out)
-{
-    auto_free char *encoding = xasprintf("%s_encoding", name);
-    auto_free char *truncated = xasprintf("%s_truncated", name);
-    const char *text = value_text(answer, name, "");
-    size_t len = strlen(text);
-
-    if (str_eq(value_text(answer, encoding, ""), "base64")) {
-        auto_free char *data = xcalloc(len + 1, 1);
-
-        if (sodium_base642bin((unsigned char *)data, len, text, len, NULL, &len, NULL,
-                              sodium_base64_VARIANT_ORIGINAL) == 0)
-            fwrite(data, 1, len, out);
-    } else {
-        fwrite(text, 1, len, out);
-    }
-    if (value_true(answer, truncated))
-        fprintf(stderr, "drover: %s was cut\n", name);
-}
-
-static int end_with(int64_t timeout, bool timed_out, bool has_signal, double number, struct failure *fail)
-{
-    if (timed_out) {
-        fprintf(stderr, "drover: killed after %lld s\n", (long long)timeout);
-        fail->exit = EXIT_TIMEOUT;
-    } else if (has_signal) {
-        fail->exit = (enum cli_exit)(EXIT_SIGNAL + (int)number);
-    } else {
-        fail->exit = (enum cli_exit)((unsigned)(int)number & 0xff);
-    }
-    return fail->exit ? -1 : 0;
-}
-
 /* How a program ended, from an answer or an exit frame. */
 static int end_of(const json_t *told, int64_t timeout, struct failure *fail)
 {
-    double number = 0;
-    bool has_signal = value_number(told, "signal", &number);
-
-    if (!has_signal)
-        (void)value_number(told, "exit_code", &number);
-    return end_with(timeout, value_true(told, "timed_out"), has_signal, number, fail);
+    if (value_true(told, "timed_out"))
+        fprintf(stderr, "drover: killed after %lld s\n", (long long)timeout);
+    fail->exit = (enum cli_exit)exec_output_status(told);
+    return fail->exit ? -1 : 0;
 }
 
 /* ---- all at once ---- */
@@ -134,8 +96,8 @@ static int run_at_once(struct cli *cli, const char *path, const json_t *body, in
         return -1;
     if (cli->json)
         return cli_print_json(&a);
-    print_output(a.value, "stdout", stdout);
-    print_output(a.value, "stderr", stderr);
+    exec_output_write(a.value, "stdout", stdout, NULL);
+    exec_output_write(a.value, "stderr", stderr, NULL);
     return end_of(a.value, timeout, fail);
 }
 

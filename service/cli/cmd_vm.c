@@ -47,6 +47,7 @@ static int run_list(struct cli *cli, const struct args *args, struct failure *fa
     strbuf_adds(&path, "/v1/vms?limit=1000");
     add_filter(&path, "state", args_text(args, "state", NULL));
     add_filter(&path, "name", args_text(args, "name", NULL));
+    add_filter(&path, "set", args_text(args, "set", NULL));
     while ((label = args_next(args, "label", &state)))
         add_filter(&path, "label", label);
     if (cli_get_all(cli, path.data, &all, fail))
@@ -147,6 +148,7 @@ static const struct option_row list_options[] = {
     {"state", 0, "STATE", "only VMs in this state"},
     {"label", 'l', "KEY=VALUE", "only VMs with this label; may be repeated"},
     {"name", 0, "NAME", "only the VM with this name"},
+    {"set", 0, "SET", "only the VMs of this set"},
     {0}};
 #define WAIT_OPTIONS                                                                               \
     {"no-wait", 0, NULL, "do not wait; print the operation's id"},                                 \

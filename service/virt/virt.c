@@ -100,7 +100,7 @@ static void virt_free(struct virt *v)
 {
     if (!v)
         return;
-    virt_embed_done(v);
+    free(v->root_link);
     if (v->wake_fd >= 0)
         close(v->wake_fd);
     pthread_cond_destroy(&v->changed);

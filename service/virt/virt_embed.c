@@ -1,7 +1,6 @@
 /*
  * The embedded driver: libvirt's QEMU driver inside our own process, everything of its below
- * STATE_DIR/libvirt. Writes its configuration, keeps its paths short enough for Unix sockets, and
- * collects dead QEMU processes.
+ * STATE_DIR/libvirt. Writes its configuration and collects dead QEMU processes.
  *
  * Also where a QEMU's pid is found, because that is a matter of the driver's directories.
  */
@@ -17,13 +16,6 @@
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
-
-/*
- * libvirt puts "/lib/qemu/channel/target/domain-ID-<20 bytes of name>/<port>" below the root, and
- * a Unix socket's address has 107 bytes: a longer root gets a short name under /run.
- */
-#define ROOT_MAX  26
-#define SHORT_DIR "/run/drover"
 
 #define CONF_MARK                                                                                  \
     "# Written by droverd at every start; without this line droverd leaves the file alone.\n"
@@ -135,43 +127,6 @@ static void sweep_probes(const char *root)
     }
 }
 
-static int make_short_dir(struct error *err)
-{
-    struct stat st;
-
-    if (mkdir(SHORT_DIR, 0755) && errno != EEXIST)
-        return error_errno(err, errno, "cannot create %s", SHORT_DIR);
-    if (lstat(SHORT_DIR, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
-        return error_set(err, ERROR_SYSTEM, "%s is not a directory of ours", SHORT_DIR);
-    return 0;
-}
-
-/* The same root gets the same name at every start: guests' sockets are found through it. */
-static int shorten(struct virt *v, const char *root, struct error *err)
-{
-    char hash[SECRET_SHA256_TEXT], old[4096];
-    auto_free char *link = NULL;
-    ssize_t n;
-
-    if (make_short_dir(err)) {
-        error_remedy(err, "choose a state directory whose path has at most %d bytes",
-                     ROOT_MAX - (int)strlen("/libvirt"));
-        return -1;
-    }
-    secret_sha256_text(root, strlen(root), hash);
-    link = xasprintf("%s/%.10s", SHORT_DIR, hash);
-    n = readlink(link, old, sizeof(old) - 1);
-    if (n >= 0) {
-        old[n] = '\0';
-        if (!str_eq(old, root) && unlink(link))
-            return error_errno(err, errno, "cannot replace %s", link);
-    }
-    if (symlink(root, link) && errno != EEXIST)
-        return error_errno(err, errno, "cannot create %s", link);
-    v->root_link = TAKE_PTR(link);
-    return 0;
-}
-
 /* The value of root= in an explicit qemu:///embed URI, or NULL. */
 static char *root_of(const char *uri)
 {
@@ -215,8 +170,8 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     real = realpath(root, NULL);
     if (!real)
         return error_errno(err, errno, "cannot resolve %s", root);
-    if (strcspn(real, "?&#%+ ") != strlen(real) || strlen(real) > ROOT_MAX) {
-        if (shorten(v, real, err))
+    if (strcspn(real, "?&#%+ ") != strlen(real) || strlen(real) > VIRT_ROOT_MAX) {
+        if (virt_root_shorten(v, real, err))
             return -1;
     }
     sweep_probes(real);
@@ -236,14 +191,6 @@ void virt_embed_forget_log(const struct virt *v, const char *name)
         return;
     path = xasprintf("%s/%s.log", v->log_dir, name);
     (void)unlink(path); /* a log that stays does no harm */
-}
-
-void virt_embed_done(struct virt *v)
-{
-    if (v->root_link)
-        (void)unlink(v->root_link); /* comes back with the next start */
-    free(v->root_link);
-    v->root_link = NULL;
 }
 
 /* ---- collecting QEMU ----

@@ -29,7 +29,7 @@ struct virt {
     char *uri, *state_dir, *install_id;
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
-    char *root_link; /* short name of the embedded driver's root, removed at close; or NULL */
+    char *root_link; /* short name of the embedded driver's root; or NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
     void (*on_link)(void *opaque, enum virt_link link, const char *reason);
@@ -141,13 +141,23 @@ void virt_pump_turn(struct virt *v);    /* virt thread: starts what is new, ends
 void virt_pump_bury(struct virt *v);    /* virt-link thread: aborts finished streams, frees pumps */
 bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */
 
+/* ---- virt_root.c ---- */
+
+/*
+ * libvirt puts "/lib/qemu/channel/target/domain-ID-<20 bytes of name>/<port>" below the root, and
+ * a Unix socket's address has 107 bytes: a longer root gets a short name under /run.
+ */
+#define VIRT_ROOT_MAX 26
+
+/* Makes the short name and puts it into root_link. It stays when the daemon ends. */
+int virt_root_shorten(struct virt *v, const char *root, struct error *err);
+
 /* ---- virt_embed.c ---- */
 
 /* Fills uri, root_link, run_dir and log_dir and writes qemu.conf. */
 int virt_embed_prepare(struct virt *v, struct error *err);
 /* Removes QEMU's log of a domain that is being undefined; the embedded driver never would. */
 void virt_embed_forget_log(const struct virt *v, const char *name);
-void virt_embed_done(struct virt *v);
 int virt_reap_start(struct virt *v, struct error *err);
 void virt_reap_stop(struct virt *v);
 int64_t virt_pid(const struct virt *v, const char *name, const char *uuid);

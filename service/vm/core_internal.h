@@ -36,6 +36,7 @@
 #define CHANGE_LOCKS 64
 
 struct lease_keeper;
+struct quota_book;
 
 struct core {
     struct settings *settings;
@@ -56,6 +57,7 @@ struct core {
     struct sampler *sampler;
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
+    struct quota_book *quotas;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;

@@ -65,6 +65,18 @@ static void fill_found(struct ksm_tuner_status *s, const struct ksm_found *found
     memcpy(s->found_advisor, found->advisor_mode, sizeof(s->found_advisor));
 }
 
+/* Under t->lock, after the status. */
+static void remember(struct ksm_tuner_status *s)
+{
+    memmove(&s->decisions[1], &s->decisions[0], sizeof(s->decisions) - sizeof(s->decisions[0]));
+    s->decisions[0] = (struct ksm_decision){
+        .at = s->changed_at, .mode = s->mode, .budget_percent = s->budget_percent};
+    str_copy_utf8(s->decisions[0].phase, sizeof(s->decisions[0].phase), s->phase);
+    str_copy_utf8(s->decisions[0].reason, sizeof(s->decisions[0].reason), s->reason);
+    if (s->decision_count < KSM_DECISIONS)
+        s->decision_count++;
+}
+
 /* Makes it the status; an event only when the phase is another. */
 static void show(struct ksm_tuner *t, const char *phase, int64_t budget, const char *reason)
 {
@@ -85,6 +97,8 @@ static void show(struct ksm_tuner *t, const char *phase, int64_t budget, const c
         s->boost_cpu_percent = t->config.boost_cpu_percent;
         s->budget_percent = budget;
         fill_found(s, ksm_knobs_found(t->knobs));
+        if (changed)
+            remember(s);
     }
     if (changed)
         tell(t, phase, reason);

@@ -6,6 +6,7 @@
 #define DROVER_VM_KSM_TUNER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "service/base/error.h"
@@ -22,6 +23,15 @@ enum ksm_mode ksm_mode_from_name(const char *name); /* KSM_MODE_COUNT: none */
 int ksm_tuner_start(struct core *core, struct ksm_tuner **ret, struct error *err);
 void ksm_tuner_stop(struct ksm_tuner *t); /* restores */
 
+#define KSM_DECISIONS 8
+struct ksm_decision {
+    int64_t at; /* wall ms */
+    enum ksm_mode mode;
+    char phase[16];
+    int64_t budget_percent;
+    char reason[256];
+};
+
 struct ksm_tuner_status {
     enum ksm_mode mode;
     char phase[16]; /* "off", "static", "idle", "boost", "steady", "trickle", "yielded", "unable" */
@@ -32,6 +42,8 @@ struct ksm_tuner_status {
     bool found_has[HOST_KSM_COUNT];
     int64_t found[HOST_KSM_COUNT];
     char found_advisor[16];
+    size_t decision_count; /* since the daemon started; the event log has the older ones */
+    struct ksm_decision decisions[KSM_DECISIONS]; /* newest first */
 };
 /* Any thread; never blocks on the kernel. */
 void ksm_tuner_read(struct ksm_tuner *t, struct ksm_tuner_status *ret);

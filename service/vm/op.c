@@ -105,6 +105,7 @@ struct op *op_from_row(const struct op_row *row)
     str_copy_utf8(op->host_id, sizeof(op->host_id), row->host_id);
     str_copy_utf8(op->vm_id, sizeof(op->vm_id), row->vm_id);
     str_copy_utf8(op->image_id, sizeof(op->image_id), row->image_id);
+    str_copy_utf8(op->set_id, sizeof(op->set_id), row->set_id ? row->set_id : "");
     str_copy_utf8(op->kind, sizeof(op->kind), row->kind);
     str_copy_utf8(op->params, sizeof(op->params), row->params);
     str_copy_utf8(op->actor, sizeof(op->actor), row->actor);
@@ -138,6 +139,7 @@ void op_to_row(const struct op *op, struct op_row *ret)
         .host_id = op->host_id,
         .vm_id = op->vm_id,
         .image_id = op->image_id,
+        .set_id = op->set_id,
         .kind = op->kind,
         .state = state_names[op->state],
         .params = op->params,

@@ -37,7 +37,7 @@ struct op {
     int64_t seq;
     char id[UUID_TEXT];
     char project_id[UUID_TEXT], host_id[UUID_TEXT];
-    char vm_id[UUID_TEXT], image_id[UUID_TEXT]; /* or "" */
+    char vm_id[UUID_TEXT], image_id[UUID_TEXT], set_id[UUID_TEXT]; /* or "" */
     char kind[32];
     enum op_state state;
     char params[128]; /* JSON object */

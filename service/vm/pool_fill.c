@@ -54,6 +54,32 @@ static void note_failure(struct core *core, const struct pool *pool, const char 
     log_at(LOG_LEVEL_WARNING, "a VM of pool %s did not get ready: %s", pool->name, reason);
 }
 
+/* Its owner's quota is used up: nothing is wrong with the template, so it is tried again soon. */
+static void note_held(struct core *core, const struct pool *pool, const char *reason)
+{
+    struct pool_state copy = {.pool = (struct pool *)(uintptr_t)pool};
+    struct lease_keeper *k = core->leases;
+    struct pool_state *p;
+    struct error err;
+    bool first;
+
+    {
+        LOCK_SCOPE(&k->lock);
+        HASH_FIND_STR(k->pools, pool->id, p);
+        if (!p)
+            return;
+        first = !p->held;
+        p->held = true;
+        p->retry_ms = clock_boottime_ms() + POOL_BACKOFF_MS;
+        p->status.retry_at = clock_wall_ms() + POOL_BACKOFF_MS;
+        str_copy_utf8(p->status.last_error, sizeof(p->status.last_error), reason);
+        copy.status = p->status;
+        memcpy(copy.id, p->id, sizeof(copy.id));
+    }
+    if (first && db_write(core->db, failing_fn, NULL, &copy, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store that pool %s is held up", pool->name);
+}
+
 static void note_success(struct lease_keeper *k, const char *pool_id)
 {
     struct pool_state *p;
@@ -120,44 +146,54 @@ static bool reached(struct core *core, const struct vm *vm, int point)
     return point == WAIT_VM_RUNNING || console_has_output(core->consoles, vm->id, "console");
 }
 
-static bool is_broken(struct core *core, const struct vm *vm)
+/*
+ * busy was asked before vm was read: what an operation goes through (a VM is paused while its memory
+ * is written, and stopped before it says so) is no failure, and its end is not seen too early.
+ */
+static bool is_broken(const struct vm *vm, bool busy)
 {
     switch (vm->state) {
     case VM_STATE_FAILED:
     case VM_STATE_CRASHED:
+        return true;
     case VM_STATE_PAUSED:
     case VM_STATE_STOPPING:
-        return true;
     case VM_STATE_STOPPED:
-        return !op_vm_busy(core->ops, vm->id);
+        return !busy;
     default:
         return false;
     }
 }
 
-static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
-                         struct vm *vm)
+static void save(struct core *core, const struct member *m, const struct vm *vm)
 {
     struct error err;
     struct op *op = NULL;
     bool replayed;
+
+    if (!book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_SAVING))
+        return;
+    if (vm_act(core, &actor_system, m->vm_id, VM_VERB_SAVE, false, 0, NULL, &op, &replayed, &err)) {
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot save VM %s of a pool", vm->spec->name);
+        /* Tried again at the next look, within the time it has for getting ready. */
+        (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_WARMING);
+    }
+    op_unref(op);
+}
+
+static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
+                         struct vm *vm, bool busy)
+{
+    bool snapshot = pool->spec->depth == POOL_SNAPSHOT;
     char reason[128];
 
-    if (is_broken(core, vm)) {
+    if (is_broken(vm, busy)) {
         fail(core, pool, m, *vm->state_reason ? vm->state_reason : vm_state_name(vm->state));
-    } else if (pool->spec->depth == POOL_SNAPSHOT && vm->state == VM_STATE_SAVED) {
+    } else if (snapshot ? vm->state == VM_STATE_SAVED : reached(core, vm, pool->spec->ready_when)) {
         (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
         note_success(core->leases, pool->id);
-    } else if (reached(core, vm, pool->spec->ready_when)) {
-        if (pool->spec->depth != POOL_SNAPSHOT) {
-            (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
-            note_success(core->leases, pool->id);
-        } else if (book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_SAVING) &&
-                   vm_act(core, &actor_system, m->vm_id, VM_VERB_SAVE, false, 0, NULL, &op,
-                          &replayed, &err)) {
-            log_failure(LOG_LEVEL_WARNING, &err, "cannot save VM %s of a pool", vm->spec->name);
-        }
-        op_unref(op);
+    } else if (snapshot && !busy && reached(core, vm, pool->spec->ready_when)) {
+        save(core, m, vm);
     } else if (clock_boottime_ms() - m->since_ms > pool->spec->boot_seconds * 1000) {
         snprintf(reason, sizeof(reason), "it did not get ready in %lld s",
                  (long long)pool->spec->boot_seconds);
@@ -166,13 +202,12 @@ static void look_warming(struct core *core, const struct pool *pool, const struc
 }
 
 static void look_saving(struct core *core, const struct pool *pool, const struct member *m,
-                        struct vm *vm)
+                        struct vm *vm, bool busy)
 {
     if (vm->state == VM_STATE_SAVED) {
         (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_READY);
         note_success(core->leases, pool->id);
-    } else if (is_broken(core, vm) ||
-               (vm->state == VM_STATE_RUNNING && !op_vm_busy(core->ops, vm->id))) {
+    } else if (is_broken(vm, busy) || (vm->state == VM_STATE_RUNNING && !busy)) {
         fail(core, pool, m, "its memory could not be saved");
     }
 }
@@ -216,6 +251,7 @@ static void look_ready(struct core *core, const struct pool *pool, const struct 
 
 static void look_member(struct core *core, const struct member *m, bool *replaced)
 {
+    bool busy = op_vm_busy(core->ops, m->vm_id); /* before its state is read */
     auto_vm struct vm *vm = registry_get(core->registry, m->vm_id);
     auto_pool struct pool *pool = book_pool(core->leases, m->pool_id);
     struct error err;
@@ -224,15 +260,15 @@ static void look_member(struct core *core, const struct member *m, bool *replace
         return;
     if (m->phase == MEMBER_LEAVING) {
         /* Its deletion failed, or was never asked for: a crash came between. */
-        if (vm->state != VM_STATE_DELETING && !op_vm_busy(core->ops, vm->id) &&
+        if (vm->state != VM_STATE_DELETING && !busy &&
             clock_boottime_ms() - m->since_ms > LEAVING_RETRY_MS && member_delete(core, vm->id, &err))
             log_failure(LOG_LEVEL_WARNING, &err, "cannot delete VM %s of a pool", vm->spec->name);
     } else if (!pool || pool->spec->depth == POOL_COLD) {
         discard(core, m);
     } else if (m->phase == MEMBER_WARMING) {
-        look_warming(core, pool, m, vm);
+        look_warming(core, pool, m, vm, busy);
     } else if (m->phase == MEMBER_SAVING) {
-        look_saving(core, pool, m, vm);
+        look_saving(core, pool, m, vm, busy);
     } else {
         look_ready(core, pool, m, vm, replaced);
     }
@@ -280,7 +316,7 @@ static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t 
 
 static int make_one(struct core *core, const struct pool *pool, struct error *err)
 {
-    const struct actor actor = {"system", pool->project_id, ""};
+    const struct actor actor = {"system", pool->project_id, "", pool->owner_token};
     struct change change = {.actor = &actor};
     struct vm_birth birth = {
         .pool_id = pool->id, .pool_generation = pool->generation, .change = &change};
@@ -310,6 +346,19 @@ static void drop_one(struct core *core, const struct pool *pool)
     free(members);
 }
 
+/* It is as full as it is to be: if its owner's quota holds it up again, that is news. */
+static void note_full(struct lease_keeper *k, const char *pool_id)
+{
+    struct pool_state *p;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool_id, p);
+    if (p && p->held && clock_boottime_ms() >= p->retry_ms) {
+        p->held = false;
+        p->status.last_error[0] = '\0';
+    }
+}
+
 static void fill(struct core *core, const struct pool *pool, int64_t wave)
 {
     int64_t warming, count = missing(core->leases, pool, &warming);
@@ -317,9 +366,15 @@ static void fill(struct core *core, const struct pool *pool, int64_t wave)
 
     if (count < 0)
         drop_one(core, pool);
+    else if (count == 0)
+        note_full(core->leases, pool->id);
     for (int64_t i = 0; i < count && warming + i < wave; i++) {
         if (make_one(core, pool, &err) == 0 || err.code == ERROR_NAME_IN_USE)
             continue;
+        if (err.code == ERROR_QUOTA_EXCEEDED) {
+            note_held(core, pool, err.detail);
+            return;
+        }
         /* While libvirt or the disk is away nothing is wrong with the template. */
         if (err.code != ERROR_HYPERVISOR_UNAVAILABLE && err.code != ERROR_DATABASE_FAILED)
             note_failure(core, pool, err.detail);

@@ -174,6 +174,9 @@ static bool matches(const struct vm *vm, const struct vm_filter *f)
         return false;
     if (f->name && strcmp(vm->spec->name, f->name) != 0)
         return false;
+    if (f->set && (!*vm->place.set_id || (strcmp(vm->place.set_id, f->set) != 0 &&
+                                          strcmp(vm->place.set_name, f->set) != 0)))
+        return false;
     for (size_t i = 0; i < f->label_count; i++) {
         if (!str_eq(vm_spec_label(vm->spec, f->label_keys[i]), f->label_values[i]))
             return false;

@@ -63,6 +63,15 @@ int vm_refuse_waiting(const struct vm *vm, struct error *err)
     return -1;
 }
 
+int64_t vm_disk_bytes(const struct vm *vm)
+{
+    int64_t bytes = vm->root_disk_bytes;
+
+    for (size_t i = 0; i < vm->spec->disk_count; i++)
+        bytes += vm->spec->disks[i].size_gib << 30;
+    return bytes;
+}
+
 bool vm_has_pending_changes(const struct vm *vm)
 {
     return vm->running_generation && vm->running_generation != vm->generation;
@@ -102,6 +111,14 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->rebooted_at = row->rebooted_at;
     vm->last_attached_at = row->last_attached_at;
     str_copy_utf8(vm->boot_status, sizeof(vm->boot_status), row->boot_status);
+    str_copy_utf8(vm->place.set_id, sizeof(vm->place.set_id), row->set_id);
+    str_copy_utf8(vm->place.set_name, sizeof(vm->place.set_name), row->set_name);
+    str_copy_utf8(vm->place.machine, sizeof(vm->place.machine), row->set_machine);
+    vm->place.member = row->set_member;
+    vm->place.step = row->set_step;
+    vm->reimaged = row->reimaged;
+    str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), row->owner_token);
+    vm->root_disk_bytes = row->disk_bytes - vm_disk_bytes(vm);
     return TAKE_PTR(vm);
 }
 
@@ -134,5 +151,15 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .rebooted_at = vm->rebooted_at,
         .last_attached_at = vm->last_attached_at,
         .boot_status = vm->boot_status,
+        .set_id = vm->place.set_id,
+        .set_name = vm->place.set_name,
+        .set_machine = vm->place.machine,
+        .set_member = vm->place.member,
+        .set_step = vm->place.step,
+        .reimaged = vm->reimaged,
+        .owner_token = vm->owner_token,
+        .cpus = vm->spec->cpus,
+        .memory_mib = vm->spec->memory_mib,
+        .disk_bytes = vm_disk_bytes(vm),
     };
 }

@@ -39,6 +39,13 @@ enum vm_mark {
     VM_MARK_COUNT
 };
 
+/* Which machine of which set's member a VM is; set_id "" for one that belongs to no set. */
+struct vm_place {
+    char set_id[UUID_TEXT], set_name[VM_NAME_MAX + 1], machine[VM_NAME_MAX + 1];
+    int64_t member; /* from 1 */
+    int64_t step;   /* of the set's operation that last took hold of it */
+};
+
 struct vm {
     _Atomic unsigned refs;
     int64_t seq;
@@ -54,6 +61,10 @@ struct vm {
     uint32_t vsock_cid;
     char pool_id[UUID_TEXT], lease_id[UUID_TEXT]; /* or "": see lease.h */
     int64_t pool_generation;
+    struct vm_place place;
+    int64_t reimaged; /* how often its disks were made anew */
+    char owner_token[SECRET_TOKEN_ID]; /* whose quota it counts against, or ""; may be gone */
+    int64_t root_disk_bytes; /* as the guest sees it; 0: none, or its image has not come yet */
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];
@@ -70,6 +81,9 @@ void vm_unref(struct vm *vm);
 DEFINE_CLEANUP(vm, struct vm *, vm_unref);
 #define auto_vm auto_scope(cleanup_vm)
 
+/* All its disks together, as the guest sees them. */
+int64_t vm_disk_bytes(const struct vm *vm);
+
 /* Running or paused with a definition newer than the guest was started with. */
 bool vm_has_pending_changes(const struct vm *vm);
 
@@ -79,6 +93,7 @@ struct actor {
     const char *id;         /* "token:AbC…", "session:…", "socket:0", "system" */
     const char *project_id;
     const char *request_id;
+    const char *token_id; /* whose quota counts what is made; NULL or "": nobody's but the project's */
 };
 
 /* An Idempotency-Key and what it was sent with; NULL pointers mean the client sent none. */
@@ -96,6 +111,7 @@ struct vm_filter {
     const char *project_id;
     int state; /* enum vm_state, or -1 */
     const char *name; /* exact, or NULL */
+    const char *set;  /* id or name of the set it belongs to, or NULL */
     const char *const *label_keys, *const *label_values;
     size_t label_count;
     int64_t after_seq; /* keyset: VMs younger than this; 0 from the first */

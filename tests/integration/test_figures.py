@@ -82,6 +82,7 @@ def test_static_knobs_are_restored_in_the_end(fresh_daemon, wait_until):
         if not tuner["found"]:
             pytest.skip("another tuner is at work on this host")
         assert tuner["found"]["sleep_millisecs"] == before
+        assert tuner["decisions"][0]["phase"] == "static" and tuner["decisions"][0]["reason"] == tuner["reason"]
         wait_until(lambda: {("ksm.tuner", "static"), ("ksm.configured", None)} <= {
             (e["type"], e["data"].get("phase")) for e in daemon.client().get("/v1/events").json["items"]},
                    what="both events")

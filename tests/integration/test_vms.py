@@ -14,6 +14,7 @@ def test_a_name_is_enough(api, make_vm, name):
     assert [n["mode"] for n in vm["networks"]] == ["user"]
     assert re.fullmatch(r"02(:[0-9a-f]{2}){5}", vm["networks"][0]["mac"])
     assert vm["etag"] == "1" and vm["pending_changes"] is False
+    assert vm["set"] is None and vm["name"] not in [v["name"] for v in api.get("/v1/vms", set="nobodys").json["items"]]
 
 
 def test_every_member_comes_back_as_sent(api, make_vm, name):

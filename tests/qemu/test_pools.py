@@ -1,4 +1,5 @@
 """Pools of real guests: one that runs is handed out, answers at once, and is gone afterwards."""
+import pytest
 from rig import SLOW, eventually, processes
 
 
@@ -6,12 +7,13 @@ def ready(rig, name):
     return rig.api.get(f"/v1/pools/{name}").json["status"]["ready"]
 
 
-def test_what_waited_answers_and_is_gone_afterwards(rig):
+@pytest.mark.parametrize("depth", ["booted", "snapshot"])
+def test_what_waited_answers_and_is_gone_afterwards(rig, depth):
     rig.ensure_image("hello")
-    pool = "pool-booted"
+    pool = f"pool-{depth}"
     made = rig.api.put(f"/v1/pools/{pool}", {
         "vm": {"image": "hello", "memory_mib": 16, "acceleration": "emulated", "networks": []},
-        "depth": "booted", "ready_when": "console", "ready": 1, "max": 2})
+        "depth": depth, "ready_when": "console", "ready": 1, "max": 2})
     assert made.status == 201, made
     eventually(lambda: ready(rig, pool) == 1, SLOW, "a VM that waits")
     lease = rig.api.post("/v1/leases", {"pool": pool}, wait="running", timeout=60, patience=90).json

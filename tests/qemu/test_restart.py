@@ -1,6 +1,8 @@
 """The daemon goes and comes back while guests run; guests die while it looks, and while it does not."""
 import re
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,28 @@ def test_guests_outlive_the_daemon_and_are_adopted(rig, hello):
         c.expect(rb"still here")
     eventually(lambda: (rig.api.get(f"/v1/vms/{hello}/stats").json.get("memory") or {}).get("resident_bytes"),
                20, "figures of an adopted guest")
+
+
+def test_the_short_name_of_a_long_state_directory(fresh_rig):
+    """libvirt's workers write through it until the process is gone: it must not go before them. Where one
+    has made a directory of it all the same, no guest is lost for that."""
+    rig = fresh_rig()
+    root = (rig.state_dir / "libvirt").resolve()
+    assert len(str(root)) > 26
+    rig.expect_warning("was not a link")
+    vm = rig.create(wait="console")["id"]
+    pid = qemu_pid(vm)
+    name, = (n for n in Path("/run/drover").iterdir() if n.is_symlink() and n.resolve() == root)
+    rig.stop()
+    assert name.is_symlink()
+    name.unlink()
+    (name / "run/qemu").mkdir(parents=True)
+    (name / "run/qemu" / f"{rig.made[-1]}.xml").write_text("<domstatus/>")
+    rig.start()
+    assert name.is_symlink() and name.resolve() == root
+    assert rig.vm(vm)["state"] == "running" and qemu_pid(vm) == pid
+    aside, = Path("/run/drover").glob(f"{name.name}.*")
+    shutil.rmtree(aside)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill9"])

@@ -282,6 +282,8 @@ class Row {
         this.cpu.draw(history.cpu, 100 * this.vm.cpus);
         this.memory.draw(history.memory, this.vm.memory_mib * 1024 * 1024);
         this.figures.classList.toggle('absent', !figures);
+        this.figures.classList.toggle('old-figures', Boolean(figures?.stale));
+        this.figures.title = figures?.stale ? `Old figures: ${figures.stale_reason ?? ''}` : '';
         setText(this.cpuText, percent(figures?.cpu?.usage_percent));
         setText(this.memoryText, bytes(figures?.memory?.resident_bytes));
     }

@@ -1,8 +1,11 @@
-/* KSM: what the kernel merges, what it costs, and which VM gains how much. */
+/* Density: what the host would need without merging, what it uses, who gains, and what it costs. */
 import { get } from '../lib/api.js';
-import { h, replace, setHidden, setText } from '../lib/dom.js';
-import { bytes, count, seconds } from '../lib/format.js';
+import { groupTable, machineTable, needBars } from '../lib/density.js';
+import { h, replace, setText } from '../lib/dom.js';
+import { bytes, count, percent } from '../lib/format.js';
 import { ksmForm } from '../lib/ksmform.js';
+import { pastPanel } from '../lib/past.js';
+import { costPanel } from '../lib/tuner.js';
 
 const REFRESH_MS = 2000;
 const WORDS = {
@@ -18,63 +21,36 @@ const WORDS = {
     stable_node_chains: 'Pages at the sharing limit',
     stable_node_dups: 'Duplicates of such pages',
 };
-const TUNER_WORDS = { off: 'nobody', static: 'what was set here', auto: 'Drover' };
-const RUN_WORDS = { 0: 'stopped', 1: 'running', 2: 'stopped, all pages unmerged' };
 
 export async function memoryPage({ herd, session, signal }) {
     const saved = h('strong', { class: 'big' });
     const line = h('p', { class: 'help' });
-    const sums = h('dl', { class: 'sums' });
+    const bars = needBars();
+    const cost = costPanel();
     const counters = h('dl', { class: 'facts' });
     const knobs = h('dl', { class: 'facts' });
-    const body = h('tbody');
-    const blank = h('p', { class: 'help' }, 'No machine is running.');
-    const table = h(
-        'table',
-        null,
-        h(
-            'thead',
-            null,
-            h(
-                'tr',
-                null,
-                [
-                    'Machine',
-                    'Resident',
-                    'Merged',
-                    'Saved',
-                    'Gain after costs',
-                    'Empty pages',
-                    'How it stands',
-                ].map((t) => h('th', { scope: 'col' }, t)),
-            ),
-        ),
-        body,
-    );
+    const form = session.can('host:write') && ksmForm({ onChange: (now) => showKsm(now) });
+    const machines = machineTable(herd);
+    const groups = groupTable({
+        onBy(chosen) {
+            by = chosen;
+            refresh();
+        },
+    });
+    let by = 'image';
+    let density = null;
+    let timer = null;
 
-    const form = session.can('host:write') && ksmForm({ onChange: (now) => show(now) });
-
-    function show(ksm) {
+    function showKsm(ksm) {
         form && form.show(ksm);
-        setText(saved, ksm.available ? bytes(ksm.saved_bytes) : 'KSM is not available');
+        cost.show(ksm, density?.host);
+        setText(saved, ksm.available ? bytes(density.host.saved_bytes) : 'KSM is not available');
         setText(
             line,
             ksm.available
-                ? `${ksm.coarse ? 'or a little more ' : ''}of memory saved: identical pages of different machines are kept once.`
+                ? `${ksm.coarse ? 'or a little more ' : ''}of the machines’ memory saved: identical pages are kept once.`
                 : 'This kernel has no /sys/kernel/mm/ksm.',
         );
-        const knob = ksm.knobs ?? {};
-        const facts = [
-            ['ksmd', RUN_WORDS[knob.run] ?? 'unknown'],
-            ['Its CPU time', seconds(ksm.ksmd_cpu_seconds)],
-            ['Page size', bytes(ksm.page_size_bytes)],
-            ['Advisor', ksm.advisor_mode ?? 'none'],
-            ...(ksm.tuner ? [['Turned by', TUNER_WORDS[ksm.tuner.mode] ?? ksm.tuner.mode]] : []),
-            ...(ksm.ksmd_cpu_seconds_per_saved_mib !== undefined
-                ? [['CPU time per MiB saved', seconds(ksm.ksmd_cpu_seconds_per_saved_mib)]]
-                : []),
-        ];
-        rows(sums, facts);
         rows(
             counters,
             Object.entries(ksm.counters ?? {}).map(([name, value]) => [
@@ -85,53 +61,72 @@ export async function memoryPage({ herd, session, signal }) {
         );
         rows(
             knobs,
-            Object.entries(knob).map(([name, value]) => [name, count(value), name]),
+            [
+                ...Object.entries(ksm.knobs ?? {}).map(([name, value]) => [name, count(value), name]),
+                ['advisor_mode', ksm.advisor_mode ?? 'none', 'advisor_mode'],
+                ['Page size', bytes(ksm.page_size_bytes)],
+            ],
         );
     }
 
-    function showVms() {
-        const on = [...herd.vms.values()]
-            .filter((vm) => herd.figures.of(vm.id))
-            .sort((a, b) => (a.name < b.name ? -1 : 1));
-        replace(
-            body,
-            on.map((vm) => {
-                const { ksm = {}, memory = {} } = herd.figures.of(vm.id);
-                return h(
-                    'tr',
-                    null,
-                    h(
-                        'th',
-                        { scope: 'row' },
-                        h('a', { href: `#/vms/${encodeURIComponent(vm.name)}` }, vm.name),
-                    ),
-                    [
-                        bytes(memory.resident_bytes),
-                        bytes(ksm.merging_bytes),
-                        bytes(ksm.saved_bytes),
-                        bytes(ksm.profit_bytes),
-                        count(ksm.zero_pages),
-                    ].map((t) => h('td', null, t)),
-                    h('td', { class: 'why' }, stands(ksm)),
-                );
-            }),
+    function showDensity(answer) {
+        density = answer;
+        bars.show(answer.host);
+        groups.offer(
+            [...herd.vms.values()].flatMap((vm) => Object.keys(vm.labels ?? {})),
+            by,
         );
-        setHidden(table, on.length === 0);
-        setHidden(blank, on.length > 0);
+        groups.show(answer.groups, by === 'image' ? 'no image' : 'without this label');
+        machines.show(answer.vms);
     }
 
-    show(await get('/v1/ksm', { signal }));
-    const timer = setInterval(
-        () =>
-            document.visibilityState === 'visible' &&
-            get('/v1/ksm', { signal }).then(show, () => {}),
-        REFRESH_MS,
-    );
-    signal.addEventListener('abort', () => clearInterval(timer));
-    herd.on('figures', showVms, signal);
-    herd.on('list', showVms, signal);
-    herd.figures.claim(signal);
-    showVms();
+    async function read() {
+        const [ksm, answer] = await Promise.all([
+            get('/v1/ksm', { signal }),
+            get(`/v1/ksm/density?by=${encodeURIComponent(by)}`, { signal }),
+        ]);
+        showDensity(answer);
+        showKsm(ksm);
+    }
+
+    /* One reading at a time, in the rhythm of the slower of network and reader. */
+    async function refresh() {
+        clearTimeout(timer);
+        if (document.visibilityState === 'visible') {
+            await read().catch(() => {});
+        }
+        if (!signal.aborted) {
+            clearTimeout(timer);
+            timer = setTimeout(refresh, REFRESH_MS);
+        }
+    }
+
+    await read();
+    timer = setTimeout(refresh, REFRESH_MS);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+    herd.figures.claim(signal); /* tells which figures are old */
+    const past = pastPanel({
+        title: 'Over time',
+        path: '/v1/host/history',
+        signal,
+        plots: [
+            {
+                title: 'Memory',
+                format: bytes,
+                inBytes: true,
+                curves: [
+                    { name: 'resident', figure: 'resident_bytes' },
+                    { name: 'saved', figure: 'ksm_saved_bytes' },
+                    { name: 'available', figure: 'available_bytes' },
+                ],
+            },
+            {
+                title: 'ksmd, of one CPU',
+                format: percent,
+                curves: [{ name: 'ksmd', figure: 'ksmd_cpu_percent' }],
+            },
+        ],
+    });
     return {
         title: 'Memory',
         root: h(
@@ -139,29 +134,21 @@ export async function memoryPage({ herd, session, signal }) {
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Memory')),
             h(
-                'section',
-                { class: 'panel hero' },
-                h('h2', null, 'Kernel samepage merging'),
-                h('p', null, saved),
-                line,
-                sums,
-            ),
-            h(
-                'section',
-                { class: 'panel' },
-                h('h2', null, 'By machine'),
+                'div',
+                { class: 'columns' },
                 h(
-                    'div',
-                    {
-                        class: 'scroll',
-                        tabindex: '0',
-                        role: 'region',
-                        'aria-label': 'Merging by machine',
-                    },
-                    table,
+                    'section',
+                    { class: 'panel hero' },
+                    h('h2', null, 'What merging saves'),
+                    h('p', null, saved),
+                    line,
+                    bars.root,
                 ),
-                blank,
+                cost.root,
             ),
+            groups.root,
+            machines.root,
+            past,
             form && form.root,
             h(
                 'div',
@@ -171,17 +158,6 @@ export async function memoryPage({ herd, session, signal }) {
             ),
         ),
     };
-}
-
-/* In words, and why when nothing merges. */
-function stands(ksm) {
-    if (ksm.reason) {
-        return ksm.reason;
-    }
-    if (ksm.cause === 'merging') {
-        return 'merging';
-    }
-    return { true: 'takes part', false: 'does not take part' }[ksm.mergeable] ?? 'unknown';
 }
 
 /* [name, value, kernel's name]: texts are replaced in place. */

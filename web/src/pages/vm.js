@@ -2,6 +2,8 @@
 import { get } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { streamArea } from '../lib/area.js';
+import { staleMark } from '../lib/density.js';
+import { pastPanel } from '../lib/past.js';
 import { recordingList } from '../lib/recordings.js';
 import { streamOf, streamsOf } from '../lib/streams.js';
 import { timelinePanel } from '../lib/timeline.js';
@@ -39,6 +41,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     );
     const area = streamArea({ vm, herd, desk, session, signal });
     const figures = figuresPanel(herd, () => vm);
+    const past = historyPanel(id, () => vm, signal);
     const events = eventsPanel(herd, id, signal);
     const timeline = timelinePanel({ herd, id, signal });
     const recordings = session.can('console:view') && recordingsPanel();
@@ -71,7 +74,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
         h(
             'div',
             { class: 'columns' },
-            h('div', null, timeline, figures.root, inside, events),
+            h('div', null, timeline, figures.root, past, inside, events),
             h(
                 'div',
                 null,
@@ -212,7 +215,8 @@ function figuresPanel(herd, current) {
         ),
         rows,
     );
-    const root = h('section', { class: 'panel' }, h('h2', null, 'Figures'), off, body);
+    const old = h('p', { class: 'help', hidden: true });
+    const root = h('section', { class: 'panel' }, h('h2', null, 'Figures'), off, old, body);
 
     function show() {
         const vm = current();
@@ -220,6 +224,7 @@ function figuresPanel(herd, current) {
         setHidden(body, !now);
         setHidden(off, Boolean(now));
         if (!now) {
+            setHidden(old, true);
             setText(
                 off,
                 vm.state === 'running'
@@ -247,11 +252,14 @@ function figuresPanel(herd, current) {
             ['Merged by KSM', bytes(now.ksm?.merging_bytes)],
             ['KSM profit', bytes(now.ksm?.profit_bytes)],
             ...(now.ksm?.reason ? [['KSM figures', now.ksm.reason]] : []),
-            [
-                'Sampled',
-                `${clock(now.sampled_at)}${now.stale ? ' (old: libvirt gave nothing newer)' : ''}`,
-            ],
+            ['Sampled', clock(now.sampled_at)],
+            ...(now.hypervisor_sampled_at
+                ? [['QEMU’s own figures', clock(now.hypervisor_sampled_at)]]
+                : []),
         ];
+        setHidden(old, !now.stale);
+        replace(old, staleMark(now), ` ${now.stale_reason ?? ''}`);
+        body.classList.toggle('old-figures', Boolean(now.stale));
         if (rows.children.length !== list.length) {
             replace(
                 rows,
@@ -264,6 +272,49 @@ function figuresPanel(herd, current) {
         });
     }
     return { root, show };
+}
+
+function historyPanel(id, current, signal) {
+    return pastPanel({
+        title: 'Over time',
+        path: `/v1/vms/${encodeURIComponent(id)}/stats/history`,
+        signal,
+        plots: [
+            {
+                title: 'CPU, of one',
+                format: percent,
+                curves: [{ name: 'CPU', figure: 'cpu_percent' }],
+            },
+            {
+                title: 'Memory',
+                format: bytes,
+                inBytes: true,
+                ceiling: () => current().memory_mib * 1024 * 1024,
+                curves: [
+                    { name: 'resident', figure: 'resident_bytes' },
+                    { name: 'saved', figure: 'ksm_saved_bytes' },
+                ],
+            },
+            {
+                title: 'Disk, per second',
+                format: bytes,
+                inBytes: true,
+                curves: [
+                    { name: 'read', figure: 'storage_read_bytes_per_second' },
+                    { name: 'written', figure: 'storage_write_bytes_per_second' },
+                ],
+            },
+            {
+                title: 'Network, per second',
+                format: bytes,
+                inBytes: true,
+                curves: [
+                    { name: 'received', figure: 'receive_bytes_per_second' },
+                    { name: 'sent', figure: 'transmit_bytes_per_second' },
+                ],
+            },
+        ],
+    });
 }
 
 function eventsPanel(herd, id, signal) {

@@ -1,0 +1,122 @@
+// Memory and charts: what merging saves, what still fits, how the figures were, and which are old.
+import { env, equal, ok, test, until } from './harness.mjs';
+import { api, go, name, page, row, secondContext, shot } from './shared.mjs';
+
+const drawn = (on, nth = 0) =>
+    on
+        .locator('.plot canvas')
+        .nth(nth)
+        .evaluate((canvas) =>
+            canvas
+                .getContext('2d')
+                .getImageData(0, 0, canvas.width, canvas.height)
+                .data.some((value) => value !== 0),
+        );
+
+test('the memory page tells what is needed, used and saved, and what still fits', async () => {
+    await go(page, 'memory', 'Memory');
+    const density = await api('GET', '/v1/ksm/density');
+    const group = density.groups.find((g) => g.name === env.image);
+    ok(group.fits_more.count > 0, 'another of the same fits');
+    await until('the group', async () =>
+        /\d+ until (memory|the overcommit limit)/.test(
+            await page.getByRole('row', { name: env.image }).first().textContent(),
+        ),
+    );
+    const bars = page.locator('.bars');
+    for (const text of ['Promised to machines', 'Needed without merging', 'In use']) {
+        const bar = bars.locator('.bar', { hasText: text });
+        ok(/\d (KiB|MiB|GiB)/.test(await bar.locator('.figure').textContent()), text);
+        ok(Number(await bar.locator('.bar-fill').getAttribute('width')) > 0, `the bar ${text}`);
+    }
+    const machine = page.getByRole('region', { name: 'Merging by machine' }).getByRole('row', { name });
+    const vm = density.vms.find((v) => v.name === name);
+    ok(
+        vm.ksm.cause === 'merging' || (await machine.locator('.why').textContent()).length > 20,
+        'a machine that does not merge says why',
+    );
+    ok(/The same per GiB saved now/.test(await page.textContent('main')), 'the cost stands beside it');
+});
+
+test('the tuner’s last decisions are shown with their reasons', async () => {
+    const { tuner } = await api('GET', '/v1/ksm');
+    ok(tuner.decisions.length > 0, 'there are decisions');
+    await until('the newest decision', async () =>
+        (await page.locator('.decisions').textContent()).includes(tuner.decisions[0].reason),
+    );
+});
+
+test('groups may be made by a label', async () => {
+    const vm = await api('GET', `/v1/vms/${name}`);
+    await api('POST', '/v1/vms', { name: `${name}-l`, labels: { course: 'linux-1' }, memory_mib: 64 });
+    try {
+        await page.reload();
+        await page.getByLabel('Group by').selectOption('label.course');
+        await page.getByRole('row', { name: /without this label/ }).waitFor();
+        ok(vm.state === 'running', 'the machine runs');
+    } finally {
+        await api('DELETE', `/v1/vms/${name}-l`);
+    }
+});
+
+test('charts are loaded when they come into view, and draw what was measured', async () => {
+    const on = await secondContext({ viewport: { width: 1100, height: 700 } });
+    const asked = [];
+    on.on('request', (r) => asked.push(r.url()));
+    await go(on, '', 'Machines');
+    await row(on).waitFor();
+    ok(!asked.some((url) => /\/plot-/.test(url)), 'the list does without the charts');
+    await go(on, `vms/${name}`, name);
+    await on.getByRole('heading', { name: 'Over time' }).scrollIntoViewIfNeeded();
+    await until('the first chart', async () => (await on.locator('.plot canvas').count()) > 0);
+    await until('its curve', () => drawn(on));
+    ok(asked.some((url) => /\/plot-/.test(url)), 'the charts were loaded');
+    const chart = on.getByRole('img', { name: /^CPU, of one: CPU [\d.]+ % at the end/ });
+    await chart.waitFor();
+    for (const [range, seconds] of [
+        ['Day', 86400],
+        ['Month', 30 * 86400],
+        ['Hour', 3600],
+    ]) {
+        asked.length = 0;
+        await on.getByRole('button', { name: range, exact: true }).click();
+        const url = await until(`history of a ${range}`, () =>
+            asked.find((u) => u.includes('/stats/history')),
+        );
+        const from = Number(new URL(url).searchParams.get('from'));
+        ok(Math.abs(Date.now() / 1000 - from - seconds) < 60, `${url} is a ${range}`);
+        equal(
+            await on.getByRole('button', { name: range, exact: true }).getAttribute('aria-pressed'),
+            'true',
+            'the range chosen',
+        );
+    }
+    await on.locator('.past').scrollIntoViewIfNeeded();
+    await shot(on, 'charts.png');
+    const over = on.locator('.plot .u-over').first();
+    const box = await over.boundingBox();
+    await on.mouse.move(box.x + box.width - 3, box.y + 20);
+    await until('the time under the pointer', async () =>
+        /\d/.test(await on.locator('.plot-when').first().textContent()),
+    );
+    await on.context().close();
+});
+
+test('old figures are marked, in the list, on the memory page and on the machine’s own', async () => {
+    const on = await secondContext();
+    await on.route('**/v1/stats', async (route) => {
+        const answer = await route.fetch();
+        const body = await answer.json();
+        for (const item of body.items) {
+            Object.assign(item, { stale: true, stale_reason: 'QEMU has not answered' });
+        }
+        await route.fulfill({ response: answer, json: body });
+    });
+    await go(on, '', 'Machines');
+    await row(on).locator('.vm-figures.old-figures').waitFor();
+    await go(on, `vms/${name}`, name);
+    await on.getByText('QEMU has not answered').waitFor();
+    await go(on, 'memory', 'Memory');
+    await on.getByRole('row', { name }).getByText('old figures').waitFor();
+    await on.context().close();
+});
