@@ -33,7 +33,8 @@ handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
 /* guest.c */
 handler_fn handle_dirty_rate;
 handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
-    handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
+    handle_ssh_keys, handle_addresses, handle_exec, handle_exec_list, handle_exec_get,
+    handle_exec_kill, handle_exec_open, handle_file_get;
 extern const struct upload_ops guest_file_upload;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,

@@ -17,6 +17,7 @@ const struct command *const command_groups[] = {
     vm_commands,
     apply_commands,
     export_commands,
+    exec_commands,
     guest_commands,
     console_commands,
     stream_commands,

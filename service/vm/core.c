@@ -153,6 +153,7 @@ static void on_right_ended(void *opaque, const char *right)
 
     console_revoke(core->consoles, right);
     event_log_revoke(core->events, right);
+    exec_revoke(core, right);
 }
 
 static void on_event(void *opaque, const struct event_row *row)

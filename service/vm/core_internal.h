@@ -329,6 +329,8 @@ void guest_end(struct core *core, const char *vm_id); /* the VM is off */
 void guest_rebooted(struct core *core, const char *vm_id);
 /* The daemon is back: a guest that it had frozen is thawed. */
 void guest_thaw_left(struct core *core, const char *vm_id);
+/* Ends the streams of programs that have this among their rights. */
+void exec_revoke(struct core *core, const char *right);
 /* It stood still and its clock is late: set when the agent answers, in the background. */
 void guest_clock_after_pause(struct core *core, const char *vm_id);
 /* It has another's memory: besides, its kernel is given a host name and fresh randomness. */
