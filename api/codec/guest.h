@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "service/base/error.h"
+#include "service/vm/exec.h"
 #include "service/vm/guest.h"
 #include "service/vm/guest_address.h"
 
@@ -14,6 +15,7 @@ json_t *codec_guest_figures(const struct guest_figures *f);
 json_t *codec_dirty_rate(const struct guest_dirty *d);
 json_t *codec_guest_addresses(const struct guest_found *found);
 json_t *codec_guest_exec(const struct guest_exec *exec);
+json_t *codec_exec(const struct exec_info *exec);
 
 /* Bodies; VALIDATION_FAILED with a pointer. */
 

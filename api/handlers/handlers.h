@@ -33,7 +33,8 @@ handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
 /* guest.c */
 handler_fn handle_dirty_rate;
 handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
-    handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
+    handle_ssh_keys, handle_addresses, handle_exec, handle_exec_list, handle_exec_get,
+    handle_exec_kill, handle_exec_open, handle_file_get;
 extern const struct upload_ops guest_file_upload;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
@@ -55,10 +56,16 @@ handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delet
     handle_pool_user_data, handle_lease_list,
     handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
     handle_lease_record;
+/* sets.c */
+handler_fn handle_set_list, handle_set_create, handle_set_get, handle_set_patch, handle_set_delete,
+    handle_set_start, handle_set_stop, handle_set_reimage, handle_set_reset;
 /* events.c */
 handler_fn handle_events;
 /* operations.c */
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* webhooks.c */
+handler_fn handle_webhook_list, handle_webhook_create, handle_webhook_get, handle_webhook_patch,
+    handle_webhook_delete, handle_webhook_redeliver, handle_webhook_deliveries, handle_webhook_test;
 /* quotas.c */
 handler_fn handle_quotas, handle_project_get, handle_project_patch;
 /* tokens.c, tickets.c, session.c */

@@ -177,6 +177,7 @@ struct guest_exec {
     size_t step_count;
     bool has_steps;  /* it was asked for as a list, also of one */
     bool keep_going; /* also after a step that failed */
+    bool stream;     /* its output as it comes; one step */
     struct guest_step steps[GUEST_STEPS_MAX];
     struct guest_outcome outcomes[GUEST_STEPS_MAX];
 };
