@@ -22,6 +22,7 @@ static const struct {
     {NULL, "LABEL", {"/v1/image-labels?limit=1000", "name", "image_name"}},
     {"op", "ID", {"/v1/operations?limit=100", "id", "kind"}},
     {"token", "ID", {"/v1/tokens?limit=1000", "id", "name"}},
+    {"quota", "ID", {"/v1/tokens?limit=1000", "id", "name"}},
     {"ticket", "ID", {"/v1/tickets?limit=1000", "id", "vm.name"}},
     {"recording", "ID", {"/v1/recordings?limit=1000", "id", "vm_name"}},
     {"catalogue", "NAME", {"/v1/catalogue-sources?limit=1000", "name", "url"}},
