@@ -247,7 +247,7 @@ static int run_stats(struct cli *cli, const struct args *args, struct failure *f
 }
 
 static const struct option_row density_options[] = {
-    {"by", 0, "WHAT", "group by image (default) or label.KEY"}, {0}};
+    {"by", 0, "WHAT", "group by image (default), set or label.KEY"}, {0}};
 
 static const struct option_row tune_options[] = {
     {"cpu", 0, "PERCENT", "of one CPU that ksmd may take in the long run"},

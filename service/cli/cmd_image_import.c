@@ -1,20 +1,41 @@
 /* `image import` and `image publish`: images that the daemon brings by itself, and how far it is. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
 #include "service/cli/progress.h"
+#include "service/cli/terminal.h"
 
 /* ---- waiting, with a line that shows how far it is ---- */
+
+/* Of a set: VMs instead of bytes. */
+static bool show_vms(struct progress *p, const json_t *progress, const char *stage)
+{
+    double done = 0, failed = 0, total = 0;
+
+    if (!value_number(progress, "done_vms", &done) || !value_number(progress, "total_vms", &total))
+        return false;
+    if (!terminal_columns(STDERR_FILENO))
+        return true;
+    (void)value_number(progress, "failed_vms", &failed);
+    fprintf(stderr, "\r%s  %.0f of %.0f VMs", stage, done, total);
+    if (failed > 0)
+        fprintf(stderr, ", %.0f failed", failed);
+    fputs("\033[K", stderr);
+    p->shown = true;
+    return true;
+}
 
 static void show_progress(struct progress *p, struct strbuf *label, const json_t *op)
 {
     const char *stage = value_text(op, "progress.stage", NULL);
     double done = 0, total = 0;
 
-    if (!stage || !value_number(op, "progress.done_bytes", &done))
+    if (!stage || show_vms(p, value_at(op, "progress"), stage) ||
+        !value_number(op, "progress.done_bytes", &done))
         return;
     (void)value_number(op, "progress.total_bytes", &total);
     if (!str_eq(label->data, stage)) {
