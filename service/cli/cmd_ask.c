@@ -13,7 +13,7 @@
 
 enum show { SHOW_NOTHING, SHOW_ROWS, SHOW_LIST, SHOW_TEXT };
 
-/* path: %s is the first operand, escaped. columns: of a list's table, "TITLE member,…". */
+/* path: each %s is an operand, escaped. columns: of a list's table, "TITLE member,…". */
 static const struct ask {
     const char *words, *method, *path;
     enum show show;
@@ -21,6 +21,10 @@ static const struct ask {
 } asks[] = {
     {"whoami", "GET", "/v1/session", SHOW_ROWS, NULL, NULL},
     {"vm thaw", "POST", "/v1/vms/%s/agent/thaw", SHOW_ROWS, NULL, NULL},
+    {"vm programs", "GET", "/v1/vms/%s/exec", SHOW_LIST,
+     "ID id,STATE state,PROGRAM argv,>PRINTED stdout_bytes,BEGAN created_at,ENDED ended_at", "No programs."},
+    {"vm program", "GET", "/v1/vms/%s/exec/%s", SHOW_ROWS, NULL, NULL},
+    {"vm kill", "DELETE", "/v1/vms/%s/exec/%s", SHOW_NOTHING, NULL, NULL},
     {"vm set-time", "POST", "/v1/vms/%s/agent/time", SHOW_NOTHING, NULL, NULL},
     {"vm user-data", "GET", "/v1/vms/%s/user-data", SHOW_TEXT, NULL, NULL},
     {"vm log", "GET", "/v1/vms/%s/console/log", SHOW_TEXT, NULL, NULL},
@@ -91,6 +95,20 @@ static const struct ask *row_of(const struct command *command)
     abort(); /* the two tables of this file differ */
 }
 
+static void add_path(struct strbuf *path, const char *shape, const struct args *args)
+{
+    const char *gap;
+
+    for (int i = 0; (gap = strstr(shape, "%s")) && i < args->count; i++) {
+        auto_free char *operand = url_escape(args->operand[i]);
+
+        strbuf_add(path, shape, (size_t)(gap - shape));
+        strbuf_adds(path, operand);
+        shape = gap + 2;
+    }
+    strbuf_adds(path, shape);
+}
+
 static void add_query(struct strbuf *path, const struct args *args, const char *option)
 {
     const char *value = args_text(args, option, NULL);
@@ -102,17 +120,12 @@ static void add_query(struct strbuf *path, const struct args *args, const char *
 
 static int run(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *operand = args->count ? url_escape(args->operand[0]) : NULL;
     const struct ask *ask = row_of(args->command);
     auto_strbuf struct strbuf path = {0};
     struct client_request r = {0};
     auto_answer struct answer a = {0};
-    const char *gap;
 
-    gap = strstr(ask->path, "%s");
-    strbuf_add(&path, ask->path, gap ? (size_t)(gap - ask->path) : strlen(ask->path));
-    if (gap)
-        strbuf_addf(&path, "%s%s", operand, gap + 2);
+    add_path(&path, ask->path, args);
     add_query(&path, args, "stream");
     add_query(&path, args, "from");
     if (args_flag(args, "raw"))
@@ -151,6 +164,9 @@ const struct command ask_commands[] = {
      "As far as it is remembered. `console` goes on printing what comes."},
     {"vm clear-log", "VM", 1, 1, "forget what a VM's console has printed", clear_options, run, NULL},
     {"vm user-data", "VM", 1, 1, "print a VM's user data, which may hold secrets", NULL, run, NULL},
+    {"vm programs", "VM", 1, 1, "list programs that exec left running, or that ended lately", NULL, run, NULL},
+    {"vm program", "VM PROGRAM", 2, 2, "show how such a program is", NULL, run, NULL},
+    {"vm kill", "VM PROGRAM", 2, 2, "kill such a program and its children", NULL, run, NULL},
     {"vm thaw", "VM", 1, 1, "let a guest write again after vm freeze", NULL, run, NULL},
     {"vm set-time", "VM", 1, 1, "set a guest's clock to the host's", NULL, run, NULL},
     {"pool user-data", "POOL", 1, 1, "print the user data of a pool's VMs", NULL, run, NULL},

@@ -20,6 +20,8 @@ static const struct {
     {NULL, "LEASE", {"/v1/leases?limit=1000", "id", "vm.name"}},
     {NULL, "ENTRY", {"/v1/catalogue?limit=1000", "name", "title"}},
     {NULL, "LABEL", {"/v1/image-labels?limit=1000", "name", "image_name"}},
+    {NULL, "SET", {"/v1/sets?limit=1000", "name", "state"}},
+    {"webhook", "ID", {"/v1/webhooks?limit=1000", "id", "url"}},
     {"op", "ID", {"/v1/operations?limit=100", "id", "kind"}},
     {"token", "ID", {"/v1/tokens?limit=1000", "id", "name"}},
     {"quota", "ID", {"/v1/tokens?limit=1000", "id", "name"}},

@@ -20,6 +20,9 @@ ANSWER = {"id": "x", "name": "x", "state": "succeeded", "etag": "1", "display": 
           "usage": {}, "quota": {}}
 
 
+NO_HAPPY_END = {"openVmExec", "testWebhook"} # this server's answers are no success of theirs
+
+
 def answer(request):
     if request.headers.get("Upgrade"):
         request.upgrade("drover.console.v1" if "Sec-WebSocket-Protocol" in request.headers else None).close(1000)
@@ -47,6 +50,6 @@ def test_it_is_asked_for(operation, line, tmp_path):
             process.stdout.close()
         else:
             done = subprocess.run([DROVER, *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=60, env=env, check=False)
-            assert done.returncode == 0, (done.stdout, done.stderr)
+            assert done.returncode == 0 or (operation in NO_HAPPY_END and done.returncode == 1), (done.stdout, done.stderr)
         asked = [(r.method, r.path) for r in server.requests]
         assert any(matches(OPERATIONS[operation], r) for r in server.requests), asked
