@@ -75,6 +75,8 @@ struct lease_list_filter {
 };
 int store_lease_list(struct db *db, const struct lease_list_filter *filter,
                      int (*fn)(void *, const struct lease_row *), void *arg, struct error *err);
+/* Into the records of the VM's ended leases. */
+int store_lease_vm_gone(struct db_tx *tx, const char *vm_id, int64_t at, struct error *err);
 int store_lease_prune(struct db_tx *tx, int64_t ended_before, struct error *err);
 
 #endif

@@ -89,12 +89,13 @@ bool args_time(const char *text, json_int_t *ret);
 
 /* ---- tables ---- */
 
-extern const struct command apply_commands[], context_commands[], export_commands[];
+extern const struct command apply_commands[], complete_commands[], context_commands[], export_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
     run_commands[], ci_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
-    catalogue_commands[], guest_commands[], lease_commands[], recording_commands[], ticket_commands[],
-    token_commands[], quota_commands[], op_commands[], help_commands[];
+    catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
+    recording_commands[], ticket_commands[], token_commands[], quota_commands[], webhook_commands[], op_commands[],
+    help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

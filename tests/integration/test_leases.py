@@ -316,7 +316,9 @@ def test_the_record_outlives_the_vm(api, make_pool):
     eventually(lambda: gone(api, lease["vm"]["id"]), 30)
     record = api.get(f"/v1/leases/{lease['id']}/record").json
     whats = [step["what"] for step in record["timeline"]]
-    assert whats[0] == "asked" and "claimed" in whats and whats[-1] == "ended"
+    assert whats.index("vm-created") < whats.index("asked") < whats.index("claimed") and whats[-2:] == ["ended", "vm-gone"]
+    assert [step["at"] for step in record["timeline"]] == sorted(step["at"] for step in record["timeline"])
+    assert record["exec"] == [] and record["console_tail"] == ""
     assert record["lease"]["end_reason"] == "released"
     assert record["console_log"] == f"/v1/vms/{lease['vm']['id']}/console/log"
 
