@@ -136,6 +136,7 @@ const struct route routes[] = {
     {"GET",    "/v1/pools/{pool}",          "getPool",      ACCESS_VM_READ,     INLINE, handle_pool_get},
     {"PUT",    "/v1/pools/{pool}",          "putPool",      ACCESS_VM_WRITE,    BODY,   handle_pool_put},
     {"DELETE", "/v1/pools/{pool}",          "deletePool",   ACCESS_VM_WRITE,    0,      handle_pool_delete},
+    {"GET",    "/v1/pools/{pool}/user-data", "getPoolUserData", ACCESS_VM_WRITE, 0,     handle_pool_user_data},
     {"GET",    "/v1/leases",                "listLeases",   ACCESS_VM_READ,     0,      handle_lease_list},
     {"POST",   "/v1/leases",                "createLease",  ACCESS_LEASE_WRITE, BODY,   handle_lease_create},
     {"GET",    "/v1/leases/{lease}",        "getLease",     ACCESS_VM_READ,     0,      handle_lease_get},

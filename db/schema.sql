@@ -129,7 +129,11 @@ CREATE TABLE vms (
     owner_token         TEXT    NOT NULL DEFAULT '', -- whose quota it counts against; may be gone
     cpus                INTEGER NOT NULL DEFAULT 0 CHECK (cpus >= 0), -- what it counts
     memory_mib          INTEGER NOT NULL DEFAULT 0 CHECK (memory_mib >= 0),
-    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0) -- as the guest sees them
+    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0), -- as the guest sees them
+    -- Whose memory and disks it began with; '': it booted. They are kept as long as anybody names them.
+    template_id         TEXT    NOT NULL DEFAULT '',
+    -- Not '': this VM is a pool's template, and what its memory was saved under (QEMU, processor, …).
+    template_key        TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.

@@ -56,6 +56,7 @@ struct vm_row {
     int64_t reimaged;         /* how often its disks were made anew */
     const char *owner_token;  /* whose quota it counts against, or ""; may be gone */
     int64_t cpus, memory_mib, disk_bytes; /* what it counts; disks as the guest sees them */
+    const char *template_id, *template_key; /* or "": see service/vm/vm.h */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */

@@ -50,7 +50,8 @@ handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_d
     handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
 /* pools.c, leases.c */
-handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete, handle_lease_list,
+handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete,
+    handle_pool_user_data, handle_lease_list,
     handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
     handle_lease_record;
 /* events.c */

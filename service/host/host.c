@@ -95,6 +95,23 @@ int host_disk_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, s
     return 0;
 }
 
+void host_processor(struct host *h, char *ret_model, size_t size)
+{
+    char buf[4096]; /* the first processor's lines */
+    const char *at;
+
+    host_read(h, "proc/cpuinfo", buf, sizeof(buf));
+    at = strstr(buf, "model name");
+    at = at ? strchr(at, ':') : NULL;
+    if (!at) {
+        *ret_model = '\0';
+        return;
+    }
+    at += strspn(at, ": \t");
+    buf[(size_t)(at - buf) + strcspn(at, "\n")] = '\0';
+    str_copy_utf8(ret_model, size, at);
+}
+
 void host_kernel(struct host *h, char *ret_release, size_t size)
 {
     char buf[256];

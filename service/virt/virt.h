@@ -182,6 +182,18 @@ int virt_resume(struct virt *v, const char *uuid, struct error *err);
 int virt_save(struct virt *v, const char *uuid, struct error *err); /* managed save */
 int virt_drop_save(struct virt *v, const char *uuid, struct error *err);
 
+/*
+ * Starts the defined domain, paused, with the memory of another one's managed save image, which
+ * stays as it is: any number of domains may begin so. The devices must be those of the other. fifo:
+ * a free name in a directory of the caller's alone; libvirt reads the image through it, behind a
+ * header that says whom it is for. Where virt_can_clone() says no: NOT_SUPPORTED_BY_HOST.
+ */
+int virt_clone(struct virt *v, const struct virt_domain *domain, const char *source_uuid,
+               const char *fifo, struct error *err);
+bool virt_can_clone(const struct virt *v); /* the saved images are files that we may read */
+/* The size of the domain's managed save image; 0: there is none, or virt_can_clone() says no. */
+uint64_t virt_saved_bytes(const struct virt *v, const char *name);
+
 struct virt_info {
     char uuid[UUID_TEXT];
     char name[256];

@@ -179,6 +179,7 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
     v->log_dir = xasprintf("%s/log/qemu", real);
+    v->save_dir = xasprintf("%s/lib/qemu/save", real);
     drop_stillborn(v);
     return 0;
 }

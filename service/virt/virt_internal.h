@@ -30,6 +30,7 @@ struct virt {
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root; or NULL */
+    char *save_dir;  /* where it writes NAME.save; else NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
     void (*on_link)(void *opaque, enum virt_link link, const char *reason);

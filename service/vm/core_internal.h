@@ -128,6 +128,7 @@ int vm_insert(struct core *core, struct vm *vm, struct change *change, struct er
 struct vm_birth {
     const char *lease_id, *pool_id; /* or NULL */
     int64_t pool_generation;
+    const char *template_id; /* or NULL */
     struct change *change; /* actor, idem and also are the caller's */
     void (*on_named)(void *arg, const struct vm *vm); /* its id is drawn, nothing is written; or NULL */
     void *arg;
@@ -209,6 +210,9 @@ struct vm_domain_choice {
 };
 int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
                      struct error *err);
+
+/* Restores the defined domain, paused, from its template's memory. */
+int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err);
 
 /* ---- track.c: libvirt's truth into ours ---- */
 
@@ -305,6 +309,8 @@ void guest_rebooted(struct core *core, const char *vm_id);
 void guest_thaw_left(struct core *core, const char *vm_id);
 /* It stood still and its clock is late: set when the agent answers, in the background. */
 void guest_clock_after_pause(struct core *core, const char *vm_id);
+/* It has another's memory: besides, its kernel is given a host name and fresh randomness. */
+void guest_refresh_clone(struct core *core, const char *vm_id);
 
 /* ---- audit.c ---- */
 

@@ -118,6 +118,8 @@ int lease_keeper_open(struct core *core, struct lease_keeper **ret, struct error
     cond_init(&k->wake);
     for (size_t i = 0; i < LEASE_LOCKS; i++)
         mutex_init(&k->lease_locks[i]);
+    host_kernel(core->host, k->kernel, sizeof(k->kernel));
+    host_processor(core->host, k->processor, sizeof(k->processor));
     *ret = k; /* the caller frees it, also after a failure */
     if (host_boot_id(core->host, k->boot_id, err) ||
         store_pool_each(core->db, load_pool, &load, err) ||
