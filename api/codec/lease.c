@@ -75,9 +75,10 @@ json_t *codec_lease_record(const struct lease *l, int64_t position, json_t *reco
 {
     json_t *log = *l->vm_id ? json_sprintf("/v1/vms/%s/console/log", l->vm_id) : json_null();
 
-    return json_pack("{s:o, s:O, s:O, s:o}", "lease", codec_lease(l, position), "timeline",
+    return json_pack("{s:o, s:O, s:O, s:O, s:O, s:o}", "lease", codec_lease(l, position), "timeline",
                      json_object_get(record, "timeline"), "usage", json_object_get(record, "usage"),
-                     "console_log", log);
+                     "exec", json_object_get(record, "exec"), "console_tail",
+                     json_object_get(record, "console_tail"), "console_log", log);
 }
 
 static int decode_vm(const json_t *value, const char *pointer, void *out, struct error *err)

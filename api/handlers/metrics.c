@@ -20,6 +20,7 @@
 #include "service/vm/lease.h"
 #include "service/vm/quota.h"
 #include "service/vm/sampler.h"
+#include "service/vm/set.h"
 #include "service/vm/timing.h"
 #include "service/vm/webhook.h"
 
@@ -244,6 +245,23 @@ static void add_quotas(struct metrics_writer *w, const struct request *req)
     }
 }
 
+static void add_sets(struct metrics_writer *w, struct core *core)
+{
+    struct set_counts c;
+
+    set_counts_read(core, &c);
+    for (int state = 0; state < SET_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", set_state_name((enum set_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SETS, label, (double)c.sets[state]);
+    }
+    for (int state = 0; state < VM_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
+    }
+}
+
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
@@ -401,6 +419,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_leases(&w, req->core);
     add_webhooks(&w, req->core);
     add_quotas(&w, req);
+    add_sets(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

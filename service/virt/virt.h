@@ -175,6 +175,11 @@ enum virt_start { VIRT_START_RUN, VIRT_START_PAUSED };
 int virt_start(struct virt *v, const char *uuid, enum virt_start how, struct error *err);
 int virt_shutdown(struct virt *v, const char *uuid, struct error *err); /* asks the guest */
 int virt_destroy(struct virt *v, const char *uuid, struct error *err);  /* pulls the plug */
+/*
+ * The same for a domain whose disks nobody will look at again: with the embedded driver QEMU is not
+ * asked to put its house in order first, which saves the 200 ms that libvirt sleeps after asking.
+ */
+int virt_discard(struct virt *v, const char *uuid, struct error *err);
 int virt_reboot(struct virt *v, const char *uuid, struct error *err);   /* asks the guest */
 int virt_reset(struct virt *v, const char *uuid, struct error *err);
 int virt_suspend(struct virt *v, const char *uuid, struct error *err);
@@ -307,5 +312,16 @@ struct virt_stats {
  * the sampler's own workers call it.
  */
 int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err);
+
+/* How fast a guest writes to its memory; QEMU measures for so many seconds (1 to 60). */
+struct virt_dirty_rate {
+    bool measuring, has_rate;
+    int seconds;
+    uint64_t bytes_per_second; /* QEMU tells whole MiB */
+};
+/* NOT_SUPPORTED_BY_HOST, VM_NOT_FOUND. Both block on libvirt. */
+int virt_dirty_rate_start(struct virt *v, const char *uuid, int seconds, struct error *err);
+int virt_dirty_rate_read(struct virt *v, const char *uuid, struct virt_dirty_rate *ret,
+                         struct error *err);
 
 #endif

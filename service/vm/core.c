@@ -12,6 +12,7 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
+#include "service/vm/set.h"
 #include "service/vm/webhook.h"
 
 #define BOOT_MAX_MS 600000
@@ -124,6 +125,7 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
         timing_add_boot(core->timing, ms);
     wait_wake_vm(core->waits, vm_id);
     lease_keeper_poke(core->leases);
+    set_keeper_poke(core->sets);
 }
 
 static void on_marks(void *opaque, const char *vm_id, const char *stream, unsigned marks)
@@ -151,6 +153,7 @@ static void on_right_ended(void *opaque, const char *right)
 
     console_revoke(core->consoles, right);
     event_log_revoke(core->events, right);
+    exec_revoke(core, right);
 }
 
 static void on_event(void *opaque, const struct event_row *row)
@@ -214,7 +217,8 @@ static int build(struct core *core, struct error *err)
     if (webhook_hub_open(core, &core->webhooks, err))
         return -1;
     db_set_event_hook(core->db, on_event, core);
-    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err))
+    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
+        set_keeper_open(core, &core->sets, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err) ||
@@ -239,7 +243,7 @@ static int build(struct core *core, struct error *err)
     if (history_start(core, history, &core->history, err) ||
         sampler_start(core, &core->sampler, err) ||
         ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err) ||
-        webhook_hub_start(core->webhooks, err))
+        set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -272,6 +276,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    set_keeper_stop(core->sets);
     lease_keeper_stop(core->leases);
     webhook_hub_stop(core->webhooks);
     ksm_tuner_stop(core->ksm_tuner);
@@ -301,6 +306,7 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
     quota_close(core->quotas);
     webhook_hub_free(core->webhooks);

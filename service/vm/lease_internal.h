@@ -130,7 +130,7 @@ struct lease_write {
     struct lease *lease; /* borrowed; published after the commit */
     bool insert;
     bool leaves_pool; /* its VM is an ordinary one from now on */
-    const char *event;
+    const char *event; /* NULL: none */
     const struct actor *actor;
     const struct idem *idem; /* or NULL */
     int64_t asked_ns;        /* clock_monotonic_ns() of the request; 0: not a claim */
@@ -138,8 +138,16 @@ struct lease_write {
 /* Fills in what a VM's change commits besides. */
 void lease_write_with(struct lease_write *w, struct change *change);
 int lease_write_alone(struct lease_write *w, struct error *err);
-/* State, times and reason of a lease that ends now; the record, too. */
+
+/* ---- lease_record.c ---- */
+
+/* State, times and reason of a lease that ends now; the record, too. Reads the console's log. */
 void lease_close(struct core *core, struct lease *lease, const char *reason);
+
+/* ---- lease_keeper.c ---- */
+
+/* The newest figures of its VM. */
+void lease_sample(struct core *core, const struct lease *l);
 
 /* ---- lease_claim.c ---- */
 

@@ -226,6 +226,14 @@ static void sample(struct core *core, const struct lease *l, const struct snapsh
         e->merging_bytes = (uint64_t)v->process.ksm_merging_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+void lease_sample(struct core *core, const struct lease *l)
+{
+    auto_snapshot struct snapshot *s = sampler_latest(core->sampler);
+
+    if (s && *l->vm_id)
+        sample(core, l, s, clock_boottime_ms());
+}
+
 static void look_leases(struct core *core)
 {
     struct lease_keeper *k = core->leases;

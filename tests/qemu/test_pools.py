@@ -163,7 +163,22 @@ def test_a_linux_guest_goes_on_where_its_template_was(rig, demo_image):
             c.send(b"\n")
             c.expect(b"root@")
     assert boots[0] != boots[1], "drawn when first read: from randomness that only this guest has"
+    rig.api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: rig.api.get(f"/v1/vms/{vm['id']}").status == 404, SLOW, "its end")
+    check_record(rig.api.get(f"/v1/leases/{lease['id']}/record").json, vm)
     drop(rig, "linux")
+
+
+def check_record(record, vm):
+    """What was asked of the VM and what it printed is still there when it is not."""
+    whats = [step["what"] for step in record["timeline"]]
+    assert whats[0] == "vm-created" and whats[-2:] == ["ended", "vm-gone"], whats
+    assert {"asked", "claimed", "vm-started", "first-output", "ready", "exec"} < set(whats)
+    ran = record["exec"][0]
+    assert "hostname" in ran["command"] and ran["exit_code"] == 0 and record["exec"][-1]["stdout_tail"].count("-") == 4
+    assert vm["name"] in [e["stdout_tail"].strip() for e in record["exec"]]
+    assert "root@" in record["console_tail"]
+    assert record["usage"]["cpu_seconds"] > 0 and record["usage"]["peak_resident_bytes"] > 1 << 20
 
 
 def run(rig, vm, command):
