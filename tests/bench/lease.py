@@ -141,7 +141,7 @@ def restored(report, rig, theirs, libvirtd):
                          "networks": [{"mode": "user"}], "ready_pattern": "root@demo:"}
     fill(api, "snap", {"vm": vm, "depth": "snapshot", "ready": 2, "max": 3, "ready_when": "ready", "boot_seconds": PATIENCE})
     api.call("PUT", "/v1/pools/cold", {"vm": vm, "depth": "cold", "max": 2})
-    name = theirs.create("demo", wait="ready", **{**vm, "guest_agent": False})["name"]
+    name = theirs.create(wait="ready", **vm)["name"]
     saved = libvirtd.dir / "saved"
     figures = {"claim": [], "restore": [], "boot": [], "cold": [], "start": [], "release": []}
     for _ in range(ROUNDS):
