@@ -26,7 +26,8 @@ CREATE TABLE meta (
 CREATE TABLE projects (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "default" or a UUID
     name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
-    created_at INTEGER NOT NULL CHECK (created_at >= 0)
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    quota      TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Where things run. One today.
@@ -125,6 +126,10 @@ CREATE TABLE vms (
     set_member          INTEGER NOT NULL DEFAULT 0 CHECK (set_member >= 0),
     set_step            INTEGER NOT NULL DEFAULT 0 CHECK (set_step >= 0), -- see sets.step
     reimaged            INTEGER NOT NULL DEFAULT 0 CHECK (reimaged >= 0), -- times its disks were made anew
+    owner_token         TEXT    NOT NULL DEFAULT '', -- whose quota it counts against; may be gone
+    cpus                INTEGER NOT NULL DEFAULT 0 CHECK (cpus >= 0), -- what it counts
+    memory_mib          INTEGER NOT NULL DEFAULT 0 CHECK (memory_mib >= 0),
+    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0), -- as the guest sees them
     -- Whose memory and disks it began with; '': it booted. They are kept as long as anybody names them.
     template_id         TEXT    NOT NULL DEFAULT '',
     -- Not '': this VM is a pool's template, and what its memory was saved under (QEMU, processor, …).
@@ -135,6 +140,9 @@ CREATE TABLE vms (
 CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
 CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
 CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
+-- What a project and a token use, from the index alone.
+CREATE INDEX vms_quota ON vms (project_id, owner_token, cpus, memory_mib, disk_bytes, deleted_at)
+    WHERE deleted_at = 0;
 
 -- Every vsock CID ever handed out, until the VM's tombstone is purged. No foreign key: a CID is
 -- drawn before the VM's row is written.
@@ -225,7 +233,8 @@ CREATE TABLE tokens (
     created_by   TEXT    NOT NULL DEFAULT '',
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     expires_at   INTEGER NOT NULL DEFAULT 0 CHECK (expires_at >= 0),
-    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0)
+    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0),
+    quota        TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Browser sessions. Each has the rights of its token and ends with it.
@@ -270,6 +279,7 @@ CREATE TABLE pools (
     generation INTEGER NOT NULL CHECK (generation >= 1), -- of the definition; the ETag
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at INTEGER NOT NULL CHECK (updated_at >= 0),
+    owner_token TEXT   NOT NULL DEFAULT '', -- whose quota the VMs that wait count against
     UNIQUE (project_id, name)
 ) STRICT;
 
@@ -332,10 +342,12 @@ CREATE TABLE leases (
     claimed_at      INTEGER NOT NULL DEFAULT 0 CHECK (claimed_at >= 0),
     renewed_at      INTEGER NOT NULL DEFAULT 0 CHECK (renewed_at >= 0),
     ended_at        INTEGER NOT NULL DEFAULT 0 CHECK (ended_at >= 0),
-    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)) -- filled at its end
+    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)), -- filled at its end
+    owner_token     TEXT    NOT NULL DEFAULT '' -- whose quota it counts against
 ) STRICT;
 
 CREATE INDEX leases_living ON leases (seq) WHERE state <> 'ended';
+CREATE INDEX leases_quota ON leases (project_id, owner_token, state) WHERE state <> 'ended';
 CREATE INDEX leases_vm ON leases (vm_id) WHERE vm_id <> '';
 
 -- Recordings of consoles; the bytes are in files named by the id. They outlive their VM, hence no
@@ -364,3 +376,43 @@ CREATE UNIQUE INDEX recordings_open ON recordings (vm_id, stream) WHERE state = 
 CREATE INDEX recordings_project ON recordings (project_id, seq);
 CREATE INDEX recordings_vm ON recordings (vm_id, seq);
 CREATE INDEX recordings_finished ON recordings (finished_at) WHERE finished_at > 0;
+
+-- Who is told of events, how far each is, and what the last deliveries came to.
+CREATE TABLE webhooks (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    project_id      TEXT    NOT NULL REFERENCES projects (id),
+    url             TEXT    NOT NULL CHECK (url <> ''), -- http or https
+    events          TEXT    NOT NULL CHECK (events <> ''), -- patterns, separated by spaces
+    labels          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(labels)),
+    secret          TEXT    NOT NULL CHECK (secret <> ''), -- the key itself: it signs
+    enabled         INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    disabled_reason TEXT    NOT NULL DEFAULT '', -- why we gave up, or ''
+    created_by      TEXT    NOT NULL DEFAULT '',
+    created_at      INTEGER NOT NULL CHECK (created_at >= 0),
+    updated_at      INTEGER NOT NULL CHECK (updated_at >= 0),
+    last_seq        INTEGER NOT NULL CHECK (last_seq >= 0), -- of the last event it is done with
+    next_attempt_at INTEGER NOT NULL DEFAULT 0 CHECK (next_attempt_at >= 0),
+    failures        INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0), -- in a row
+    failing_since   INTEGER NOT NULL DEFAULT 0 CHECK (failing_since >= 0),
+    last_status     INTEGER NOT NULL DEFAULT 0 CHECK (last_status >= 0), -- 0: no answer
+    last_error      TEXT    NOT NULL DEFAULT '',
+    last_attempt_at INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt_at >= 0),
+    last_success_at INTEGER NOT NULL DEFAULT 0 CHECK (last_success_at >= 0)
+) STRICT;
+
+-- The newest attempts of each webhook; older ones go.
+CREATE TABLE webhook_deliveries (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id TEXT    NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    at         INTEGER NOT NULL CHECK (at >= 0),
+    message_id TEXT    NOT NULL,
+    type       TEXT    NOT NULL,
+    seq        INTEGER NOT NULL CHECK (seq >= 0), -- of the event; of a gap its last
+    attempt    INTEGER NOT NULL CHECK (attempt >= 1),
+    status     INTEGER NOT NULL CHECK (status >= 0),
+    error      TEXT    NOT NULL DEFAULT '',
+    took_ms    INTEGER NOT NULL CHECK (took_ms >= 0)
+) STRICT;
+
+CREATE INDEX webhook_deliveries_webhook ON webhook_deliveries (webhook_id, id);

@@ -164,6 +164,15 @@ static json_t *op_progress(const struct op *op)
 
     if (!stage && !done && !total)
         return json_null();
+    if (*op->set_id) {
+        int64_t failed = atomic_load(&op->progress->failed);
+
+        if (op->state == OP_FAILED) /* all others got there */
+            failed = total - done;
+        return json_pack("{s:o, s:I, s:I, s:I}", "stage", codec_text(stage), "done_vms",
+                         (json_int_t)done, "failed_vms", (json_int_t)failed, "total_vms",
+                         (json_int_t)total);
+    }
     return json_pack("{s:o, s:I, s:o}", "stage", codec_text(stage), "done_bytes", (json_int_t)done,
                      "total_bytes", total ? json_integer(total) : json_null());
 }

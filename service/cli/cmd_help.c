@@ -1,9 +1,10 @@
-/* `help`, `version` and `completion`: what can be said without a server. */
+/* `help` and `version`: what can be said without a server. */
 #include "service/cli/help.h"
 
 #include <string.h>
 
 #include "service/base/str.h"
+#include "service/cli/manifest.h"
 #include "service/cli/value.h"
 
 static const struct {
@@ -11,24 +12,34 @@ static const struct {
     const char *meaning;
 } exits[] = {
     {CLI_OK, "done"},
-    {CLI_FAILED, "the server tried and failed, or refused what was sent"},
-    {CLI_USAGE, "the command line is wrong"},
+    {CLI_FAILED, "the server tried and failed, or refused what was sent; of diff: something differs"},
+    {CLI_USAGE, "the command line, or a file it names, is wrong"},
     {CLI_CONNECT, "no server answered"},
     {CLI_NOT_FOUND, "there is no such object"},
     {CLI_CONFLICT, "the object's state, version or name forbids it"},
     {CLI_AUTH, "not signed in, or not allowed"},
     {CLI_TIMEOUT, "it did not happen in the time allowed"},
+    {CLI_RUN, "`drover run` itself failed, not the command it ran"},
 };
 
 static const struct {
     const char *name, *meaning;
 } variables[] = {
-    {"DROVER_URL", "the server's address; without it the Unix socket is used"},
-    {"DROVER_TOKEN", "an API token (drover token create)"},
+    {"DROVER_URL", "the server's address; without it a context or the Unix socket is used"},
+    {"DROVER_TOKEN", "an API token (drover token create); not sent to a context's server"},
+    {"DROVER_CONTEXT", "the context to use (drover context list)"},
     {"DROVER_STATE_DIR", "where drover.sock is looked for; /var/lib/drover by default"},
+    {"XDG_CONFIG_HOME", "where drover/contexts is kept; ~/.config by default"},
+    {"NO_COLOR", "if set, no colours; there are none either where the output is no terminal"},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* For programs only. */
+static bool is_hidden(const struct command *c)
+{
+    return str_starts(c->words, "__");
+}
 
 static void print_options(const struct option_row *o, FILE *out)
 {
@@ -50,6 +61,8 @@ void help_overview(FILE *out)
     for (size_t g = 0; command_groups[g]; g++) {
         fputc('\n', out);
         for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (is_hidden(c))
+                continue;
             auto_free char *line = xasprintf("%s%s%s", c->words, *c->operands ? " " : "",
                                              c->operands);
 
@@ -100,17 +113,20 @@ static json_t *options_value(const struct option_row *o)
 /* Everything the tables hold, for the man page generator. */
 static void dump(void)
 {
-    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[]}", "version", DROVER_VERSION,
+    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[], s:o}", "version", DROVER_VERSION,
                                         "options", options_value(global_options), "commands",
-                                        "environment", "exit_status");
+                                        "environment", "exit_status", "definitions", kinds_value());
 
     for (size_t g = 0; command_groups[g]; g++) {
-        for (const struct command *c = command_groups[g]; c->words; c++)
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (is_hidden(c))
+                continue;
             json_array_append_new(json_object_get(root, "commands"),
                                   json_pack("{s:s, s:s, s:s, s:s*, s:o}", "words", c->words,
                                             "operands", c->operands, "summary", c->summary,
                                             "details", c->details, "options",
                                             options_value(c->options)));
+        }
     }
     for (size_t i = 0; i < COUNT(variables); i++)
         json_array_append_new(json_object_get(root, "environment"),
@@ -172,53 +188,6 @@ static int run_version(struct cli *cli, const struct args *args, struct failure 
     return 0;
 }
 
-/* One line per pair of first and second word, so that the script needs no server and no parsing. */
-static int run_completion(struct cli *cli, const struct args *args, struct failure *fail)
-{
-    puts("# bash completion for drover; source it or put it in /etc/bash_completion.d\n"
-         "_drover()\n{\n    local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" all=''\n"
-         "    case \"$words\" in");
-    for (size_t g = 0; command_groups[g]; g++) {
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (!c->options || !c->options->name)
-                continue;
-            printf("    '%s'*) all='", c->words);
-            for (const struct option_row *o = c->options; o->name; o++)
-                printf("--%s ", o->name);
-            puts("' ;;");
-        }
-    }
-    for (size_t g = 0; command_groups[g]; g++) {
-        const char *first = command_groups[g]->words;
-        const char *space = first ? strchr(first, ' ') : NULL;
-        int len = space ? (int)(space - first) : 0;
-
-        if (!space)
-            continue;
-        printf("    '%.*s') all='", len, first);
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strncmp(c->words, first, (size_t)len + 1) == 0)
-                printf("%s ", c->words + len + 1);
-        }
-        puts("' ;;");
-    }
-    fputs("    '') all='", stdout);
-    for (size_t g = 0; command_groups[g]; g++) {
-        const char *last = "";
-
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            size_t len = strcspn(c->words, " ");
-
-            if (strncmp(last, c->words, len) != 0 || strcspn(last, " ") != len)
-                printf("%.*s ", (int)len, c->words);
-            last = c->words;
-        }
-    }
-    puts("' ;;\n    esac\n    mapfile -t COMPREPLY < <(compgen -W \"$all\" -- "
-         "\"${COMP_WORDS[COMP_CWORD]}\")\n}\ncomplete -o default -F _drover drover");
-    return 0;
-}
-
 static const struct option_row version_options[] = {
     {"server", 0, NULL, "show the server's version, too"}, {0}};
 
@@ -226,5 +195,4 @@ const struct command help_commands[] = {
     {"help", "[COMMAND]", 0, 3, "show all commands, or one in detail", NULL, run_help,
      "With --json the whole table of commands is printed for programs."},
     {"version", "", 0, 0, "show the version", version_options, run_version, NULL},
-    {"completion", "", 0, 0, "print a completion script for bash", NULL, run_completion, NULL},
     {0}};

@@ -1,10 +1,13 @@
 /* What several commands do alike: whole lists, operations, JSON output. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
+#include "service/cli/output.h"
+#include "service/cli/terminal.h"
 
 #define WAIT_STEP_S 25 /* below what proxies cut off */
 
@@ -12,6 +15,10 @@ int cli_print_json(const struct answer *answer)
 {
     if (answer->len == 0)
         return 0;
+    if (answer->value && output_form() != OUTPUT_JSON) {
+        output_value(answer->value);
+        return 0;
+    }
     fwrite(answer->text, 1, answer->len, stdout);
     if (answer->text[answer->len - 1] != '\n')
         fputc('\n', stdout);
@@ -20,8 +27,7 @@ int cli_print_json(const struct answer *answer)
 
 void cli_print_value(const json_t *value)
 {
-    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
-    fputc('\n', stdout);
+    output_value(value);
 }
 
 int cli_get_all(struct cli *cli, const char *path, json_t **ret, struct failure *fail)
@@ -63,6 +69,7 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
 {
     int64_t deadline = clock_monotonic_ms() + timeout_s * 1000;
     auto_free char *escaped = url_escape(id);
+    bool looked = false;
 
     if (cli_connect(cli, fail))
         return -1;
@@ -74,6 +81,8 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
 
         if (left_s > WAIT_STEP_S)
             left_s = WAIT_STEP_S;
+        if (left_s > 1 && !looked)
+            left_s = 1; /* who looks on hears soon what takes so long */
         path = left_s > 0 ? xasprintf("/v1/operations/%s?wait=%lld", escaped, (long long)left_s)
                           : xasprintf("/v1/operations/%s", escaped);
         if (client_get(cli->client, path, &a, fail))
@@ -91,6 +100,10 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
                 failure_set(fail, CLI_FAILED, "the operation was %s", state);
             return -1;
         }
+        if (!looked && left_s > 0 && terminal_columns(STDERR_FILENO))
+            fprintf(stderr, "%s goes on, at most %lld s; Ctrl-C leaves it alone\n",
+                    value_text(a.value, "kind", "the operation"), (long long)timeout_s);
+        looked = true;
         if (left_s <= 0) {
             failure_set(fail, CLI_TIMEOUT, "the operation is still %s after %lld s", state,
                         (long long)timeout_s);

@@ -25,6 +25,8 @@ int host_open(const char *root, struct host **ret, struct error *err)
     h = xcalloc(1, sizeof(*h));
     h->root = fd;
     mutex_init(&h->lock);
+    mutex_init(&h->helper_lock);
+    h->helper = -1;
     *ret = h;
     return 0;
 }
@@ -34,6 +36,9 @@ void host_close(struct host *h)
     if (!h)
         return;
     close(h->root);
+    if (h->helper >= 0)
+        close(h->helper);
+    pthread_mutex_destroy(&h->helper_lock);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }

@@ -313,4 +313,15 @@ struct virt_stats {
  */
 int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err);
 
+/* How fast a guest writes to its memory; QEMU measures for so many seconds (1 to 60). */
+struct virt_dirty_rate {
+    bool measuring, has_rate;
+    int seconds;
+    uint64_t bytes_per_second; /* QEMU tells whole MiB */
+};
+/* NOT_SUPPORTED_BY_HOST, VM_NOT_FOUND. Both block on libvirt. */
+int virt_dirty_rate_start(struct virt *v, const char *uuid, int seconds, struct error *err);
+int virt_dirty_rate_read(struct virt *v, const char *uuid, struct virt_dirty_rate *ret,
+                         struct error *err);
+
 #endif

@@ -11,12 +11,14 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
+#include "service/vm/quota_internal.h"
+#include "service/vm/set.h"
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
 
 struct write {
     struct core *core;
-    struct vm *vm;
+    struct vm *vm, *was; /* was: what it replaces, NULL for a new one */
     struct change *change;
     bool insert;
     int64_t now;
@@ -195,9 +197,11 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct write *w = arg;
     struct change *c = w->change;
 
+    if (idem_race(tx, change_actor(c), c->idem, err) ||
+        (!c->remove && quota_check_vm(w->core, tx, w->vm, w->was, err)))
+        return -1;
     /* The VM's row before the operation and the idempotency record, which refer to it. */
-    if (idem_race(tx, change_actor(c), c->idem, err) || write_vm(tx, w, err) ||
-        write_op(tx, c, err) || idem_store(tx, w, err))
+    if (write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
     if (c->event_type && event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
                             w->vm->spec->name, c->event_data, err))
@@ -216,16 +220,38 @@ static void committed_fn(void *arg)
     if (w->change->also_committed)
         w->change->also_committed(w->change->also_arg);
     lease_keeper_on_vm(w->core->leases, w->vm, w->change->remove);
+    if (*w->vm->place.set_id)
+        set_keeper_poke(w->core->sets);
 }
 
 static int commit(struct write *w, struct error *err)
 {
+    quota_measure(w->core, w->vm);
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
     if (w->change->op_insert)
         op_enqueue(w->core->ops, w->change->op_insert);
     wait_wake_vm(w->core->waits, w->vm->id);
     return 0;
+}
+
+int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struct actor *actor,
+                 struct error *err)
+{
+    auto_json json_t *data = json_pack("{s:s}", "state", vm_state_name(vm->state));
+    struct change change = {0};
+    struct write w = {.core = core, .vm = vm, .change = &change, .insert = true, .now = vm->created_at};
+
+    return write_vm(tx, &w, err) || event_append(core, tx, actor, "vm.created", "vm", vm->id,
+                                                 vm->spec->name, data, err)
+               ? -1
+               : 0;
+}
+
+void vm_publish_new(struct core *core, struct vm *vm)
+{
+    registry_put(core->registry, vm);
+    lease_keeper_on_vm(core->leases, vm, false);
 }
 
 int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err)
@@ -259,6 +285,7 @@ int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg
     if (!w.change->quiet)
         next->updated_at = w.now;
     w.vm = next;
+    w.was = current;
     if (commit(&w, err))
         return -1;
     if (ret)
@@ -281,11 +308,18 @@ static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct actor actor = {.id = op->actor, .project_id = op->project_id, .request_id = op->request_id};
     struct change c = {.op_update = op};
     auto_vm struct vm *vm = *op->vm_id ? registry_get(w->core->registry, op->vm_id) : NULL;
+    struct error ignored;
 
     if (op->state == OP_FAILED)
         json_object_set_new(data, "error_code", json_string(error_slug(op->error.code)));
     if (write_op(tx, &c, err))
         return -1;
+    if (*op->set_id) {
+        auto_set struct set *set = set_find(w->core, op->project_id, op->set_id, &ignored);
+
+        return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+                            "set", op->set_id, set ? set->name : "", data, err);
+    }
     if (!*op->vm_id) {
         auto_image struct image *image = image_registry_stored(w->core->images, op->image_id);
 

@@ -69,6 +69,20 @@ static int vm_image(struct core *core, const struct vm *vm, struct image **ret, 
     return 0;
 }
 
+/* A guest whose disks were made anew is another instance, which boots for the first time. */
+static int write_seed(const char *path, const struct vm *vm, struct error *err)
+{
+    auto_free char *instance = vm->reimaged ? xasprintf("%s-%lld", vm->id, (long long)vm->reimaged)
+                                            : xstrdup(vm->id);
+    bool in_set = *vm->place.set_id;
+    const struct seed_identity identity = {.instance_id = instance,
+                                           .set = in_set ? vm->place.set_name : NULL,
+                                           .machine = vm->place.machine,
+                                           .member = vm->place.member};
+
+    return seed_write(path, vm->spec, &identity, err);
+}
+
 static int ensure_root(struct core *core, const struct vm *vm, const struct image *image,
                        struct error *err)
 {
@@ -112,7 +126,7 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
     if (vm_spec_has_seed(vm->spec) && !*vm->template_id) {
         auto_free char *path = seed_path(core, vm);
 
-        if (seed_write(path, vm->spec, vm->id, err))
+        if (write_seed(path, vm, err))
             return -1;
     }
     return dir_sync(dir, err);

@@ -323,6 +323,27 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     return 0;
 }
 
+/*
+ * Its disks anew, as at its creation; also its firmware's variables and what it saved. After a crash
+ * it begins again: nothing of what was made until then is wanted.
+ */
+static int reimage(struct core *core, const struct op *op, struct error *err)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, op->vm_id);
+
+    if (!vm)
+        return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
+    if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+        err->code != ERROR_VM_NOT_FOUND)
+        return -1;
+    guest_end(core, op->vm_id);
+    if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err) ||
+        change_state(core, op, VM_STATE_STOPPED, "put back to its image", err))
+        return -1;
+    image_collect(core); /* it may have stood on another one */
+    return strstr(op->params, "\"start\":true") ? start(core, op, err) : define(core, vm, err);
+}
+
 static int reset(struct core *core, const struct op *op, struct error *err)
 {
     return virt_reset(core->virt, op->vm_id, err);
@@ -385,12 +406,18 @@ static const struct {
     {"vm.create", create, false}, {"vm.start", start, false},   {"vm.stop", stop, false},
     {"vm.delete", delete, false}, {"vm.reset", reset, false},   {"vm.reboot", reboot, false},
     {"vm.pause", pause_vm, false}, {"vm.resume", resume, false}, {"vm.save", save, false},
-    {"vm.shutdown", shutdown_vm, true},
+    {"vm.shutdown", shutdown_vm, true}, {"vm.reimage", reimage, false},
     {"image.import", NULL, false, OP_COPIES | OP_OFFLINE, image_import_execute},
     {"image.publish", NULL, false, OP_COPIES, image_publish_execute},
     {"image.verify", NULL, false, OP_COPIES | OP_OFFLINE, image_verify_execute},
     {"vm.flatten", NULL, false, OP_COPIES, vm_rebase_execute},
     {"vm.rebase", NULL, false, OP_COPIES, vm_rebase_execute},
+    {"set.create", NULL, false, OP_DRIVEN, NULL},
+    {"set.start", NULL, false, OP_DRIVEN, NULL},
+    {"set.stop", NULL, false, OP_DRIVEN, NULL},
+    {"set.reimage", NULL, false, OP_DRIVEN, NULL},
+    {"set.reset", NULL, false, OP_DRIVEN, NULL},
+    {"set.delete", NULL, false, OP_DRIVEN, NULL},
 };
 
 unsigned op_kind_traits(const char *kind)
@@ -406,7 +433,7 @@ unsigned op_kind_traits(const char *kind)
 static void after_failure(struct core *core, const struct op *op, const struct error *failure)
 {
     bool fatal = str_eq(op->kind, "vm.create") || str_eq(op->kind, "vm.start") ||
-                 str_eq(op->kind, "vm.delete");
+                 str_eq(op->kind, "vm.reimage") || str_eq(op->kind, "vm.delete");
     struct error err;
 
     if (fatal) {

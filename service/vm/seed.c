@@ -26,16 +26,39 @@ static void writer_free(struct archive *a)
 DEFINE_CLEANUP(writer, struct archive *, writer_free);
 DEFINE_CLEANUP(entry, struct archive_entry *, archive_entry_free);
 
-char *seed_meta_data(const struct vm_spec *spec, const char *vm_id)
+char *seed_meta_data(const struct vm_spec *spec, const struct seed_identity *identity)
 {
     auto_json json_t *keys = json_array();
     auto_json json_t *object = NULL;
 
     for (size_t i = 0; i < spec->ssh_key_count; i++)
         json_array_append_new(keys, json_string(spec->ssh_keys[i]));
-    object = json_pack("{s:s, s:s, s:O}", "instance-id", vm_id, "local-hostname", spec->name,
-                       "public-keys", keys);
+    object = json_pack("{s:s, s:s, s:O}", "instance-id", identity->instance_id, "local-hostname",
+                       spec->name, "public-keys", keys);
+    if (identity->set)
+        json_object_update_new(object, json_pack("{s:s, s:I, s:s}", "set", identity->set, "member",
+                                                 (json_int_t)identity->member, "machine",
+                                                 identity->machine));
     return doc_text(object);
+}
+
+static json_t *network_card(const struct vm_network *n)
+{
+    json_t *card = json_pack("{s:{s:s}, s:b}", "match", "macaddress", n->mac, "dhcp4", !n->address);
+    json_t *servers = json_array();
+
+    if (n->address)
+        json_object_set_new(card, "addresses", json_pack("[s]", n->address));
+    /* Not "gateway4", which newer readers warn of, and not "default", which older ones do not know. */
+    if (n->gateway)
+        json_object_set_new(card, "routes",
+                            json_pack("[{s:s, s:s}]", "to", "0.0.0.0/0", "via", n->gateway));
+    for (size_t i = 0; i < n->nameserver_count; i++)
+        json_array_append_new(servers, json_string(n->nameservers[i]));
+    if (n->nameserver_count)
+        json_object_set_new(card, "nameservers", json_pack("{s:O}", "addresses", servers));
+    json_decref(servers);
+    return card;
 }
 
 char *seed_network_config(const struct vm_spec *spec)
@@ -46,9 +69,7 @@ char *seed_network_config(const struct vm_spec *spec)
         char name[32];
 
         snprintf(name, sizeof(name), "nic%zu", i);
-        json_object_set_new(cards, name,
-                            json_pack("{s:{s:s}, s:b}", "match", "macaddress",
-                                      spec->networks[i].mac, "dhcp4", 1));
+        json_object_set_new(cards, name, network_card(&spec->networks[i]));
     }
     object = json_pack("{s:i, s:O}", "version", 2, "ethernets", cards);
     return doc_text(object);
@@ -77,10 +98,11 @@ static int add(struct archive *a, const char *name, const char *data, struct err
     return 0;
 }
 
-static int write_to(int fd, const struct vm_spec *spec, const char *vm_id, struct error *err)
+static int write_to(int fd, const struct vm_spec *spec, const struct seed_identity *identity,
+                    struct error *err)
 {
     auto_scope(cleanup_writer) struct archive *a = archive_write_new();
-    auto_free char *meta = seed_meta_data(spec, vm_id);
+    auto_free char *meta = seed_meta_data(spec, identity);
     auto_free char *network = seed_network_config(spec);
 
     if (!a || archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
@@ -94,7 +116,8 @@ static int write_to(int fd, const struct vm_spec *spec, const char *vm_id, struc
     return archive_write_close(a) == ARCHIVE_OK ? 0 : failed(a, err);
 }
 
-int seed_write(const char *path, const struct vm_spec *spec, const char *vm_id, struct error *err)
+int seed_write(const char *path, const struct vm_spec *spec, const struct seed_identity *identity,
+               struct error *err)
 {
     auto_free char *temporary = xasprintf("%s.new", path);
     auto_close int fd =
@@ -102,7 +125,7 @@ int seed_write(const char *path, const struct vm_spec *spec, const char *vm_id, 
 
     if (fd < 0)
         return error_errno(err, errno, "cannot make the seed");
-    if (write_to(fd, spec, vm_id, err))
+    if (write_to(fd, spec, identity, err))
         return -1;
     if (fsync(fd) || rename(temporary, path))
         return error_errno(err, errno, "cannot store the seed");

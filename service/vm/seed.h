@@ -12,11 +12,17 @@
  * meta-data and network-config are JSON, which is YAML, so that no text of a client's can become
  * part of their structure; the caller frees. user-data is the client's own, as it is.
  */
-char *seed_meta_data(const struct vm_spec *spec, const char *vm_id);
+struct seed_identity {
+    const char *instance_id;   /* cloud-init runs its first boot again when it is another one */
+    const char *set, *machine; /* of a set's member: what user data can refer to; or NULL */
+    int64_t member;
+};
+char *seed_meta_data(const struct vm_spec *spec, const struct seed_identity *identity);
 char *seed_network_config(const struct vm_spec *spec);
 
 /* Writes the image complete or not at all; an older one is replaced. */
-int seed_write(const char *path, const struct vm_spec *spec, const char *vm_id, struct error *err);
+int seed_write(const char *path, const struct vm_spec *spec, const struct seed_identity *identity,
+               struct error *err);
 
 /*
  * The SSH keys as a credential for systemd (SMBIOS type 11 string; caller frees), for guests without

@@ -86,6 +86,10 @@ void vm_spec_unref(struct vm_spec *spec)
     for (size_t i = 0; i < spec->network_count; i++) {
         free(spec->networks[i].source);
         free(spec->networks[i].mac);
+        free(spec->networks[i].address);
+        free(spec->networks[i].gateway);
+        for (size_t j = 0; j < spec->networks[i].nameserver_count; j++)
+            free(spec->networks[i].nameservers[j]);
     }
     for (size_t i = 0; i < spec->channel_count; i++)
         free(spec->channels[i]);

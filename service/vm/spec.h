@@ -18,6 +18,7 @@
 #define VM_DISKS_MAX     8
 #define VM_NETWORKS_MAX  8
 #define VM_CHANNELS_MAX  8
+#define VM_NAMESERVERS_MAX 3
 #define VM_SSH_KEYS_MAX  64
 #define VM_SSH_KEY_MAX   8192
 #define VM_USER_DATA_MAX (256 * 1024)
@@ -40,6 +41,10 @@ struct vm_network {
     int mode;     /* enum vm_network_mode */
     char *source; /* bridge or libvirt network; NULL for user */
     char *mac;    /* drawn at create when not given */
+    char *address; /* what the seed tells the guest, "10.0.0.2/24"; NULL: to ask by DHCP */
+    char *gateway; /* with an address only; or NULL */
+    char *nameservers[VM_NAMESERVERS_MAX]; /* likewise */
+    size_t nameserver_count;
 };
 
 struct vm_spec {

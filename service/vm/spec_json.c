@@ -13,6 +13,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/ipv4.h"
 
 #define TEXT_MAX    1024
 #define CMDLINE_MAX 2048
@@ -141,6 +142,35 @@ static int decode_disks(const json_t *value, const char *pointer, void *out, str
     return 0;
 }
 
+static int decode_nameservers(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    struct vm_network *n = out;
+
+    if (want_array(value, pointer, VM_NAMESERVERS_MAX, err))
+        return -1;
+    for (size_t i = 0; i < json_array_size(value); i++) {
+        const char *text = json_string_value(json_array_get(value, i));
+        char at[128];
+
+        item_pointer(at, pointer, i);
+        if (!text || !ipv4_address_ok(text))
+            return error_set_at(err, ERROR_VALIDATION_FAILED, at, "must be an IPv4 address");
+        n->nameservers[n->nameserver_count++] = xstrdup(text);
+    }
+    return 0;
+}
+
+/* Only the seed tells a guest its address, and only where there is one. */
+static int check_address(const struct vm_network *n, const char *pointer, struct error *err)
+{
+    char at[128];
+
+    if (n->address || (!n->gateway && !n->nameserver_count))
+        return 0;
+    doc_pointer(at, sizeof(at), pointer, n->gateway ? "gateway" : "nameservers");
+    return error_set_at(err, ERROR_VALIDATION_FAILED, at, "goes with an address only");
+}
+
 static int decode_networks(const json_t *value, const char *pointer, void *out, struct error *err)
 {
     static const struct doc_field fields[] = {
@@ -152,6 +182,13 @@ static int decode_networks(const json_t *value, const char *pointer, void *out, 
         {.name = "mac", .kind = DOC_STRING, .nullable = true,
          .offset = offsetof(struct vm_network, mac), .min = 17, .max = 17, .valid = mac_ok,
          .form = "a unicast MAC address in lower case, like 02:00:00:12:34:56"},
+        {.name = "address", .kind = DOC_STRING, .nullable = true,
+         .offset = offsetof(struct vm_network, address), .min = 9, .max = 18, .valid = ipv4_interface_ok,
+         .form = "an IPv4 address that a machine can have, with its prefix, like 10.0.0.2/24"},
+        {.name = "gateway", .kind = DOC_STRING, .nullable = true,
+         .offset = offsetof(struct vm_network, gateway), .min = 7, .max = 15, .valid = ipv4_address_ok,
+         .form = "an IPv4 address"},
+        {.name = "nameservers", .kind = DOC_CUSTOM, .decode = decode_nameservers},
     };
     struct vm_spec *spec = out;
 
@@ -172,6 +209,8 @@ static int decode_networks(const json_t *value, const char *pointer, void *out, 
                                           : "is required with mode %s",
                                 modes[n->mode]);
         }
+        if (check_address(n, at, err))
+            return -1;
     }
     return 0;
 }
@@ -329,6 +368,19 @@ static void add_disks(struct strbuf *b, const struct vm_spec *spec)
     strbuf_addc(b, ']');
 }
 
+static void add_address(struct strbuf *b, const struct vm_network *n)
+{
+    doc_add_text(b, "address", n->address);
+    if (n->gateway)
+        doc_add_text(b, "gateway", n->gateway);
+    if (!n->nameserver_count)
+        return;
+    strbuf_adds(b, ",\"nameservers\":[");
+    for (size_t i = 0; i < n->nameserver_count; i++)
+        strbuf_addf(b, "%s\"%s\"", i ? "," : "", n->nameservers[i]);
+    strbuf_addc(b, ']');
+}
+
 static void add_networks(struct strbuf *b, const struct vm_spec *spec)
 {
     strbuf_adds(b, ",\"networks\":[");
@@ -339,6 +391,8 @@ static void add_networks(struct strbuf *b, const struct vm_spec *spec)
         if (n->source)
             doc_add_text(b, "source", n->source);
         doc_add_text(b, "mac", n->mac);
+        if (n->address)
+            add_address(b, n);
         strbuf_addc(b, '}');
     }
     strbuf_addc(b, ']');

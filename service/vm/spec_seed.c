@@ -65,7 +65,23 @@ void vm_spec_add_seed(struct strbuf *b, const struct vm_spec *spec, bool whole)
 
 bool vm_spec_has_seed(const struct vm_spec *spec)
 {
+    for (size_t i = 0; i < spec->network_count; i++) {
+        if (spec->networks[i].address)
+            return true; /* which nothing else would tell the guest */
+    }
     return spec->cloud_init || spec->user_data || spec->ssh_key_count;
+}
+
+static bool same_address(const struct vm_network *a, const struct vm_network *b)
+{
+    if (!str_eq(a->address, b->address) || !str_eq(a->gateway, b->gateway) ||
+        a->nameserver_count != b->nameserver_count)
+        return false;
+    for (size_t i = 0; i < a->nameserver_count; i++) {
+        if (strcmp(a->nameservers[i], b->nameservers[i]) != 0)
+            return false;
+    }
+    return true;
 }
 
 bool vm_spec_same_seed(const struct vm_spec *a, const struct vm_spec *b)
@@ -75,6 +91,10 @@ bool vm_spec_same_seed(const struct vm_spec *a, const struct vm_spec *b)
         return false;
     for (size_t i = 0; i < a->ssh_key_count; i++) {
         if (strcmp(a->ssh_keys[i], b->ssh_keys[i]) != 0)
+            return false;
+    }
+    for (size_t i = 0; i < a->network_count && i < b->network_count; i++) {
+        if (!same_address(&a->networks[i], &b->networks[i]))
             return false;
     }
     return true;

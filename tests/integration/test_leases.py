@@ -85,6 +85,19 @@ def test_bad_pools_are_refused_and_change_nothing(api, name):
     assert api.delete(f"/v1/pools/{pool}").code == "pool-not-found"
 
 
+def test_a_templates_user_data_is_shown_to_those_who_may_change_it(api, daemon, make_pool, token):
+    text = "#cloud-config\npassword: hidden-word\n"
+    pool = make_pool(vm={**TEMPLATE, "user_data": text}, ready=0)
+    path = f"/v1/pools/{pool['name']}/user-data"
+    assert pool["has_user_data"] is True and "hidden-word" not in api.get("/v1/pools").body.decode()
+    assert api.get(path).body.decode() == text
+    viewer = daemon.client(token(role="viewer"))
+    assert viewer.get(path).status == 403
+    assert api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 0}).json["has_user_data"] is False
+    assert api.get(path).json["code"] == "not-found"
+    assert api.get("/v1/pools/nosuch/user-data").json["code"] == "pool-not-found"
+
+
 def test_another_definition_replaces_those_that_wait(api, make_pool):
     pool = make_pool(ready=2, max=5)
     before = {v["id"] for v in members(api, pool)}
@@ -333,6 +346,25 @@ def test_lists_have_pages_and_filters(api, make_pool):
     assert [lease["id"] for lease in rest["items"]] == leases[:1]
     active = api.get("/v1/leases", pool=pool["name"], state="active").json["items"]
     assert {lease["id"] for lease in active} == set(leases[1:])
+
+
+def test_leases_are_found_by_their_labels(api, make_pool):
+    pool = make_pool(depth="cold", max=5)
+    jobs = [api.post("/v1/leases", {"pool": pool["name"], "labels": {"ci.job": job, "s\"t": "ü"}}).json["id"]
+            for job in ("4711", "4712")]
+
+    def found(*labels):
+        answer = api.get("/v1/leases?" + "&".join(f"label={label}" for label in labels))
+        assert answer.status == 200, answer
+        return {lease["id"] for lease in answer.json["items"]} & set(jobs)
+
+    assert found("ci.job%3D4711") == {jobs[0]}
+    assert found("s%22t%3D%C3%BC") == set(jobs)
+    assert found("ci.job%3D4712", "s%22t%3D%C3%BC") == {jobs[1]}
+    assert found("ci.job%3D4711", "s%22t%3Dx") == found("ci.job%3D47") == found("no%3D") == set()
+    for wrong in ("label=4711", "label=%3D4711", "&".join(f"label=k{i}%3Dv" for i in range(9))):
+        problem = api.get(f"/v1/leases?{wrong}")
+        assert problem.status == 400 and problem.json["pointer"] == "label", problem
 
 
 def test_a_viewer_may_look_a_ci_token_may_lease(api, daemon, make_pool, token, name):

@@ -34,6 +34,18 @@ def test_user_data_goes_through_untouched(daemon, api, make_vm, text):
     assert answer.status == 200 and answer.body == text.encode()
 
 
+def test_an_address_of_its_own(daemon, api, make_vm):
+    card = {"mode": "user", "mac": "02:00:00:00:00:44", "address": "10.40.7.10/24", "gateway": "10.40.7.1",
+            "nameservers": ["9.9.9.9", "10.40.7.1"]}
+    vm = make_vm(networks=[card])
+    assert vm["networks"] == [card]
+    network = yaml.safe_load(part(seed(daemon, vm), b'{"version"'))["ethernets"]["nic0"]
+    assert network == {"match": {"macaddress": card["mac"]}, "dhcp4": False, "addresses": [card["address"]],
+                       "routes": [{"to": "0.0.0.0/0", "via": card["gateway"]}], "nameservers": {"addresses": card["nameservers"]}}
+    changed = api.patch(f"/v1/vms/{vm['id']}", {"networks": [{"mode": "user", "mac": card["mac"]}]}).json
+    assert changed["networks"] == [{"mode": "user", "mac": card["mac"]}]
+
+
 def test_user_data_is_a_secret(daemon, api, make_vm):
     vm = make_vm(user_data="#cloud-config\npassword: hidden-word\n")
     assert vm["has_user_data"] is True and "user_data" not in vm

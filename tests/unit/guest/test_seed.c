@@ -9,6 +9,8 @@
 #define ID  "11111111-2222-4333-8444-555555555555"
 #define KEY "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfoOTaTJ5mWc0ZeJH8xqTFDiJ0bL6cTpVGwBqPJ2fQk"
 
+static const struct seed_identity plain = {.instance_id = ID};
+
 static struct vm_spec *spec_of(const char *text)
 {
     auto_json json_t *object = json_loads(text, 0, NULL);
@@ -59,7 +61,7 @@ TEST(all_three_files_are_in_it)
     const char *path = temporary();
     struct error err = ERROR_INIT;
 
-    CHECK_OK(seed_write(path, spec, ID, &err));
+    CHECK_OK(seed_write(path, spec, &plain, &err));
     auto_free char *user = read_member(path, "user-data");
     auto_free char *meta = read_member(path, "meta-data");
     auto_free char *network = read_member(path, "network-config");
@@ -69,6 +71,27 @@ TEST(all_three_files_are_in_it)
     CHECK(network && strstr(network, spec->networks[0].mac));
 }
 
+TEST(an_address_of_its_own_and_a_place_in_a_set)
+{
+    auto_vm_spec struct vm_spec *spec = spec_of(
+        "{\"name\":\"a\",\"networks\":[{\"mode\":\"bridge\",\"source\":\"br0\",\"address\":\"10.40.7.10/24\","
+        "\"gateway\":\"10.40.7.1\",\"nameservers\":[\"9.9.9.9\"]},{\"mode\":\"user\"}]}");
+    const struct seed_identity seventh = {
+        .instance_id = ID "-2", .set = "course", .machine = "web", .member = 7};
+    const char *path = temporary();
+    struct error err = ERROR_INIT;
+
+    CHECK(vm_spec_has_seed(spec));
+    CHECK_OK(seed_write(path, spec, &seventh, &err));
+    auto_free char *meta = read_member(path, "meta-data");
+    auto_free char *network = read_member(path, "network-config");
+    CHECK_STR(meta, "{\"instance-id\":\"" ID "-2\",\"local-hostname\":\"a\",\"public-keys\":[],"
+                    "\"set\":\"course\",\"member\":7,\"machine\":\"web\"}");
+    CHECK(strstr(network, "\"dhcp4\":false,\"addresses\":[\"10.40.7.10/24\"],\"routes\":[{\"to\":\"0.0.0.0/0\","
+                          "\"via\":\"10.40.7.1\"}],\"nameservers\":{\"addresses\":[\"9.9.9.9\"]}}"));
+    CHECK(strstr(network, "\"dhcp4\":true"));
+}
+
 TEST(user_data_is_passed_on_to_the_byte)
 {
     auto_vm_spec struct vm_spec *spec =
@@ -76,7 +99,7 @@ TEST(user_data_is_passed_on_to_the_byte)
     const char *path = temporary();
     struct error err = ERROR_INIT;
 
-    CHECK_OK(seed_write(path, spec, ID, &err));
+    CHECK_OK(seed_write(path, spec, &plain, &err));
     auto_free char *user = read_member(path, "user-data");
     CHECK_STR(user, spec->user_data);
 }
@@ -88,7 +111,7 @@ TEST(a_vm_without_networks_configures_none)
     struct error err = ERROR_INIT;
 
     CHECK(vm_spec_has_seed(spec));
-    CHECK_OK(seed_write(path, spec, ID, &err));
+    CHECK_OK(seed_write(path, spec, &plain, &err));
     CHECK(!read_member(path, "network-config"));
     auto_free char *user = read_member(path, "user-data");
     CHECK_STR(user, "");
@@ -109,7 +132,7 @@ TEST(what_cannot_be_written_is_said)
     auto_vm_spec struct vm_spec *spec = spec_of("{\"name\":\"a\",\"cloud_init\":true}");
     struct error err = ERROR_INIT;
 
-    CHECK(seed_write("/nonexistent/seed.iso", spec, ID, &err));
+    CHECK(seed_write("/nonexistent/seed.iso", spec, &plain, &err));
     CHECK(*err.detail);
 }
 

@@ -77,6 +77,16 @@ TEST(every_refusal_names_its_member)
     refused("{\"name\":\"a\",\"networks\":[{\"mode\":\"bridge\"}]}", "/networks/0/source");
     refused("{\"name\":\"a\",\"networks\":[{\"mode\":\"user\",\"source\":\"br0\"}]}", "/networks/0/source");
     refused("{\"name\":\"a\",\"networks\":[{\"mode\":\"user\",\"mac\":\"03:00:00:00:00:00\"}]}", "/networks/0/mac");
+#define NETWORK(members) "{\"name\":\"a\",\"networks\":[{\"mode\":\"user\"," members "}]}"
+    refused(NETWORK("\"address\":\"10.0.0.300/24\""), "/networks/0/address");
+    refused(NETWORK("\"address\":\"10.0.0.10\""), "/networks/0/address");
+    refused(NETWORK("\"address\":\"10.0.0.0/24\""), "/networks/0/address");
+    refused(NETWORK("\"address\":\"10.0.0.255/24\""), "/networks/0/address");
+    refused(NETWORK("\"address\":\"10.0.0.10/024\""), "/networks/0/address");
+    refused(NETWORK("\"gateway\":\"10.0.0.1\""), "/networks/0/gateway");
+    refused(NETWORK("\"nameservers\":[\"9.9.9.9\"]"), "/networks/0/nameservers");
+    refused(NETWORK("\"address\":\"10.0.0.10/24\",\"nameservers\":[\"dns\"]"), "/networks/0/nameservers/0");
+#undef NETWORK
     refused("{\"name\":\"a\",\"channels\":[\"a\",\"a\"]}", "/channels/1");
     refused("{\"name\":\"a\",\"channels\":[\"org.qemu.guest_agent.0\"]}", "/channels/0");
     refused("{\"name\":\"a\",\"channels\":[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]}", "/channels");
