@@ -400,6 +400,7 @@ void book_claimed(struct lease_keeper *k, const struct lease *lease)
     p = pool_state(k, lease->pool_id);
     if (!p)
         return;
+    p->claimed_ms = clock_boottime_ms();
     if (lease->warm) {
         p->status.hits++;
         p->claims_us[p->claim_count++ % POOL_CLAIM_SAMPLES] = lease->claim_us;
