@@ -97,6 +97,7 @@ const struct route routes[] = {
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
     {"GET",    "/v1/vms/{vm}/stats/history", "getVmHistory", ACCESS_VM_READ, 0, handle_vm_history},
+    {"POST",   "/v1/vms/{vm}/dirty-rate", "measureDirtyRate", ACCESS_VM_WRITE, BODY, handle_dirty_rate},
     {"GET",    "/v1/host/history",   "getHostHistory", ACCESS_HOST_READ, 0, handle_host_history},
     {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    ROUTE_UPGRADE_OPTIONAL, handle_stats},
     {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},
@@ -148,12 +149,36 @@ const struct route routes[] = {
     {"PATCH",  "/v1/leases/{lease}",        "renewLease",   ACCESS_LEASE_WRITE, BODY,   handle_lease_renew},
     {"DELETE", "/v1/leases/{lease}",        "releaseLease", ACCESS_LEASE_WRITE, 0,      handle_lease_release},
     {"GET",    "/v1/leases/{lease}/record", "getLeaseRecord", ACCESS_VM_READ,   0,      handle_lease_record},
+    {"GET",    "/v1/sets",                  "listSets",     ACCESS_VM_READ,     0,      handle_set_list},
+    {"POST",   "/v1/sets",                  "createSet",    ACCESS_VM_WRITE, BODY | ROUTE_LARGE_BODY,
+     handle_set_create},
+    {"GET",    "/v1/sets/{set}",            "getSet",       ACCESS_VM_READ,     0,      handle_set_get},
+    {"PATCH",  "/v1/sets/{set}",            "extendSet",    ACCESS_VM_WRITE,    BODY,   handle_set_patch},
+    {"DELETE", "/v1/sets/{set}",            "deleteSet",    ACCESS_VM_WRITE,    0,      handle_set_delete},
+    {"POST",   "/v1/sets/{set}/start",      "startSet",     ACCESS_VM_WRITE,    0,      handle_set_start},
+    {"POST",   "/v1/sets/{set}/stop",       "stopSet",      ACCESS_VM_WRITE,    0,      handle_set_stop},
+    {"POST",   "/v1/sets/{set}/reimage",    "reimageSet",   ACCESS_VM_WRITE, ROUTE_BODY_OPTIONAL, handle_set_reimage},
+    {"POST",   "/v1/sets/{set}/members/{member}/reset", "resetSetMember", ACCESS_VM_WRITE, ROUTE_BODY_OPTIONAL,
+     handle_set_reset},
 
     /* what happened and what is being done */
     {"GET",    "/v1/events",                 "listEvents",      ACCESS_VM_READ,  ROUTE_UPGRADE_OPTIONAL, handle_events},
     {"GET",    "/v1/operations",             "listOperations",  ACCESS_VM_READ,  0, handle_op_list},
     {"GET",    "/v1/operations/{operation}", "getOperation",    ACCESS_VM_READ,  0, handle_op_get},
     {"DELETE", "/v1/operations/{operation}", "cancelOperation", ACCESS_VM_WRITE, 0, handle_op_cancel},
+
+    /* events, posted to other servers */
+    {"GET",    "/v1/webhooks",           "listWebhooks",  ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_list},
+    {"POST",   "/v1/webhooks",           "createWebhook", ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_create},
+    {"GET",    "/v1/webhooks/{webhook}", "getWebhook",    ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_get},
+    {"PATCH",  "/v1/webhooks/{webhook}", "patchWebhook",  ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_patch},
+    {"DELETE", "/v1/webhooks/{webhook}", "deleteWebhook", ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_delete},
+    {"POST",   "/v1/webhooks/{webhook}/redeliver",  "redeliverWebhook",      ACCESS_WEBHOOK_WRITE, BODY,
+     handle_webhook_redeliver},
+    {"POST",   "/v1/webhooks/{webhook}/test",       "testWebhook",           ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_test},
+    {"GET",    "/v1/webhooks/{webhook}/deliveries", "listWebhookDeliveries", ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_deliveries},
 
     /* what may be used at the same time */
     {"GET",    "/v1/quotas",             "getQuotas",    0,                 0,    handle_quotas},

@@ -24,6 +24,7 @@
 #include "service/vm/op.h"
 #include "service/vm/recording.h"
 #include "service/vm/sampler.h"
+#include "service/vm/set.h"
 #include "service/vm/vm.h"
 
 /* ---- shared pieces ---- */
@@ -53,6 +54,11 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
 /* position 0: not queued */
 json_t *codec_lease(const struct lease *lease, int64_t position);
 json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
+json_t *codec_set(const struct set *set, const struct set_status *status);
+/* With its members; vms as set_vms() gives them. */
+json_t *codec_set_whole(const struct set *set, const struct set_status *status,
+                        struct vm *const *vms);
+json_t *codec_set_plan(const char *name, const struct set_spec *spec, const struct set_plan *plan);
 /* The image with `operation`; op may be NULL. */
 json_t *codec_image_created(const struct image *image, unsigned used_by, const struct op *op);
 json_t *codec_image_checks(const struct image_checks *checks, const char *request_id);
@@ -65,6 +71,7 @@ enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
 enum codec_ksm codec_ksm_for(const struct principal *principal);
 
 /* sample NULL: there are no figures, because of reason. */
+json_t *codec_missing(const struct vm_sample *s); /* [{figures, reason}] */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
                     enum codec_ksm detail, const char *reason);
 json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
@@ -84,7 +91,8 @@ struct codec_density {
     const struct snapshot *snapshot;
     struct vm *const *vms;
     size_t count;
-    const char *label; /* groups by its value; NULL: by image */
+    const char *label; /* groups by its value; NULL: by set or by image */
+    bool by_set;
     const struct admission_sum *admission;
     enum codec_ksm detail;
 };
@@ -112,6 +120,23 @@ json_t *codec_check(const struct host_check *check);
 json_t *codec_principal(const struct principal *principal);
 json_t *codec_token(const struct token_info *token,
                     const char *secret); /* secret NULL: not shown */
+/* ---- webhooks ---- */
+
+struct webhook;
+struct webhook_delivery;
+json_t *codec_webhook(const struct webhook *w, const char *secret); /* secret NULL: not shown */
+json_t *codec_webhook_delivery(const struct webhook_delivery *d);
+struct codec_webhook_request {
+    char *url, *events, *labels, *secret; /* NULL: not sent */
+    int enabled;                          /* -1: not sent */
+};
+int codec_decode_webhook(const json_t *body, struct codec_webhook_request *ret, struct error *err);
+int codec_decode_webhook_patch(const json_t *body, struct codec_webhook_request *ret,
+                               struct error *err);
+void codec_webhook_request_done(struct codec_webhook_request *r);
+#define auto_webhook_request auto_scope(codec_webhook_request_done)
+int codec_decode_redelivery(const json_t *body, int64_t *ret_from_seq, struct error *err);
+
 /* ---- quotas ---- */
 
 struct project;
@@ -169,6 +194,14 @@ struct codec_lease_request {
 int codec_decode_lease(const json_t *body, struct codec_lease_request *ret, struct error *err);
 void codec_lease_request_done(struct codec_lease_request *r);
 #define auto_lease_request auto_scope(codec_lease_request_done)
+struct codec_set_act {
+    bool start, has_start;
+    const json_t *images; /* borrowed; or NULL */
+};
+/* body may be NULL; images: they may be given. */
+int codec_decode_set_act(const json_t *body, bool images, struct codec_set_act *ret,
+                         struct error *err);
+int codec_decode_set_patch(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
 int codec_decode_renewal(const json_t *body, int64_t *ret_ttl_seconds, struct error *err);
 struct codec_label_request { /* {image, keep?}, and {image} alone */
     char *image;

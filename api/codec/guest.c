@@ -39,24 +39,6 @@ static json_t *users(const struct guest_info *info)
     return array;
 }
 
-static json_t *filesystems(const struct guest_info *info)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < info->filesystem_count; i++) {
-        const struct guest_filesystem *f = &info->filesystems[i];
-        json_t *item = json_pack("{s:s, s:s, s:s}", "mountpoint", f->mountpoint, "type", f->type,
-                                 "device", f->device);
-
-        if (f->has_size) {
-            json_object_set_new(item, "total_bytes", json_integer((json_int_t)f->total_bytes));
-            json_object_set_new(item, "used_bytes", json_integer((json_int_t)f->used_bytes));
-        }
-        json_array_append_new(array, item);
-    }
-    return array;
-}
-
 static json_t *addresses_of(const struct guest_interface *n)
 {
     json_t *array = json_array();
@@ -95,7 +77,10 @@ json_t *codec_guest(const struct guest_info *info)
         text_or_null(*info->version, info->version), "os", os(info), "hostname",
         text_or_null(info->has_hostname, info->hostname), "users",
         info->has_users ? users(info) : json_null(), "filesystems",
-        info->has_filesystems ? filesystems(info) : json_null(), "interfaces",
+        info->has_filesystems
+            ? codec_guest_filesystems(info->filesystems, info->filesystem_count)
+            : json_null(),
+        "interfaces",
         info->has_interfaces ? interfaces(info) : json_null());
 }
 

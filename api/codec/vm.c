@@ -56,6 +56,7 @@ static void add_vm(struct strbuf *b, const struct vm *vm)
     doc_add_text(b, "pool_id", *vm->pool_id ? vm->pool_id : NULL);
     doc_add_text(b, "lease_id", *vm->lease_id ? vm->lease_id : NULL);
     add_place(b, vm);
+    doc_add_text(b, "template_id", *vm->template_id ? vm->template_id : NULL);
     doc_add_bool(b, "pending_changes", vm_has_pending_changes(vm));
     snprintf(etag, sizeof(etag), "%lld", (long long)vm->generation);
     doc_add_text(b, "etag", etag);
@@ -163,6 +164,15 @@ static json_t *op_progress(const struct op *op)
 
     if (!stage && !done && !total)
         return json_null();
+    if (*op->set_id) {
+        int64_t failed = atomic_load(&op->progress->failed);
+
+        if (op->state == OP_FAILED) /* all others got there */
+            failed = total - done;
+        return json_pack("{s:o, s:I, s:I, s:I}", "stage", codec_text(stage), "done_vms",
+                         (json_int_t)done, "failed_vms", (json_int_t)failed, "total_vms",
+                         (json_int_t)total);
+    }
     return json_pack("{s:o, s:I, s:o}", "stage", codec_text(stage), "done_bytes", (json_int_t)done,
                      "total_bytes", total ? json_integer(total) : json_null());
 }

@@ -533,3 +533,36 @@ int handle_ssh_keys(struct request *req, struct response *res, struct error *err
         return -1;
     return run_admin(req, TAKE_PTR(a), run_ssh_keys, nothing_to_say, err);
 }
+
+/* ---- how fast it writes to its memory ---- */
+
+static int dirty_done(struct request *req, struct response *res, struct error *err)
+{
+    const struct guest_dirty *d = result(req, err);
+
+    if (!d)
+        return -1;
+    response_json(res, 200, codec_dirty_rate(d));
+    return 0;
+}
+
+int handle_dirty_rate(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm = find(req, err);
+    struct guest_dirty *d;
+    int64_t seconds = 1;
+
+    (void)res;
+    if (!vm || (req->json && codec_decode_dirty_rate(req->json, &seconds, err)))
+        return -1;
+    if (vm->state != VM_STATE_RUNNING) {
+        error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is %s; only a running one writes to its memory",
+                  vm_state_name(vm->state));
+        error_remedy(err, "Start or resume it first.");
+        return -1;
+    }
+    d = xcalloc(1, sizeof(*d));
+    str_copy_utf8(d->vm_id, sizeof(d->vm_id), vm->id);
+    d->seconds = seconds;
+    return run(req, vm->id, guest_dirty_rate, d, free, dirty_done, err);
+}

@@ -20,7 +20,9 @@
 #include "service/vm/lease.h"
 #include "service/vm/quota.h"
 #include "service/vm/sampler.h"
+#include "service/vm/set.h"
 #include "service/vm/timing.h"
+#include "service/vm/webhook.h"
 
 #define TEXT_FORMAT "text/plain; version=0.0.4; charset=utf-8"
 
@@ -90,17 +92,22 @@ static void add_route_latency(struct metrics_writer *w, const struct request *re
 
 static void add_timing(struct metrics_writer *w, struct core *core)
 {
-    auto_free struct timing_histogram *rows = xcalloc(TIMING_KINDS + 1, sizeof(*rows));
+    static const enum metric others[TIMING_OTHERS] = {[TIMING_BOOT] = METRIC_BOOT_DURATION,
+                                                      [TIMING_READY] = METRIC_BOOT_READY,
+                                                      [TIMING_CLAIM_WARM] = METRIC_CLAIM_DURATION,
+                                                      [TIMING_CLAIM_COLD] = METRIC_CLAIM_DURATION};
+    auto_free struct timing_histogram *rows = xcalloc(TIMING_ROWS, sizeof(*rows));
     size_t count = timing_read(core_timing(core), rows);
 
-    /* Boots are the first row and the last metric of the two. */
-    for (size_t i = 1; i <= count; i++) {
-        const struct timing_histogram *h = &rows[i % count];
+    /* Operations are the first metric and the last rows. */
+    for (size_t n = 0; n < count; n++) {
+        size_t i = (n + TIMING_OTHERS) % count;
+        const struct timing_histogram *h = &rows[i];
         const struct metric_label labels[] = {{*h->kind ? "kind" : NULL, h->kind}, {0}};
 
-        metrics_add_histogram(w, i < count ? METRIC_OPERATION_DURATION : METRIC_BOOT_DURATION, labels,
+        metrics_add_histogram(w, i < TIMING_OTHERS ? others[i] : METRIC_OPERATION_DURATION, labels,
                               &(struct metric_histogram){
-                                  .bounds = timing_bounds,
+                                  .bounds = h->bounds,
                                   .cumulative = h->cumulative,
                                   .buckets = TIMING_BUCKETS,
                                   .count = h->count,
@@ -192,6 +199,33 @@ static void add_leases(struct metrics_writer *w, struct core *core)
     metrics_add(w, METRIC_LEASE_ENDS, released, (double)c.released);
 }
 
+static void add_webhooks(struct metrics_writer *w, struct core *core)
+{
+    struct webhook_counts c;
+
+    webhook_counts_read(core, &c);
+    const struct {
+        enum metric id;
+        const char *label, *value;
+        double figure;
+    } rows[] = {
+        {METRIC_WEBHOOKS, "state", "ok", (double)c.enabled},
+        {METRIC_WEBHOOKS, "state", "failing", (double)c.failing},
+        {METRIC_WEBHOOKS, "state", "disabled", (double)c.disabled},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "delivered", (double)c.delivered},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "failed", (double)c.failed},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "gap", (double)c.gaps},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "ping", (double)c.pings},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        const struct metric_label labels[] = {{rows[i].label, rows[i].value}, {0}};
+
+        metrics_add(w, rows[i].id, labels, rows[i].figure);
+    }
+    add(w, METRIC_WEBHOOK_LAG, (double)c.lag);
+}
+
 static void add_quotas(struct metrics_writer *w, const struct request *req)
 {
     struct error ignored;
@@ -213,6 +247,23 @@ static void add_quotas(struct metrics_writer *w, const struct request *req)
 
         if (project.limits.max[i] != QUOTA_UNLIMITED)
             metrics_add(w, METRIC_QUOTA_LIMIT, labels, (double)project.limits.max[i]);
+    }
+}
+
+static void add_sets(struct metrics_writer *w, struct core *core)
+{
+    struct set_counts c;
+
+    set_counts_read(core, &c);
+    for (int state = 0; state < SET_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", set_state_name((enum set_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SETS, label, (double)c.sets[state]);
+    }
+    for (int state = 0; state < VM_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
     }
 }
 
@@ -371,7 +422,9 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_consoles(&w, req->core);
     add_timing(&w, req->core);
     add_leases(&w, req->core);
+    add_webhooks(&w, req->core);
     add_quotas(&w, req);
+    add_sets(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

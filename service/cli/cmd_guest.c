@@ -8,6 +8,7 @@
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
+#include "service/cli/progress.h"
 
 static char *vm_path(const char *vm, const char *rest)
 {
@@ -45,12 +46,16 @@ static int copy_in(struct cli *cli, const char *name, const char *vm, const char
     auto_fclose FILE *opened = is_stdin ? NULL : fopen(name, "rbe");
     auto_free char *path = NULL;
     auto_answer struct answer a = {0};
+    struct progress p = {.label = name};
     struct client_request r = {.method = "PUT",
                                .timeout_s = -1,
                                .upload = is_stdin ? stdin : opened,
-                               .upload_size = -1};
+                               .upload_size = -1,
+                               .progress = progress_upload,
+                               .opaque = &p};
     struct stat st;
     char mode[24] = "";
+    int rc;
 
     if (!r.upload)
         return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", name);
@@ -62,7 +67,9 @@ static int copy_in(struct cli *cli, const char *name, const char *vm, const char
     }
     path = file_path(vm, to, mode);
     r.path = path;
-    return client_do(cli->client, &r, &a, fail);
+    rc = client_do(cli->client, &r, &a, fail);
+    progress_end(&p);
+    return rc;
 }
 
 static bool on_data(void *opaque, const char *data, size_t len)
@@ -146,6 +153,27 @@ static int run_addresses(struct cli *cli, const struct args *args, struct failur
     return 0;
 }
 
+static int run_dirty_rate(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_free char *path = vm_path(args->operand[0], "dirty-rate");
+    auto_value json_t *body = NULL;
+    auto_answer struct answer a = {0};
+    struct client_request r = {.method = "POST", .path = path};
+    int64_t seconds;
+
+    if (args_number(args, "seconds", 1, 60, 1, &seconds, fail) || cli_connect(cli, fail))
+        return -1;
+    body = json_pack("{s:I}", "seconds", (json_int_t)seconds);
+    r.body = body;
+    r.timeout_s = (long)seconds + 30;
+    if (client_do(cli->client, &r, &a, fail))
+        return -1;
+    if (cli->json)
+        return cli_print_json(&a);
+    value_print_rows(a.value);
+    return 0;
+}
+
 static int run_wait(struct cli *cli, const struct args *args, struct failure *fail)
 {
     const char *what = args_text(args, "for", NULL), *pattern = args_text(args, "pattern", NULL);
@@ -175,11 +203,16 @@ static const struct option_row wait_options[] = {
     {"timeout", 0, "SECONDS", "how long to wait (default 120, at most 600), exit status 7"},
     {0}};
 
+static const struct option_row dirty_options[] = {
+    {"seconds", 0, "SECONDS", "how long QEMU looks (default 1, at most 60)"}, {0}};
+
 const struct command guest_commands[] = {
     {"cp", "FROM TO", 2, 2, "copy a file into or out of the guest", NULL, run_cp,
      "One of the two is VM:/PATH, the other a local file or - for standard input or output."},
     {"vm agent", "VM", 1, 1, "what the guest agent says", NULL, run_agent, NULL},
     {"vm addresses", "VM", 1, 1, "where the VM can be reached", NULL, run_addresses, NULL},
+    {"vm dirty-rate", "VM", 1, 1, "measure how fast the guest writes to its memory", dirty_options,
+     run_dirty_rate, NULL},
     {"vm wait", "VM", 1, 1, "wait until it runs, prints, answers or has an address", wait_options,
      run_wait, NULL},
     {0}};

@@ -12,6 +12,7 @@
 #include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
+#include "service/vm/set.h"
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
 
@@ -180,7 +181,8 @@ static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
     if (w->change->remove) {
         row.deleted_at = w->now;
         if (store_cid_release(tx, w->vm->id, w->now, err) ||
-            store_pool_member_delete(tx, w->vm->id, err))
+            store_pool_member_delete(tx, w->vm->id, err) ||
+            store_lease_vm_gone(tx, w->vm->id, w->now, err))
             return -1;
     } else if (w->vm->spec->vsock && !w->vm->vsock_cid) {
         if (store_cid_allocate(tx, w->vm->host_id, w->vm->id, w->now, &w->vm->vsock_cid, err))
@@ -218,6 +220,8 @@ static void committed_fn(void *arg)
     if (w->change->also_committed)
         w->change->also_committed(w->change->also_arg);
     lease_keeper_on_vm(w->core->leases, w->vm, w->change->remove);
+    if (*w->vm->place.set_id)
+        set_keeper_poke(w->core->sets);
 }
 
 static int commit(struct write *w, struct error *err)
@@ -229,6 +233,25 @@ static int commit(struct write *w, struct error *err)
         op_enqueue(w->core->ops, w->change->op_insert);
     wait_wake_vm(w->core->waits, w->vm->id);
     return 0;
+}
+
+int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struct actor *actor,
+                 struct error *err)
+{
+    auto_json json_t *data = json_pack("{s:s}", "state", vm_state_name(vm->state));
+    struct change change = {0};
+    struct write w = {.core = core, .vm = vm, .change = &change, .insert = true, .now = vm->created_at};
+
+    return write_vm(tx, &w, err) || event_append(core, tx, actor, "vm.created", "vm", vm->id,
+                                                 vm->spec->name, data, err)
+               ? -1
+               : 0;
+}
+
+void vm_publish_new(struct core *core, struct vm *vm)
+{
+    registry_put(core->registry, vm);
+    lease_keeper_on_vm(core->leases, vm, false);
 }
 
 int vm_insert(struct core *core, struct vm *vm, struct change *change, struct error *err)
@@ -285,11 +308,18 @@ static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct actor actor = {.id = op->actor, .project_id = op->project_id, .request_id = op->request_id};
     struct change c = {.op_update = op};
     auto_vm struct vm *vm = *op->vm_id ? registry_get(w->core->registry, op->vm_id) : NULL;
+    struct error ignored;
 
     if (op->state == OP_FAILED)
         json_object_set_new(data, "error_code", json_string(error_slug(op->error.code)));
     if (write_op(tx, &c, err))
         return -1;
+    if (*op->set_id) {
+        auto_set struct set *set = set_find(w->core, op->project_id, op->set_id, &ignored);
+
+        return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+                            "set", op->set_id, set ? set->name : "", data, err);
+    }
     if (!*op->vm_id) {
         auto_image struct image *image = image_registry_stored(w->core->images, op->image_id);
 

@@ -12,6 +12,8 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
+#include "service/vm/set.h"
+#include "service/vm/webhook.h"
 
 #define BOOT_MAX_MS 600000
 
@@ -120,9 +122,10 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 
     /* A console that speaks for the first time long after the start does not tell of a boot. */
     if (str_eq(stream, "console") && ms >= 0 && ms < BOOT_MAX_MS)
-        timing_add_boot(core->timing, ms);
+        timing_add(core->timing, TIMING_BOOT, (double)ms / 1e3);
     wait_wake_vm(core->waits, vm_id);
     lease_keeper_poke(core->leases);
+    set_keeper_poke(core->sets);
 }
 
 static void on_marks(void *opaque, const char *vm_id, const char *stream, unsigned marks)
@@ -151,6 +154,14 @@ static void on_right_ended(void *opaque, const char *right)
     console_revoke(core->consoles, right);
     event_log_revoke(core->events, right);
     exec_revoke(core, right);
+}
+
+static void on_event(void *opaque, const struct event_row *row)
+{
+    struct core *core = opaque;
+
+    event_log_publish(core->events, row);
+    webhook_hub_poke(core->webhooks);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -203,8 +214,11 @@ static int build(struct core *core, struct error *err)
     if (ensure_dirs(core, err) || host_open("/", &core->host, err) || open_database(core, err) ||
         event_log_new(core, &core->events, err))
         return -1;
-    db_set_event_hook(core->db, event_log_publish, core->events);
-    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err))
+    if (webhook_hub_open(core, &core->webhooks, err))
+        return -1;
+    db_set_event_hook(core->db, on_event, core);
+    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
+        set_keeper_open(core, &core->sets, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err) ||
@@ -228,7 +242,8 @@ static int build(struct core *core, struct error *err)
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
     if (history_start(core, history, &core->history, err) ||
         sampler_start(core, &core->sampler, err) ||
-        ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err))
+        ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err) ||
+        set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -261,7 +276,9 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    set_keeper_stop(core->sets);
     lease_keeper_stop(core->leases);
+    webhook_hub_stop(core->webhooks);
     ksm_tuner_stop(core->ksm_tuner);
     sampler_stop(core->sampler);
     history_stop(core->history);
@@ -289,8 +306,10 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
     quota_close(core->quotas);
+    webhook_hub_free(core->webhooks);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);

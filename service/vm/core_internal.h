@@ -37,6 +37,8 @@
 
 struct lease_keeper;
 struct quota_book;
+struct set_keeper;
+struct webhook_hub;
 
 struct core {
     struct settings *settings;
@@ -58,6 +60,7 @@ struct core {
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
     struct quota_book *quotas;
+    struct webhook_hub *webhooks;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;
@@ -65,6 +68,7 @@ struct core {
     struct audit *audit;
     struct guest_hub *guests;
     struct lease_keeper *leases;
+    struct set_keeper *sets;
     struct notifier *notifier; /* NULL: nobody listens */
     struct recorder *recorder;
     _Atomic unsigned dialling; /* vsock connections that are being made */
@@ -126,12 +130,23 @@ int vm_insert(struct core *core, struct vm *vm, struct change *change, struct er
 struct vm_birth {
     const char *lease_id, *pool_id; /* or NULL */
     int64_t pool_generation;
+    const char *template_id; /* or NULL */
     struct change *change; /* actor, idem and also are the caller's */
     void (*on_named)(void *arg, const struct vm *vm); /* its id is drawn, nothing is written; or NULL */
     void *arg;
 };
 int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec *spec, bool start,
                    struct vm_birth *birth, struct vm **ret, struct op **ret_op, struct error *err);
+/*
+ * May such a VM be made? Fills the image it will stand on; *ret_comes: it is being imported. Asks
+ * memory only.
+ */
+int vm_check_new(struct core *core, const char *project_id, const struct vm_spec *spec,
+                 char ret_image_id[UUID_TEXT], bool *ret_comes, struct error *err);
+/* Within a write: one more new VM, its CID and its event; after the commit it is published. */
+int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struct actor *actor,
+                 struct error *err);
+void vm_publish_new(struct core *core, struct vm *vm);
 /* Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. */
 int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
               struct error *err);
@@ -156,6 +171,8 @@ int op_engine_start(struct op_engine *e, struct error *err);
 void op_engine_stop(struct op_engine *e);
 void op_engine_free(struct op_engine *e);
 struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);
+struct op *op_new_for_set(const struct actor *actor, const char *set_id, const char *kind,
+                          const char *params);
 struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
                         const char *params);
 void op_progress_unref(struct op_progress *p); /* NULL is fine */
@@ -163,6 +180,13 @@ void op_enqueue(struct op_engine *e, struct op *op); /* after its commit */
 struct op *op_of_image(struct op_engine *e, const char *image_id); /* its oldest unfinished one */
 bool op_vm_busy(struct op_engine *e, const char *vm_id); /* one is running right now */
 struct op *op_in_memory(struct op_engine *e, const char *id); /* a reference or NULL */
+/* Those of sets that are not finished, oldest first; caller unrefs each and frees the array. */
+void op_driven(struct op_engine *e, struct op ***ret, size_t *ret_count);
+/* Says that it runs; -1: the disk does not take it, or it is gone. */
+int op_driven_start(struct op_engine *e, const char *id);
+/* Its end; why: with OP_FAILED and OP_CANCELLED. Nothing happens when it is gone. */
+void op_driven_finish(struct op_engine *e, const char *id, enum op_state state,
+                      const struct error *why);
 /* The VM's state changed, or libvirt came back: look at what waits. */
 void op_engine_poke(struct op_engine *e);
 struct op *op_from_row(const struct op_row *row);
@@ -188,6 +212,7 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
 enum op_traits {
     OP_COPIES = 1 << 0,  /* takes long, reports bytes, can be cancelled while it runs */
     OP_OFFLINE = 1 << 1, /* needs no libvirt */
+    OP_DRIVEN = 1 << 2,  /* worked off by the sets' keeper, VM by VM; no worker takes it */
 };
 unsigned op_kind_traits(const char *kind);
 
@@ -207,6 +232,9 @@ struct vm_domain_choice {
 };
 int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
                      struct error *err);
+
+/* Restores the defined domain, paused, from its template's memory. */
+int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err);
 
 /* ---- track.c: libvirt's truth into ours ---- */
 
@@ -305,6 +333,8 @@ void guest_thaw_left(struct core *core, const char *vm_id);
 void exec_revoke(struct core *core, const char *right);
 /* It stood still and its clock is late: set when the agent answers, in the background. */
 void guest_clock_after_pause(struct core *core, const char *vm_id);
+/* It has another's memory: besides, its kernel is given a host name and fresh randomness. */
+void guest_refresh_clone(struct core *core, const char *vm_id);
 
 /* ---- audit.c ---- */
 

@@ -9,6 +9,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/lease.h"
 
 /* Programs that end at once are asked about at once; those that take long, less and less often. */
 #define POLL_FIRST_MS 1
@@ -182,7 +183,11 @@ int guest_exec_run(struct core *core, void *arg, struct error *err)
     if (guest_link_get(core, x->vm_id, &link, NULL, err))
         return -1;
     for (size_t i = 0; i < x->step_count; i++) {
-        if (guest_run_step(link, &x->steps[i], &x->outcomes[i], err) && i == 0)
+        int rc = guest_run_step(link, &x->steps[i], &x->outcomes[i], err);
+
+        if (x->outcomes[i].ran)
+            lease_note_exec(core, x->vm_id, &x->steps[i], &x->outcomes[i]);
+        if (rc && i == 0)
             return -1;
         if (!succeeded(&x->outcomes[i]) && !x->keep_going)
             break;

@@ -84,6 +84,15 @@ struct op *op_new(const struct actor *actor, const struct vm *vm, const char *ki
     return op;
 }
 
+struct op *op_new_for_set(const struct actor *actor, const char *set_id, const char *kind,
+                          const char *params)
+{
+    struct op *op = op_new_bare(actor, kind, params);
+
+    str_copy_utf8(op->set_id, sizeof(op->set_id), set_id);
+    return op;
+}
+
 struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
                         const char *params)
 {

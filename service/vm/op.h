@@ -25,7 +25,8 @@ const char *op_state_name(enum op_state state);
 struct op_progress {
     _Atomic unsigned refs;
     const char *_Atomic stage;               /* static text: "downloading", …; or NULL */
-    _Atomic int64_t done_bytes, total_bytes; /* of the stage; total 0: not known */
+    _Atomic int64_t done_bytes, total_bytes; /* of the stage; total 0: not known; a set's: VMs */
+    _Atomic int64_t failed;                  /* a set's: VMs that did not get there */
     atomic_bool cancel;                      /* somebody wants it to end */
     atomic_bool stop;                        /* the daemon stops; it goes on after the next start */
 };
@@ -67,8 +68,8 @@ struct op_list_filter {
 int op_list(struct core *core, const struct op_list_filter *filter, struct op ***ret,
             size_t *ret_count, struct error *err);
 /*
- * A pending operation is cancelled at once; one that copies bytes is asked to end, and *ret is
- * still running. OPERATION_STATE_CONFLICT otherwise.
+ * A pending operation is cancelled at once, and so is a set's, whose VMs stay as far as they are;
+ * one that copies bytes is asked to end, and *ret is still running. OPERATION_STATE_CONFLICT otherwise.
  */
 int op_cancel(struct core *core, const char *project_id, const char *id, struct op **ret,
               struct error *err);

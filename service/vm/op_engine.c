@@ -12,6 +12,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/set.h"
 
 #define OPERATION_THREADS_MAX 64
 #define COPY_THREADS_MAX      16
@@ -176,7 +177,8 @@ static struct job *pick(struct op_engine *e, unsigned copies)
         if ((job->traits & OP_COPIES) != copies)
             continue;
         if (job->phase == PHASE_UNSTORED || (job->phase == PHASE_WAITING && wait_is_over(e, job)) ||
-            (job->phase == PHASE_QUEUED && (up || job->traits & OP_OFFLINE) && !is_blocked(job)))
+            (job->phase == PHASE_QUEUED && !(job->traits & OP_DRIVEN) &&
+             (up || job->traits & OP_OFFLINE) && !is_blocked(job)))
             return job;
     }
     return NULL;
@@ -250,6 +252,7 @@ static void store_outcome(struct op_engine *e, struct job *job, struct op *outco
     free(job);
     wait_wake_op(e->core->waits, kept->id);
     wait_wake_vm(e->core->waits, kept->vm_id);
+    set_keeper_poke(e->core->sets); /* the VM is not busy any more */
 }
 
 static void finish(struct op_engine *e, struct job *job, const struct error *failure)
@@ -259,8 +262,10 @@ static void finish(struct op_engine *e, struct job *job, const struct error *fai
     if (failure) {
         next->error = *failure;
         log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of %s %s failed", next->id,
-                    next->kind, *next->vm_id ? "VM" : "image",
-                    *next->vm_id ? next->vm_id : next->image_id);
+                    next->kind, *next->vm_id ? "VM" : *next->set_id ? "set" : "image",
+                    *next->vm_id    ? next->vm_id
+                    : *next->set_id ? next->set_id
+                                    : next->image_id);
     }
     store_outcome(e, job, next);
 }
@@ -405,6 +410,73 @@ void op_engine_stop(struct op_engine *e)
     e->thread_count = 0;
 }
 
+/* ---- operations of sets, which no worker runs ---- */
+
+void op_driven(struct op_engine *e, struct op ***ret, size_t *ret_count)
+{
+    struct op **ops;
+    size_t n = 0;
+
+    LOCK_SCOPE(&e->lock);
+    for (struct job *job = e->jobs; job; job = job->next)
+        n += (job->traits & OP_DRIVEN) != 0;
+    ops = xcalloc(n + 1, sizeof(struct op *));
+    n = 0;
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (job->traits & OP_DRIVEN && job->phase == PHASE_QUEUED)
+            ops[n++] = op_ref(job->op);
+    }
+    *ret = ops;
+    *ret_count = n;
+}
+
+/* Takes it as a worker would, so that nobody cancels it meanwhile; NULL: somebody has, or does. */
+static struct job *claim(struct op_engine *e, const char *id)
+{
+    struct job *job;
+
+    LOCK_SCOPE(&e->lock);
+    HASH_FIND(hh, e->by_id, id, strlen(id), job);
+    if (!job || job->phase != PHASE_QUEUED)
+        return NULL;
+    job->phase = PHASE_ACTIVE;
+    return job;
+}
+
+int op_driven_start(struct op_engine *e, const char *id)
+{
+    struct job *job = claim(e, id);
+    struct op *next;
+    struct error err;
+    int rc;
+
+    if (!job)
+        return -1;
+    next = op_next(job->op, OP_RUNNING);
+    rc = advance(e, job, next, &err);
+    if (rc)
+        op_unref(next);
+    set_phase(e, job, PHASE_QUEUED);
+    return rc;
+}
+
+void op_driven_finish(struct op_engine *e, const char *id, enum op_state state,
+                      const struct error *why)
+{
+    struct job *job = claim(e, id);
+    struct op *next;
+
+    if (!job)
+        return;
+    if (state != OP_CANCELLED) {
+        finish(e, job, state == OP_FAILED ? why : NULL);
+        return;
+    }
+    next = op_next(job->op, OP_CANCELLED);
+    next->error = *why;
+    store_outcome(e, job, next);
+}
+
 int op_cancel(struct core *core, const char *project_id, const char *id, struct op **ret,
               struct error *err)
 {
@@ -419,8 +491,9 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
         LOCK_SCOPE(&e->lock);
         HASH_FIND(hh, e->by_id, id, strlen(id), job);
         /* A deletion is a promise: its VM is already on its way out. */
-        if (job && job->phase == PHASE_QUEUED && job->op->state == OP_PENDING &&
-            strcmp(job->op->kind, "vm.delete") != 0)
+        if (job && job->phase == PHASE_QUEUED &&
+            (job->op->state == OP_PENDING || job->traits & OP_DRIVEN) &&
+            strcmp(job->op->kind, "vm.delete") != 0 && strcmp(job->op->kind, "set.delete") != 0)
             job->phase = PHASE_ACTIVE; /* ours now: no worker takes it */
         else if (job && job->phase != PHASE_UNSTORED && job->traits & OP_COPIES) {
             atomic_store(&job->op->progress->cancel, true);

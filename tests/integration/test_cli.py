@@ -165,6 +165,28 @@ def test_events_are_followed_across_a_restart(drover, daemon, vm):
     assert numbers == sorted(set(numbers)), "an event came twice or out of order"
 
 
+def test_a_set_from_its_making_to_its_end(drover):
+    plan = drover("set", "create", "cli-set", "--count", "2", "--machine", "web", "--machine", "db", "--subnet", "10.40.{n}.0/24",
+                  "--gateway-host", "1", "--dry-run").stdout
+    assert b"cli-set-02-db" in plan and b"10.40.2.11/24" in plan and b"cli-set" not in drover("set", "list").stdout
+    made = drover("set", "create", "cli-set", "--count", "2", "--machine", "web", "--machine", "db", "--memory", "64", "--for", "1h",
+                  "--pattern", "s{n}-{machine}", parse=True)
+    assert made["state"] == "succeeded" and made["progress"]["done_vms"] == 4
+    assert b"cli-set  running" in drover("set", "list").stdout
+    shown = drover("set", "show", "cli-set").stdout
+    assert b"cli-set: running, 4/4 VMs run" in shown and b"s2-db" in shown
+    assert [vm["name"] for vm in drover("vm", "list", "--set", "cli-set", parse=True)["items"]][0] == "s1-web"
+    drover("set", "stop", "cli-set")
+    drover("set", "start", "cli-set")
+    assert drover("set", "reset", "cli-set", "1", parse=True)["progress"]["total_vms"] == 2
+    drover("set", "reimage", "cli-set", "--no-start")
+    assert drover("set", "show", "cli-set", parse=True)["state"] == "stopped"
+    drover("set", "extend", "cli-set")
+    assert drover("set", "show", "cli-set", parse=True)["expires_at"] is None
+    drover("set", "rm", "cli-set")
+    assert b"No sets" in drover("set", "list").stderr
+
+
 def test_a_pool_is_made_and_its_vms_leased(drover):
     drover("pool", "put", "cli-pool", "--memory", "64", "--ready", "1", "--max", "2")
     eventually(lambda: drover("pool", "show", "cli-pool", parse=True)["status"]["ready"] == 1, 30)
