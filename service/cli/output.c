@@ -21,9 +21,20 @@ static struct {
 static const struct {
     const char *words, *member;
 } names[] = {
-    {"token create", "token"}, {"ticket create", "url"}, {"share", "link"},   {"login-link", "url"},
-    {"token", "id"},           {"ticket", "id"},         {"recording", "id"}, {"lease", "id"},
-    {"op", "id"},              {"host check", "id"},     {"events", "seq"},   {"vm addresses", "address"},
+    {"token create", "token"},
+    {"ticket create", "url"},
+    {"share", "link"},
+    {"login-link", "url"},
+    {"token", "id"},
+    {"ticket", "id"},
+    {"recording", "id"},
+    {"lease", "id"},
+    {"webhook", "id"},
+    {"vm programs", "id"},
+    {"op", "id"},
+    {"host check", "id"},
+    {"events", "seq"},
+    {"vm addresses", "address"},
 };
 
 static const char *const usual[] = {"name", "vm_name", "id", "vm_id"};
