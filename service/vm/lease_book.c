@@ -390,6 +390,8 @@ void book_claimed(struct lease_keeper *k, const struct lease *lease)
 {
     struct pool_state *p;
 
+    timing_add(k->core->timing, lease->warm ? TIMING_CLAIM_WARM : TIMING_CLAIM_COLD,
+               (double)lease->claim_us / 1e6);
     LOCK_SCOPE(&k->lock);
     if (lease->warm)
         k->counts.claims_warm++;

@@ -30,6 +30,7 @@ static int put_image(struct vm *next, const struct take *t, struct error *err)
     vm_spec_unref(next->spec);
     next->spec = spec;
     str_copy_utf8(next->image_id, sizeof(next->image_id), t->image_id);
+    next->root_disk_bytes = 0; /* another disk: measured anew */
     next->generation++;
     return 0;
 }
