@@ -39,6 +39,13 @@ struct blob *problem_render(const struct error *err, const char *request_id)
         put(o, "pointer", err->pointer);
     if (*err->remedy)
         put(o, "remedy", err->remedy);
+    if (err->quota.resource) {
+        put(o, "resource", err->quota.resource);
+        put(o, "scope", err->quota.scope);
+        json_object_set_new(o, "limit", json_integer(err->quota.limit));
+        json_object_set_new(o, "used", json_integer(err->quota.used));
+        json_object_set_new(o, "requested", json_integer(err->quota.requested));
+    }
     if (error_retry(err->code))
         json_object_set_new(o, "retry", json_true());
     text = json_dumps(o, JSON_COMPACT);

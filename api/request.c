@@ -103,7 +103,8 @@ struct actor request_actor(const struct request *req)
 {
     return (struct actor){.id = req->has_principal ? req->principal.id : "anonymous",
                           .project_id = req->principal.project_id,
-                          .request_id = req->id};
+                          .request_id = req->id,
+                          .token_id = req->principal.token_id};
 }
 
 struct idem request_idem(const struct request *req)

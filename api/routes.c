@@ -136,6 +136,7 @@ const struct route routes[] = {
     {"GET",    "/v1/pools/{pool}",          "getPool",      ACCESS_VM_READ,     INLINE, handle_pool_get},
     {"PUT",    "/v1/pools/{pool}",          "putPool",      ACCESS_VM_WRITE,    BODY,   handle_pool_put},
     {"DELETE", "/v1/pools/{pool}",          "deletePool",   ACCESS_VM_WRITE,    0,      handle_pool_delete},
+    {"GET",    "/v1/pools/{pool}/user-data", "getPoolUserData", ACCESS_VM_WRITE, 0,     handle_pool_user_data},
     {"GET",    "/v1/leases",                "listLeases",   ACCESS_VM_READ,     0,      handle_lease_list},
     {"POST",   "/v1/leases",                "createLease",  ACCESS_LEASE_WRITE, BODY,   handle_lease_create},
     {"GET",    "/v1/leases/{lease}",        "getLease",     ACCESS_VM_READ,     0,      handle_lease_get},
@@ -160,9 +161,16 @@ const struct route routes[] = {
     {"GET",    "/v1/operations/{operation}", "getOperation",    ACCESS_VM_READ,  0, handle_op_get},
     {"DELETE", "/v1/operations/{operation}", "cancelOperation", ACCESS_VM_WRITE, 0, handle_op_cancel},
 
+    /* what may be used at the same time */
+    {"GET",    "/v1/quotas",             "getQuotas",    0,                 0,    handle_quotas},
+    {"GET",    "/v1/projects/{project}", "getProject",   ACCESS_HOST_READ,  0,    handle_project_get},
+    {"PATCH",  "/v1/projects/{project}", "patchProject", ACCESS_HOST_WRITE, BODY, handle_project_patch},
+
     /* access; a scope of 0 without PUBLIC: any credential */
     {"GET",    "/v1/tokens",         "listTokens",  ACCESS_TOKEN_WRITE,  0,    handle_token_list},
     {"POST",   "/v1/tokens",         "createToken", ACCESS_TOKEN_WRITE,  BODY, handle_token_create},
+    {"GET",    "/v1/tokens/{token}", "getToken",    ACCESS_TOKEN_WRITE,  0,    handle_token_get},
+    {"PATCH",  "/v1/tokens/{token}", "patchToken",  ACCESS_TOKEN_WRITE,  BODY, handle_token_patch},
     {"DELETE", "/v1/tokens/{token}", "revokeToken", ACCESS_TOKEN_WRITE,  0,    handle_token_revoke},
     {"GET",    "/v1/tickets",          "listTickets",  ACCESS_CONSOLE_VIEW, 0,    handle_ticket_list},
     {"POST",   "/v1/tickets",          "createTicket", ACCESS_CONSOLE_VIEW, BODY, handle_ticket_create},

@@ -26,7 +26,8 @@ CREATE TABLE meta (
 CREATE TABLE projects (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "default" or a UUID
     name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
-    created_at INTEGER NOT NULL CHECK (created_at >= 0)
+    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    quota      TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Where things run. One today.
@@ -124,13 +125,20 @@ CREATE TABLE vms (
     set_machine         TEXT    NOT NULL DEFAULT '',
     set_member          INTEGER NOT NULL DEFAULT 0 CHECK (set_member >= 0),
     set_step            INTEGER NOT NULL DEFAULT 0 CHECK (set_step >= 0), -- see sets.step
-    reimaged            INTEGER NOT NULL DEFAULT 0 CHECK (reimaged >= 0) -- times its disks were made anew
+    reimaged            INTEGER NOT NULL DEFAULT 0 CHECK (reimaged >= 0), -- times its disks were made anew
+    owner_token         TEXT    NOT NULL DEFAULT '', -- whose quota it counts against; may be gone
+    cpus                INTEGER NOT NULL DEFAULT 0 CHECK (cpus >= 0), -- what it counts
+    memory_mib          INTEGER NOT NULL DEFAULT 0 CHECK (memory_mib >= 0),
+    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0) -- as the guest sees them
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.
 CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
 CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
 CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
+-- What a project and a token use, from the index alone.
+CREATE INDEX vms_quota ON vms (project_id, owner_token, cpus, memory_mib, disk_bytes, deleted_at)
+    WHERE deleted_at = 0;
 
 -- Every vsock CID ever handed out, until the VM's tombstone is purged. No foreign key: a CID is
 -- drawn before the VM's row is written.
@@ -221,7 +229,8 @@ CREATE TABLE tokens (
     created_by   TEXT    NOT NULL DEFAULT '',
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     expires_at   INTEGER NOT NULL DEFAULT 0 CHECK (expires_at >= 0),
-    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0)
+    last_used_at INTEGER NOT NULL DEFAULT 0 CHECK (last_used_at >= 0),
+    quota        TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
 ) STRICT, WITHOUT ROWID;
 
 -- Browser sessions. Each has the rights of its token and ends with it.
@@ -266,6 +275,7 @@ CREATE TABLE pools (
     generation INTEGER NOT NULL CHECK (generation >= 1), -- of the definition; the ETag
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at INTEGER NOT NULL CHECK (updated_at >= 0),
+    owner_token TEXT   NOT NULL DEFAULT '', -- whose quota the VMs that wait count against
     UNIQUE (project_id, name)
 ) STRICT;
 
@@ -328,10 +338,12 @@ CREATE TABLE leases (
     claimed_at      INTEGER NOT NULL DEFAULT 0 CHECK (claimed_at >= 0),
     renewed_at      INTEGER NOT NULL DEFAULT 0 CHECK (renewed_at >= 0),
     ended_at        INTEGER NOT NULL DEFAULT 0 CHECK (ended_at >= 0),
-    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)) -- filled at its end
+    record          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(record)), -- filled at its end
+    owner_token     TEXT    NOT NULL DEFAULT '' -- whose quota it counts against
 ) STRICT;
 
 CREATE INDEX leases_living ON leases (seq) WHERE state <> 'ended';
+CREATE INDEX leases_quota ON leases (project_id, owner_token, state) WHERE state <> 'ended';
 CREATE INDEX leases_vm ON leases (vm_id) WHERE vm_id <> '';
 
 -- Recordings of consoles; the bytes are in files named by the id. They outlive their VM, hence no

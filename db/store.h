@@ -54,6 +54,8 @@ struct vm_row {
     int64_t set_member;       /* from 1; 0: of no set */
     int64_t set_step;         /* of the set's operation that last took hold of it */
     int64_t reimaged;         /* how often its disks were made anew */
+    const char *owner_token;  /* whose quota it counts against, or ""; may be gone */
+    int64_t cpus, memory_mib, disk_bytes; /* what it counts; disks as the guest sees them */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
@@ -107,6 +109,27 @@ int store_op_unfinished(struct db *db, int (*fn)(void *, const struct op_row *),
                         struct error *err);
 int store_op_prune(struct db_tx *tx, int64_t finished_before, struct error *err);
 
+/* ---- projects, and what counts against a quota ---- */
+
+struct project_row {
+    const char *id, *name;
+    const char *quota; /* as a token's */
+    int64_t created_at;
+};
+int store_project_each(struct db *db, int (*fn)(void *, const struct project_row *), void *arg,
+                       struct error *err);
+/* PROJECT_NOT_FOUND */
+int store_project_set_quota(struct db_tx *tx, const char *id, const char *quota, struct error *err);
+
+/* Sums over rows, those of this transaction included; owner_token NULL: of every token. */
+struct quota_vms {
+    int64_t count, cpus, memory_mib, disk_bytes;
+};
+int store_quota_vms(struct db_tx *tx, const char *project_id, const char *owner_token,
+                    struct quota_vms *ret, struct error *err);
+int store_quota_leases(struct db_tx *tx, const char *project_id, const char *owner_token,
+                       int64_t *ret, struct error *err);
+
 /* ---- events: one append-only log ---- */
 
 struct event_row {
@@ -135,6 +158,7 @@ struct token_row {
     const char *hash;
     const char *created_by;
     int64_t created_at, expires_at, last_used_at; /* expires_at 0: never */
+    const char *quota; /* like 'vms=10 cpus=20', "" none */
 };
 int store_token_insert(struct db_tx *tx, const struct token_row *row, struct error *err);
 /* TOKEN_NOT_FOUND when there is none; also ends the sessions made with it. */
@@ -142,6 +166,9 @@ int store_token_delete(struct db_tx *tx, const char *id, struct error *err);
 int store_token_touch(struct db_tx *tx, const char *id, int64_t last_used_at, struct error *err);
 int store_token_each(struct db *db, int (*fn)(void *, const struct token_row *), void *arg,
                      struct error *err);
+
+/* TOKEN_NOT_FOUND */
+int store_token_set_quota(struct db_tx *tx, const char *id, const char *quota, struct error *err);
 
 struct session_row {
     const char *hash;     /* of the cookie */

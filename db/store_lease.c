@@ -23,6 +23,7 @@ int store_pool_insert(struct db_tx *tx, const struct pool_row *row, int64_t *ret
     stmt_int(&s, ":generation", row->generation);
     stmt_int(&s, ":created_at", row->created_at);
     stmt_int(&s, ":updated_at", row->updated_at);
+    stmt_text(&s, ":owner_token", row->owner_token ? row->owner_token : "");
     if (stmt_run(&s, err)) {
         if (s.rc == SQLITE_CONSTRAINT_UNIQUE)
             return error_set(err, ERROR_NAME_IN_USE, "there is already a pool called %s",
@@ -75,6 +76,7 @@ int store_pool_each(struct db *db, int (*fn)(void *, const struct pool_row *), v
         row.generation = stmt_next_int(&s);
         row.created_at = stmt_next_int(&s);
         row.updated_at = stmt_next_int(&s);
+        row.owner_token = stmt_next_text(&s);
         if (fn(arg, &row))
             return 0;
     }
@@ -158,6 +160,7 @@ int store_lease_insert(struct db_tx *tx, const struct lease_row *row, int64_t *r
     stmt_int(&s, ":max_seconds", row->max_seconds);
     stmt_int(&s, ":idle_seconds", row->idle_seconds);
     stmt_int(&s, ":created_at", row->created_at);
+    stmt_text(&s, ":owner_token", row->owner_token ? row->owner_token : "");
     if (stmt_run(&s, err))
         return -1;
     *ret_seq = sqlite3_last_insert_rowid(tx->conn->sq);
@@ -209,6 +212,7 @@ static struct lease_row read_lease(struct stmt *s)
     row.renewed_at = stmt_next_int(s);
     row.ended_at = stmt_next_int(s);
     row.record = stmt_next_text(s);
+    row.owner_token = stmt_next_text(s);
     return row;
 }
 

@@ -12,6 +12,7 @@ struct pool_row {
     const char *definition; /* JSON, see service/vm/pool.h */
     int64_t generation;     /* of the definition */
     int64_t created_at, updated_at;
+    const char *owner_token; /* whose quota waiting VMs count against, or "" */
 };
 
 /* NAME_IN_USE. Fills *ret_seq. */
@@ -51,6 +52,7 @@ struct lease_row {
     int64_t expires_at, limit_at;
     int64_t created_at, claimed_at, renewed_at, ended_at; /* 0: not yet */
     const char *record;                                   /* JSON object */
+    const char *owner_token;                              /* whose quota it counts against, or "" */
 };
 
 int store_lease_insert(struct db_tx *tx, const struct lease_row *row, int64_t *ret_seq,

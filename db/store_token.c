@@ -15,6 +15,7 @@ int store_token_insert(struct db_tx *tx, const struct token_row *row, struct err
     stmt_int(&s, ":created_at", row->created_at);
     stmt_int(&s, ":expires_at", row->expires_at);
     stmt_int(&s, ":last_used_at", row->last_used_at);
+    stmt_text(&s, ":quota", row->quota ? row->quota : "");
     return stmt_run(&s, err);
 }
 
@@ -68,6 +69,7 @@ int store_token_each(struct db *db, int (*fn)(void *, const struct token_row *),
         row.created_at = stmt_next_int(&s);
         row.expires_at = stmt_next_int(&s);
         row.last_used_at = stmt_next_int(&s);
+        row.quota = stmt_next_text(&s);
         if (fn(arg, &row))
             return 0;
     }

@@ -28,6 +28,10 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_text(s, ":boot_status", row->boot_status ? row->boot_status : "");
     stmt_int(s, ":set_step", row->set_step);
     stmt_int(s, ":reimaged", row->reimaged);
+    stmt_text(s, ":owner_token", row->owner_token ? row->owner_token : "");
+    stmt_int(s, ":cpus", row->cpus);
+    stmt_int(s, ":memory_mib", row->memory_mib);
+    stmt_int(s, ":disk_bytes", row->disk_bytes);
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -132,6 +136,10 @@ static struct vm_row read_vm(struct stmt *s)
     row.set_member = stmt_next_int(s);
     row.set_step = stmt_next_int(s);
     row.reimaged = stmt_next_int(s);
+    row.owner_token = stmt_next_text(s);
+    row.cpus = stmt_next_int(s);
+    row.memory_mib = stmt_next_int(s);
+    row.disk_bytes = stmt_next_int(s);
     return row;
 }
 

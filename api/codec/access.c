@@ -40,6 +40,7 @@ json_t *codec_token(const struct token_info *t, const char *secret)
                   t->created_by, "created_at", codec_time(t->created_at), "expires_at",
                   codec_time(t->expires_at), "last_used_at", codec_time(t->last_used_at));
 
+    json_object_set_new(object, "quota", codec_quota(&t->limits));
     if (secret)
         json_object_set_new(object, "token", json_string(secret));
     return object;
@@ -106,6 +107,15 @@ static int decode_scopes(const json_t *value, const char *pointer, void *out, st
     return 0;
 }
 
+static int decode_token_quota(const json_t *value, const char *pointer, void *out, struct error *err)
+{
+    struct codec_token_request *r = out;
+
+    r->has_quota = true;
+    r->limits = quota_limits_parse("");
+    return codec_decode_quota(value, pointer, &r->limits, err);
+}
+
 int codec_decode_token(const json_t *body, struct codec_token_request *ret, struct error *err)
 {
     static const char *const roles[] = {"viewer", "operator", "admin", NULL};
@@ -125,6 +135,7 @@ int codec_decode_token(const json_t *body, struct codec_token_request *ret, stru
          .offset = AT(expires_in_seconds),
          .min = 1,
          .max = EXPIRY_MAX_SECONDS},
+        {.name = "quota", .kind = DOC_CUSTOM, .decode = decode_token_quota},
     };
 #undef AT
 

@@ -118,6 +118,17 @@ json_t *codec_check(const struct host_check *check);
 json_t *codec_principal(const struct principal *principal);
 json_t *codec_token(const struct token_info *token,
                     const char *secret); /* secret NULL: not shown */
+/* ---- quotas ---- */
+
+struct project;
+json_t *codec_quota(const struct quota_limits *limits);
+json_t *codec_usage(const struct quota_use *use);
+json_t *codec_project(const struct project *project, const struct quota_use *use);
+/* What is absent stays as it is, null takes a limit away. */
+int codec_decode_quota(const json_t *value, const char *pointer, struct quota_limits *io,
+                       struct error *err);
+int codec_decode_quota_patch(const json_t *body, struct quota_limits *io, struct error *err);
+
 struct codec_ticket_addresses {
     char secret[SECRET_RANDOM_TEXT], url[600], link[400];
 };
@@ -187,6 +198,8 @@ struct codec_token_request {
     int role;
     unsigned scopes;
     int64_t expires_in_seconds;
+    bool has_quota;
+    struct quota_limits limits;
 };
 int codec_decode_token(const json_t *body, struct codec_token_request *ret, struct error *err);
 void codec_token_request_done(struct codec_token_request *r);

@@ -18,6 +18,8 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
     vm = json_copy(json_object_get(object, "vm"));
     json_object_del(vm, "user_data");
     json_object_set_new(object, "vm", vm);
+    json_object_set_new(object, "has_user_data",
+                        json_boolean(json_is_string(json_object_get(pool->spec->vm, "user_data"))));
     snprintf(etag, sizeof(etag), "%lld", (long long)pool->generation);
     status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "ready",
                        (json_int_t)s->ready, "warming", (json_int_t)s->warming, "leased",

@@ -11,6 +11,7 @@
 #include "service/vm/access.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
+#include "service/vm/quota.h"
 #include "service/vm/stream.h"
 
 #define SUBPROTOCOL_V1  "drover.console.v1"
@@ -161,6 +162,11 @@ static int open_stream(struct request *req, struct response *res, const char *st
     }
     if (rc)
         return -1;
+    if (quota_console_open(req->core, &req->principal, &res->stream, err)) {
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return -1;
+    }
     if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
         res->stream->close(res->stream);
         res->stream = NULL;

@@ -50,7 +50,8 @@ handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_d
     handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
 /* pools.c, leases.c */
-handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete, handle_lease_list,
+handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete,
+    handle_pool_user_data, handle_lease_list,
     handle_lease_create, handle_lease_get, handle_lease_renew, handle_lease_release,
     handle_lease_record;
 /* sets.c */
@@ -60,8 +61,11 @@ handler_fn handle_set_list, handle_set_create, handle_set_get, handle_set_patch,
 handler_fn handle_events;
 /* operations.c */
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* quotas.c */
+handler_fn handle_quotas, handle_project_get, handle_project_patch;
 /* tokens.c, tickets.c, session.c */
-handler_fn handle_token_list, handle_token_create, handle_token_revoke, handle_ticket_create,
+handler_fn handle_token_list, handle_token_create, handle_token_get, handle_token_patch,
+    handle_token_revoke, handle_ticket_create,
     handle_ticket_list, handle_ticket_revoke, handle_ticket_lookup, handle_session_get,
     handle_session_create, handle_session_end, handle_code_create;
 

@@ -18,6 +18,7 @@
 #include "service/vm/history.h"
 #include "service/vm/ksm_tuner.h"
 #include "service/vm/lease.h"
+#include "service/vm/quota.h"
 #include "service/vm/sampler.h"
 #include "service/vm/set.h"
 #include "service/vm/timing.h"
@@ -209,6 +210,30 @@ static void add_sets(struct metrics_writer *w, struct core *core)
     }
 }
 
+static void add_quotas(struct metrics_writer *w, const struct request *req)
+{
+    struct error ignored;
+    struct project project;
+    struct quota_use use;
+
+    if (project_find(req->core, req->principal.project_id, &project, &ignored))
+        return;
+    quota_use_read(req->core, project.id, NULL, &use);
+    for (int i = 0; i < QUOTA_COUNT; i++) {
+        const struct metric_label labels[] = {
+            {"project", project.name}, {"resource", quota_resource_name(i)}, {0}};
+
+        metrics_add(w, METRIC_QUOTA_USED, labels, (double)use.used[i]);
+    }
+    for (int i = 0; i < QUOTA_COUNT; i++) {
+        const struct metric_label labels[] = {
+            {"project", project.name}, {"resource", quota_resource_name(i)}, {0}};
+
+        if (project.limits.max[i] != QUOTA_UNLIMITED)
+            metrics_add(w, METRIC_QUOTA_LIMIT, labels, (double)project.limits.max[i]);
+    }
+}
+
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
@@ -365,6 +390,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_timing(&w, req->core);
     add_leases(&w, req->core);
     add_sets(&w, req->core);
+    add_quotas(&w, req);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

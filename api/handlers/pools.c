@@ -59,6 +59,24 @@ int handle_pool_get(struct request *req, struct response *res, struct error *err
     return 0;
 }
 
+/* Whole, and to those who may change it: it is not shown anywhere else. */
+int handle_pool_user_data(struct request *req, struct response *res, struct error *err)
+{
+    auto_pool struct pool *pool =
+        pool_find(req->core, req->principal.project_id, request_param(req, "pool"), err);
+    const char *text;
+
+    if (!pool)
+        return -1;
+    text = json_string_value(json_object_get(pool->spec->vm, "user_data"));
+    if (!text) {
+        error_set(err, ERROR_NOT_FOUND, "the VMs of pool %s get no user data", pool->name);
+        return -1;
+    }
+    response_text(res, 200, "text/plain; charset=utf-8", text);
+    return 0;
+}
+
 int handle_pool_put(struct request *req, struct response *res, struct error *err)
 {
     auto_pool_spec struct pool_spec *spec = NULL;

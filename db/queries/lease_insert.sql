@@ -2,13 +2,15 @@
 -- Parameters: :id, :project_id, :host_id, :pool_id, :pool_name, :vm_id, :vm_name, :holder, :labels,
 --    :actor, :state, :end_reason, :on_expiry, :warm, :claim_us, :ttl_seconds, :max_seconds,
 --    :idle_seconds, :boot_id, :expires_boot_ms, :limit_boot_ms, :expires_at, :limit_at,
---    :created_at, :claimed_at, :renewed_at, :ended_at, :record
+--    :created_at, :claimed_at, :renewed_at, :ended_at, :record, :owner_token
 -- Columns: none
 INSERT INTO leases (id, project_id, host_id, pool_id, pool_name, vm_id, vm_name, holder, labels,
                     actor, state, end_reason, on_expiry, warm, claim_us, ttl_seconds, max_seconds,
                     idle_seconds, boot_id, expires_boot_ms, limit_boot_ms, expires_at, limit_at,
-                    created_at, claimed_at, renewed_at, ended_at, record)
+                    created_at, claimed_at, renewed_at, ended_at, record,
+                    owner_token)
 VALUES (:id, :project_id, :host_id, :pool_id, :pool_name, :vm_id, :vm_name, :holder, :labels,
         :actor, :state, :end_reason, :on_expiry, :warm, :claim_us, :ttl_seconds, :max_seconds,
         :idle_seconds, :boot_id, :expires_boot_ms, :limit_boot_ms, :expires_at, :limit_at,
-        :created_at, :claimed_at, :renewed_at, :ended_at, :record);
+        :created_at, :claimed_at, :renewed_at, :ended_at, :record,
+        :owner_token);

@@ -5,7 +5,8 @@ SELECT seq, id, project_id, host_id, name, spec, state, state_reason, accelerati
        acceleration_reason, COALESCE(image_id, ''), generation, defined_generation,
        running_generation, vsock_cid, created_at, updated_at, started_at, deleted_at,
        first_output_at, kernel_at, userland_at, ready_at, rebooted_at, last_attached_at, boot_status,
-       set_id, set_name, set_machine, set_member, set_step, reimaged
+       set_id, set_name, set_machine, set_member, set_step, reimaged,
+       owner_token, cpus, memory_mib, disk_bytes
 FROM vms
 WHERE deleted_at = 0
 ORDER BY seq;

@@ -2,7 +2,8 @@
 -- Parameters: :host_id, :name, :spec, :state, :state_reason, :acceleration, :acceleration_reason,
 --    :image_id, :generation, :defined_generation, :running_generation, :vsock_cid, :updated_at,
 --    :started_at, :deleted_at, :first_output_at, :kernel_at, :userland_at, :ready_at, :rebooted_at,
---    :last_attached_at, :boot_status, :set_step, :reimaged, :id
+--    :last_attached_at, :boot_status, :set_step, :reimaged,
+--    :owner_token, :cpus, :memory_mib, :disk_bytes, :id
 -- Columns: none
 UPDATE vms
 SET host_id = :host_id, name = :name, spec = :spec, state = :state,
@@ -13,5 +14,7 @@ SET host_id = :host_id, name = :name, spec = :spec, state = :state,
     updated_at = :updated_at, started_at = :started_at, deleted_at = :deleted_at,
     first_output_at = :first_output_at, kernel_at = :kernel_at, userland_at = :userland_at,
     ready_at = :ready_at, rebooted_at = :rebooted_at, last_attached_at = :last_attached_at,
-    boot_status = :boot_status, set_step = :set_step, reimaged = :reimaged
+    boot_status = :boot_status, set_step = :set_step, reimaged = :reimaged,
+    owner_token = :owner_token, cpus = :cpus,
+    memory_mib = :memory_mib, disk_bytes = :disk_bytes
 WHERE id = :id AND deleted_at = 0;

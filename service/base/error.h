@@ -9,6 +9,7 @@
 #define DROVER_BASE_ERROR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum error_code {
 #define E(sym, slug, status, title, retry) ERROR_##sym,
@@ -17,12 +18,20 @@ enum error_code {
     ERROR_COUNT
 };
 
+/* The arithmetic of QUOTA_EXCEEDED; names are constants. */
+struct error_quota {
+    const char *resource; /* "vms", …; NULL: this error is of another kind */
+    const char *scope;    /* "project", "token", "holder" */
+    int64_t limit, used, requested;
+};
+
 struct error {
     enum error_code code;
     char detail[256];  /* this occurrence, in words the client may read */
     char pointer[128]; /* JSON pointer or parameter name at fault, or "" */
     char remedy[256];  /* what the client can do about it, or "" */
     char cause[256];   /* what the library said; logs only, never sent */
+    struct error_quota quota;
 };
 
 #define ERROR_INIT ((struct error){0})

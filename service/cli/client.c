@@ -10,12 +10,15 @@
 #include <unistd.h>
 
 #include "service/base/str.h"
+#include "service/cli/interrupt.h"
 
-#define ANSWER_MAX (64u << 20) /* more than 10,000 VMs; a server that sends more is broken */
+#define SOCKET_PATH_MAX 107 /* the kernel's */
+#define ANSWER_MAX      (64u << 20) /* more than 10,000 VMs; a server that sends more is broken */
 
 struct client {
     CURL *curl;
     char *url, *socket, *token;
+    bool interruptible;
     char error[CURL_ERROR_SIZE];
 };
 
@@ -43,7 +46,10 @@ int client_new(const struct client_target *target, struct client **ret, struct f
     c->url = xstrdup(target->url ? target->url : "http://localhost");
     for (len = strlen(c->url); len && c->url[len - 1] == '/'; len--)
         c->url[len - 1] = '\0';
-    c->socket = target->url ? NULL : xstrdup_null(target->socket);
+    /* absolute, so that it stays the same wherever the program goes */
+    c->socket = target->url || !target->socket ? NULL : realpath(target->socket, NULL);
+    if (!target->url && (!c->socket || strlen(c->socket) > SOCKET_PATH_MAX))
+        str_replace(&c->socket, target->socket);
     c->token = xstrdup_null(target->token);
     *ret = TAKE_PTR(c);
     return 0;
@@ -61,6 +67,11 @@ void client_free(struct client *c)
         explicit_bzero(c->token, strlen(c->token));
     free(c->token);
     free(c);
+}
+
+void client_interruptible(struct client *c, bool on)
+{
+    c->interruptible = on;
 }
 
 const char *client_url(const struct client *c)
@@ -118,7 +129,7 @@ static int on_progress(void *opaque, curl_off_t dl_total, curl_off_t dl_now, cur
 
     if (x->request->progress)
         x->request->progress(x->request->opaque, ul_now, x->request->upload_size);
-    return 0;
+    return x->client->interruptible && interrupt_signal();
 }
 
 static void add_header(struct curl_slist **list, const char *line)
@@ -176,15 +187,17 @@ static void set_up(struct client *c, struct exchange *x, const char *url, const 
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, x);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    if (r->upload || c->interruptible) {
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    }
     if (r->upload) {
         curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
         curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_upload);
         curl_easy_setopt(curl, CURLOPT_READDATA, x);
         if (r->upload_size >= 0)
             curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)r->upload_size);
-        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, x);
-        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     } else if (body || (r->method && strcmp(r->method, "POST") == 0)) {
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body ? body : "");
     }
@@ -202,6 +215,8 @@ static int explain(struct client *c, struct exchange *x, CURLcode rc, struct fai
     if (x->too_large)
         return failure_set(fail, CLI_FAILED, "the server's answer is larger than %u MiB",
                            ANSWER_MAX >> 20);
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
+        return failure_set(fail, CLI_FAILED, "interrupted");
     if (rc == CURLE_OPERATION_TIMEDOUT)
         return failure_set(fail, CLI_TIMEOUT, "%s did not answer in time", where);
     if (!c->socket) {

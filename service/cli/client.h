@@ -1,7 +1,7 @@
 /*
  * REST requests to one server, over TCP, TLS or its Unix socket. The only place that speaks curl.
  *
- * Main thread only. A problem document from the server becomes a struct failure with the exit code
+ * One thread at a time. A problem document from the server becomes a struct failure with the exit code
  * its status stands for; no answer at all is CLI_CONNECT.
  */
 #ifndef DROVER_CLI_CLIENT_H
@@ -28,6 +28,12 @@ int client_new(const struct client_target *target, struct client **ret, struct f
 void client_free(struct client *c);
 DEFINE_CLEANUP(client, struct client *, client_free);
 #define auto_client auto_scope(cleanup_client)
+
+/*
+ * From here on a request ends early, as a failure, when a signal asked this program to end
+ * (interrupt.h); off again for what is to be done on the way out.
+ */
+void client_interruptible(struct client *c, bool on);
 
 const char *client_url(const struct client *c);    /* without a slash at the end */
 const char *client_socket(const struct client *c); /* or NULL */

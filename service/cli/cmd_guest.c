@@ -1,18 +1,17 @@
 /* The inside of a VM: `exec`, `cp`, `vm agent`, `vm addresses`, `vm wait`. */
 #include <errno.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "service/base/str.h"
+#include "service/cli/base64.h"
 #include "service/cli/command.h"
+#include "service/cli/exec_output.h"
 #include "service/cli/print.h"
 
-#define INPUT_MAX    (256 * 1024)
-#define EXIT_TIMEOUT 124 /* as timeout(1) says it */
-#define EXIT_SIGNAL  128
+#define INPUT_MAX (256 * 1024)
 
 static char *vm_path(const char *vm, const char *rest)
 {
@@ -26,16 +25,14 @@ static char *vm_path(const char *vm, const char *rest)
 static int add_input(json_t *body, struct failure *fail)
 {
     auto_free char *data = xcalloc(1, INPUT_MAX + 1), *text = NULL;
-    size_t len = fread(data, 1, INPUT_MAX + 1, stdin), size;
+    size_t len = fread(data, 1, INPUT_MAX + 1, stdin);
 
     if (ferror(stdin))
         return failure_errno(fail, CLI_FAILED, errno, "cannot read standard input");
     if (len > INPUT_MAX)
         return failure_set(fail, CLI_USAGE,
                            "standard input is larger than 256 KiB: send it with `drover cp`");
-    size = sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
-    text = xcalloc(size, 1);
-    sodium_bin2base64(text, size, (const unsigned char *)data, len, sodium_base64_VARIANT_ORIGINAL);
+    text = base64_encode(data, len);
     json_object_set_new(body, "stdin_base64", json_string(text));
     return 0;
 }
@@ -70,33 +67,12 @@ static int exec_body(const struct args *args, json_t **ret, int64_t *ret_timeout
     return 0;
 }
 
-static void print_output(const json_t *answer, const char *name, FILE *out)
-{
-    auto_free char *encoding = xasprintf("%s_encoding", name);
-    auto_free char *truncated = xasprintf("%s_truncated", name);
-    const char *text = value_text(answer, name, "");
-    size_t len = strlen(text);
-
-    if (str_eq(value_text(answer, encoding, ""), "base64")) {
-        auto_free char *data = xcalloc(len + 1, 1);
-
-        if (sodium_base642bin((unsigned char *)data, len, text, len, NULL, &len, NULL,
-                              sodium_base64_VARIANT_ORIGINAL) == 0)
-            fwrite(data, 1, len, out);
-    } else {
-        fwrite(text, 1, len, out);
-    }
-    if (value_true(answer, truncated))
-        fprintf(stderr, "drover: %s was cut\n", name);
-}
-
 static int run_exec(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *path = vm_path(args->operand[0], "exec");
     auto_value json_t *body = NULL;
     auto_answer struct answer a = {0};
     struct client_request r = {.method = "POST", .path = path};
-    double number = 0;
     int64_t timeout;
 
     if (exec_body(args, &body, &timeout, fail) || cli_connect(cli, fail))
@@ -107,17 +83,11 @@ static int run_exec(struct cli *cli, const struct args *args, struct failure *fa
         return -1;
     if (cli->json)
         return cli_print_json(&a);
-    print_output(a.value, "stdout", stdout);
-    print_output(a.value, "stderr", stderr);
-    if (value_true(a.value, "timed_out")) {
+    exec_output_write(a.value, "stdout", stdout, NULL);
+    exec_output_write(a.value, "stderr", stderr, NULL);
+    if (value_true(a.value, "timed_out"))
         fprintf(stderr, "drover: killed after %lld s\n", (long long)timeout);
-        fail->exit = EXIT_TIMEOUT;
-    } else if (value_number(a.value, "signal", &number)) {
-        fail->exit = (enum cli_exit)(EXIT_SIGNAL + (int)number);
-    } else {
-        (void)value_number(a.value, "exit_code", &number);
-        fail->exit = (enum cli_exit)((unsigned)(int)number & 0xff);
-    }
+    fail->exit = (enum cli_exit)exec_output_status(a.value);
     return fail->exit ? -1 : 0;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "service/base/str.h"
+#include "service/cli/manifest.h"
 #include "service/cli/value.h"
 
 static const struct {
@@ -11,21 +12,25 @@ static const struct {
     const char *meaning;
 } exits[] = {
     {CLI_OK, "done"},
-    {CLI_FAILED, "the server tried and failed, or refused what was sent"},
-    {CLI_USAGE, "the command line is wrong"},
+    {CLI_FAILED, "the server tried and failed, or refused what was sent; of diff: something differs"},
+    {CLI_USAGE, "the command line, or a file it names, is wrong"},
     {CLI_CONNECT, "no server answered"},
     {CLI_NOT_FOUND, "there is no such object"},
     {CLI_CONFLICT, "the object's state, version or name forbids it"},
     {CLI_AUTH, "not signed in, or not allowed"},
     {CLI_TIMEOUT, "it did not happen in the time allowed"},
+    {CLI_RUN, "`drover run` itself failed, not the command it ran"},
 };
 
 static const struct {
     const char *name, *meaning;
 } variables[] = {
-    {"DROVER_URL", "the server's address; without it the Unix socket is used"},
-    {"DROVER_TOKEN", "an API token (drover token create)"},
+    {"DROVER_URL", "the server's address; without it a context or the Unix socket is used"},
+    {"DROVER_TOKEN", "an API token (drover token create); not sent to a context's server"},
+    {"DROVER_CONTEXT", "the context to use (drover context list)"},
     {"DROVER_STATE_DIR", "where drover.sock is looked for; /var/lib/drover by default"},
+    {"XDG_CONFIG_HOME", "where drover/contexts is kept; ~/.config by default"},
+    {"NO_COLOR", "if set, no colours; there are none either where the output is no terminal"},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -100,9 +105,9 @@ static json_t *options_value(const struct option_row *o)
 /* Everything the tables hold, for the man page generator. */
 static void dump(void)
 {
-    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[]}", "version", DROVER_VERSION,
+    auto_value json_t *root = json_pack("{s:s, s:o, s:[], s:[], s:[], s:o}", "version", DROVER_VERSION,
                                         "options", options_value(global_options), "commands",
-                                        "environment", "exit_status");
+                                        "environment", "exit_status", "definitions", kinds_value());
 
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++)

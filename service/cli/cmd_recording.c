@@ -154,7 +154,7 @@ static int fetch(struct cli *cli, const char *id, FILE *out, struct failure *fai
 
 static int run_get(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    const char *name = args_text(args, "output", NULL);
+    const char *name = args_text(args, "file", NULL);
     auto_fclose FILE *file = NULL;
 
     if (!name || str_eq(name, "-"))
@@ -264,7 +264,7 @@ static const struct option_row start_options[] = {
     {"stream", 0, "STREAM", "console (the default), serial/N or channels/NAME"}, {0}};
 
 static const struct option_row get_options[] = {
-    {"output", 'o', "FILE", "write to this new file instead of standard output"}, {0}};
+    {"file", 'f', "FILE", "write to this new file instead of standard output"}, {0}};
 
 static const struct option_row play_options[] = {
     {"speed", 0, "FACTOR", "faster or slower, such as 2 or 0.5"},

@@ -32,21 +32,27 @@ struct command {
     const struct option_row *options; /* its own, beside the global ones; or NULL */
     int (*run)(struct cli *cli, const struct args *args, struct failure *fail);
     const char *details; /* a paragraph for help and man page, or NULL */
+    enum cli_exit failure_exit; /* what every failure ends with, so as not to look like a result; or 0 */
 };
 
 /* What the running command may use. */
 struct cli {
     struct client *client; /* NULL for commands that need no server: see cli_connect */
-    bool json;
-    const char *url, *socket, *token; /* as given on the command line, or NULL */
+    bool json; /* data instead of words: print with cli_print_*, which know the form of -o */
+    const char *url, *socket, *token, *context; /* as given on the command line, or NULL */
+    bool token_in_sight; /* the token was an argument, and not in a file */
 };
 
+struct context_choice;
+
+/* Which server it would be, and why; *ret is the caller's to release. */
+int cli_choose(struct cli *cli, struct context_choice *ret, struct failure *fail);
 /* Makes cli->client on first use. */
 int cli_connect(struct cli *cli, struct failure *fail);
 
 /* ---- the command line, parsed ---- */
 
-#define ARGS_MAX 64
+#define ARGS_MAX 256
 
 struct args {
     const struct command *command;
@@ -81,10 +87,12 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 
 /* ---- tables ---- */
 
+extern const struct command apply_commands[], context_commands[], export_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
+    run_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
     catalogue_commands[], guest_commands[], lease_commands[], set_commands[], recording_commands[],
-    ticket_commands[], token_commands[], op_commands[], help_commands[];
+    ticket_commands[], token_commands[], quota_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];
@@ -92,14 +100,14 @@ extern const struct option_row global_options[];
 
 /* ---- what several commands do alike ---- */
 
-/* The body as the server sent it, and a newline. */
+/* What the server sent, in the form of -o: JSON stays byte for byte as it was sent. */
 int cli_print_json(const struct answer *answer);
 /*
  * Follows next_cursor until a list is whole; *ret is {"items": [...], "next_cursor": null} and the
  * caller's. path may have a query.
  */
 int cli_get_all(struct cli *cli, const char *path, json_t **ret, struct failure *fail);
-void cli_print_value(const json_t *value); /* JSON on stdout */
+void cli_print_value(const json_t *value); /* the same, for a value that was put together here */
 /*
  * Waits until the operation with this id is finished or timeout_s passed (CLI_TIMEOUT); a failed
  * one becomes *fail. *ret is its last state (caller owns) on success.

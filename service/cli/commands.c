@@ -7,18 +7,22 @@
 #include "service/base/str.h"
 #include "service/cli/cli.h"
 #include "service/cli/command.h"
+#include "service/cli/context.h"
 #include "service/cli/help.h"
-
-#define DEFAULT_STATE_DIR "/var/lib/drover"
+#include "service/cli/output.h"
+#include "service/cli/secret_file.h"
 
 const struct command *const command_groups[] = {
     vm_commands,
+    apply_commands,
+    export_commands,
     guest_commands,
     console_commands,
     stream_commands,
     recording_commands,
     ticket_commands,
     lease_commands,
+    run_commands,
     set_commands,
     host_commands,
     event_commands,
@@ -27,15 +31,20 @@ const struct command *const command_groups[] = {
     image_label_commands,
     catalogue_commands,
     token_commands,
+    quota_commands,
+    context_commands,
     op_commands,
     help_commands,
     NULL,
 };
 
 const struct option_row global_options[] = {
-    {"json", 'j', NULL, "print the server's JSON instead of a table"},
-    {"url", 'u', "URL", "the server's address (default: DROVER_URL, else the Unix socket)"},
-    {"token", 't', "TOKEN", "API token; prefer DROVER_TOKEN, which other users cannot see"},
+    {"output", 'o', "FORM", "table (default), json, yaml, or name: only names, one on a line"},
+    {"json", 'j', NULL, "the same as -o json"},
+    {"url", 'u', "URL", "the server's address (default: see `drover help context show`)"},
+    {"context", 0, "NAME", "a server of `drover context list`"},
+    {"token-file", 0, "FILE", "read the API token from a file; - is standard input"},
+    {"token", 't', "TOKEN", "API token; prefer --token-file, DROVER_TOKEN or a context, which others cannot see"},
     {"socket", 's', "PATH", "the daemon's Unix socket (default: DIR/drover.sock)"},
     {"help", 'h', NULL, "show help for the command"},
     {0}};
@@ -47,21 +56,46 @@ static const char *env(const char *name)
     return value && *value ? value : NULL;
 }
 
+int cli_choose(struct cli *cli, struct context_choice *ret, struct failure *fail)
+{
+    const struct context_given given = {.url = cli->url,
+                                        .socket = cli->socket,
+                                        .token = cli->token,
+                                        .context = cli->context,
+                                        .env_url = env("DROVER_URL"),
+                                        .env_token = env("DROVER_TOKEN"),
+                                        .env_context = env("DROVER_CONTEXT"),
+                                        .env_state_dir = env("DROVER_STATE_DIR")};
+
+    return context_choose(&given, ret, fail);
+}
+
 int cli_connect(struct cli *cli, struct failure *fail)
 {
-    const char *dir = env("DROVER_STATE_DIR");
-    auto_free char *socket = xasprintf("%s/drover.sock", dir ? dir : DEFAULT_STATE_DIR);
-    struct client_target target = {.url = cli->url,
-                                   .socket = cli->socket ? cli->socket : socket,
-                                   .token = cli->token ? cli->token : env("DROVER_TOKEN")};
+    auto_context_choice struct context_choice c = {0};
+    struct client_target target;
 
     if (cli->client)
         return 0;
-    if (cli->url && cli->socket)
-        return failure_set(fail, CLI_USAGE, "--url and --socket exclude each other");
-    if (!target.url && !cli->socket)
-        target.url = env("DROVER_URL");
+    if (cli_choose(cli, &c, fail))
+        return -1;
+    target = (struct client_target){.url = c.url, .socket = c.socket, .token = c.token};
     return client_new(&target, &cli->client, fail);
+}
+
+/* The token of --token or --token-file; the caller frees it. */
+static int read_token(const struct args *args, char **ret, struct failure *fail)
+{
+    const char *text = args_text(args, "token", NULL), *file = args_text(args, "token-file", NULL);
+
+    if (text && file)
+        return failure_set(fail, CLI_USAGE, "--token and --token-file exclude each other");
+    if (text) {
+        *ret = xstrdup(text);
+        /* From here on, ps and /proc show no more of it. */
+        memset((char *)(uintptr_t)text, 'x', strlen(text));
+    }
+    return file ? secret_file_read(file, ret, fail) : 0;
 }
 
 int cli_main(int argc, char **argv)
@@ -69,6 +103,8 @@ int cli_main(int argc, char **argv)
     struct cli cli = {0};
     struct args args;
     struct failure fail = {.exit = CLI_FAILED};
+    auto_free char *token = NULL;
+    enum output_form form;
     int rc;
 
     setlocale(LC_CTYPE, "");
@@ -77,24 +113,37 @@ int cli_main(int argc, char **argv)
         if (!args.command && args_flag(&args, "help"))
             return help_overview(stdout), CLI_OK;
         failure_print(&fail, stderr);
-        return fail.exit;
+        return args.command && args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
-    cli.json = args_flag(&args, "json");
-    cli.url = args_text(&args, "url", NULL);
-    cli.socket = args_text(&args, "socket", NULL);
-    cli.token = args_text(&args, "token", NULL);
-    rc = args.command->run(&cli, &args, &fail);
-    client_free(cli.client);
-    if (rc) {
-        if (*fail.detail || *fail.title)
-            failure_print(&fail, stderr);
+    if (output_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
+        failure_print(&fail, stderr);
         return fail.exit;
     }
-    if (fflush(stdout) || ferror(stdout)) {
-        fputs("drover: the output cannot be written\n", stderr);
-        return CLI_FAILED;
+    output_start(form, args.command->words);
+    cli.json = form != OUTPUT_TABLE;
+    cli.url = args_text(&args, "url", NULL);
+    cli.socket = args_text(&args, "socket", NULL);
+    cli.context = args_text(&args, "context", NULL);
+    cli.token_in_sight = args_flag(&args, "token");
+    rc = read_token(&args, &token, &fail);
+    cli.token = token;
+    if (rc == 0)
+        rc = args.command->run(&cli, &args, &fail);
+    client_free(cli.client);
+    if (token)
+        explicit_bzero(token, strlen(token));
+    if (rc) {
+        if (!*fail.detail && !*fail.title)
+            return fail.exit; /* not ours: what ran there ended so */
+        fflush(stdout);
+        failure_print(&fail, stderr);
+        return args.command->failure_exit ? args.command->failure_exit : fail.exit;
+    }
+    if (output_end(&fail)) {
+        failure_print(&fail, stderr);
+        return fail.exit;
     }
     return CLI_OK;
 }

@@ -5,6 +5,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
+#include "service/cli/output.h"
 
 #define WAIT_STEP_S 25 /* below what proxies cut off */
 
@@ -12,6 +13,10 @@ int cli_print_json(const struct answer *answer)
 {
     if (answer->len == 0)
         return 0;
+    if (answer->value && output_form() != OUTPUT_JSON) {
+        output_value(answer->value);
+        return 0;
+    }
     fwrite(answer->text, 1, answer->len, stdout);
     if (answer->text[answer->len - 1] != '\n')
         fputc('\n', stdout);
@@ -20,8 +25,7 @@ int cli_print_json(const struct answer *answer)
 
 void cli_print_value(const json_t *value)
 {
-    json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
-    fputc('\n', stdout);
+    output_value(value);
 }
 
 int cli_get_all(struct cli *cli, const char *path, json_t **ret, struct failure *fail)

@@ -14,13 +14,14 @@
 /* Documented in `drover help` and the man page; never renumber. */
 enum cli_exit {
     CLI_OK = 0,
-    CLI_FAILED = 1,   /* the server tried and failed, or refused the content */
-    CLI_USAGE = 2,    /* the command line is wrong */
+    CLI_FAILED = 1,   /* the server tried and failed, or refused the content; diff: something differs */
+    CLI_USAGE = 2,    /* the command line, or a file it names, is wrong */
     CLI_CONNECT = 3,  /* no server answered */
     CLI_NOT_FOUND = 4,
     CLI_CONFLICT = 5, /* the object's state or version forbids it */
     CLI_AUTH = 6,     /* not signed in, or not allowed */
     CLI_TIMEOUT = 7,
+    CLI_RUN = 125, /* `run`: not the command failed, but all else */
 };
 
 struct failure {

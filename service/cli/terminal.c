@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -77,6 +79,36 @@ bool terminal_raw(int fd)
         return false;
     }
     return true;
+}
+
+char *terminal_ask_secret(const char *prompt)
+{
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t len;
+
+    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &terminal.before))
+        return NULL;
+    terminal.fd = STDIN_FILENO;
+    terminal.now = terminal.before;
+    terminal.now.c_lflag &= ~(tcflag_t)ECHO;
+    atexit(terminal_restore);
+    catch_signals();
+    terminal.raw = 1;
+    if (tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal.now)) {
+        terminal_restore();
+        return NULL;
+    }
+    fputs(prompt, stderr);
+    len = getline(&line, &size, stdin);
+    terminal_restore();
+    fputc('\n', stderr);
+    if (len < 0) {
+        free(line);
+        return NULL;
+    }
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
 }
 
 unsigned terminal_columns(int fd)

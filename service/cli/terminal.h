@@ -11,6 +11,11 @@
 bool terminal_raw(int fd);
 /* Back to how it was; harmless when it is not raw. Async-signal-safe. */
 void terminal_restore(void);
+/*
+ * A line that is typed unseen, without its newline; NULL when the terminal cannot be asked. The
+ * caller frees it, and wipes it.
+ */
+char *terminal_ask_secret(const char *prompt);
 /* Columns of the terminal behind fd, or 0 when it is none. */
 unsigned terminal_columns(int fd);
 

@@ -173,6 +173,7 @@ static int make_admin_token(struct access *a, const char *state_dir, struct erro
     str_copy_utf8(token->project_id, sizeof(token->project_id), PROJECT_DEFAULT);
     str_copy_utf8(token->created_by, sizeof(token->created_by), "system");
     token->role = ACCESS_ADMIN;
+    token->limits = quota_limits_parse("");
     token->scopes = ADMIN_SCOPES;
     token->created_at = clock_wall_ms();
     memcpy(text + SECRET_TOKEN_TEXT - 1, "\n", 2);

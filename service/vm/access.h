@@ -11,6 +11,7 @@
 
 #include "service/base/error.h"
 #include "service/base/secret.h"
+#include "service/vm/quota_limits.h"
 
 struct access;
 struct db;
@@ -78,19 +79,33 @@ struct token_info {
     unsigned scopes;
     char created_by[48];
     int64_t created_at, expires_at, last_used_at; /* 0: never */
+    struct quota_limits limits;
 };
 struct token_request {
     const char *name;
     enum access_role role;
     unsigned scopes; /* 0: all of the role */
     int64_t expires_in_seconds; /* 0: never */
+    const struct quota_limits *limits; /* NULL: those of the principal's token */
 };
-/* Never more rights than the principal has (FORBIDDEN). The secret is shown once, in ret_token. */
+/*
+ * Never more rights, and no more of any resource, than the principal has (FORBIDDEN). The secret is
+ * shown once, in ret_token.
+ */
 int access_token_create(struct access *a, const struct principal *by, const struct token_request *r,
                         char ret_token[SECRET_TOKEN_TEXT], struct token_info *ret,
                         struct error *err);
 void access_token_list(struct access *a, const char *project_id, struct token_info **ret,
                        size_t *ret_count);
+/* TOKEN_NOT_FOUND. Reads memory only. */
+int access_token_get(struct access *a, const char *project_id, const char *id,
+                     struct token_info *ret, struct error *err);
+/* What it may use from now on; never more than the principal's own token (FORBIDDEN). */
+int access_token_set_limits(struct access *a, const struct principal *by, const char *id,
+                            const struct quota_limits *limits, struct token_info *ret,
+                            struct error *err);
+/* False when there is no such token. Any thread. */
+bool access_token_limits(struct access *a, const char *id, struct quota_limits *ret);
 /* Ends its sessions and tickets; on_revoked (set by the core) closes its live sockets. */
 int access_token_revoke(struct access *a, const struct principal *by, const char *id,
                         struct error *err);

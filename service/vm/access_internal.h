@@ -37,6 +37,7 @@ struct access_token {
     char created_by[48];
     enum access_role role;
     unsigned scopes; /* effective: never 0 for "all of the role" */
+    struct quota_limits limits;
     int64_t created_at, expires_at, last_used_at;
     int64_t touched_at; /* the last use that was written down */
     bool told_expired;  /* what was opened with it was ended */

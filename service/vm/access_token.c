@@ -22,6 +22,7 @@ void access_token_load(struct access *a, const struct token_row *row)
     str_copy_utf8(token->created_by, sizeof(token->created_by), row->created_by);
     token->role = access_role_from_name(row->role);
     token->scopes = access_scopes_parse(token->role, row->scopes);
+    token->limits = quota_limits_parse(row->quota);
     token->created_at = row->created_at;
     token->expires_at = row->expires_at;
     token->last_used_at = token->touched_at = row->last_used_at;
@@ -159,6 +160,7 @@ static int run_create(struct db_tx *tx, void *arg, struct error *err)
     const struct create *c = arg;
     const struct access_token *t = c->token;
     auto_free char *scopes = access_scopes_text(t->role, t->scopes);
+    char quota[QUOTA_TEXT_SIZE];
     struct token_row row = {.id = t->id,
                             .project_id = t->project_id,
                             .name = t->name,
@@ -167,8 +169,10 @@ static int run_create(struct db_tx *tx, void *arg, struct error *err)
                             .hash = t->hash,
                             .created_by = t->created_by,
                             .created_at = t->created_at,
-                            .expires_at = t->expires_at};
+                            .expires_at = t->expires_at,
+                            .quota = quota};
 
+    quota_limits_text(&t->limits, quota);
     if (store_token_insert(tx, &row, err) || (c->extra && c->extra(tx, t, err)))
         return -1;
     return append_event(tx, "token.created", t, t->created_by, t->created_at, err);
@@ -225,6 +229,17 @@ static int check_request(const struct token_request *r, struct error *err)
     return 0;
 }
 
+static int refuse_beyond(const struct quota_limits *limits, const struct quota_limits *own,
+                         struct error *err)
+{
+    int resource = quota_limits_beyond(limits, own);
+
+    error_set(err, ERROR_FORBIDDEN, "your own token has %s=%lld, and nobody gives more than that",
+              quota_resource_name(resource), (long long)own->max[resource]);
+    error_remedy(err, "Send a smaller quota, or use a token that has no such limit.");
+    return -1;
+}
+
 /* Not in what it may do, and not in how long. */
 static int check_not_above(struct access *a, const struct principal *by,
                            const struct access_token *token, struct error *err)
@@ -252,6 +267,8 @@ static int check_not_above(struct access *a, const struct principal *by,
         if (!own)
             return error_set(err, ERROR_UNAUTHENTICATED, "the token is not valid");
         limit = own->expires_at;
+        if (quota_limits_beyond(&token->limits, &own->limits) < QUOTA_COUNT)
+            return refuse_beyond(&token->limits, &own->limits, err);
     }
     if (limit && (!token->expires_at || token->expires_at > limit)) {
         error_set(err, ERROR_FORBIDDEN, "a token cannot make one that outlives it");
@@ -268,7 +285,8 @@ static void info_fill(const struct access_token *token, struct token_info *ret)
                                .scopes = token->scopes,
                                .created_at = token->created_at,
                                .expires_at = token->expires_at,
-                               .last_used_at = token->last_used_at};
+                               .last_used_at = token->last_used_at,
+                               .limits = token->limits};
     str_copy_utf8(ret->id, sizeof(ret->id), token->id);
     str_copy_utf8(ret->name, sizeof(ret->name), token->name);
     str_copy_utf8(ret->created_by, sizeof(ret->created_by), token->created_by);
@@ -288,6 +306,9 @@ int access_token_create(struct access *a, const struct principal *by, const stru
     str_copy_utf8(token->project_id, sizeof(token->project_id), by->project_id);
     str_copy_utf8(token->created_by, sizeof(token->created_by), by->id);
     token->role = r->role;
+    token->limits = r->limits ? *r->limits : quota_limits_parse("");
+    if (!r->limits && *by->token_id)
+        (void)access_token_limits(a, by->token_id, &token->limits);
     token->scopes = r->scopes ? r->scopes : access_role_scopes(r->role);
     token->created_at = clock_wall_ms();
     if (r->expires_in_seconds)
@@ -332,6 +353,88 @@ void access_token_list(struct access *a, const char *project_id, struct token_in
     }
     qsort(*ret, n, sizeof(**ret), by_age);
     *ret_count = n;
+}
+
+int access_token_get(struct access *a, const char *project_id, const char *id,
+                     struct token_info *ret, struct error *err)
+{
+    struct access_token *token;
+
+    LOCK_SCOPE(&a->lock);
+    HASH_FIND_STR(a->tokens, id, token);
+    if (!token || !str_eq(token->project_id, project_id))
+        return error_set(err, ERROR_TOKEN_NOT_FOUND, "there is no such token");
+    info_fill(token, ret);
+    return 0;
+}
+
+bool access_token_limits(struct access *a, const char *id, struct quota_limits *ret)
+{
+    struct access_token *token;
+
+    LOCK_SCOPE(&a->lock);
+    HASH_FIND_STR(a->tokens, id, token);
+    if (token)
+        *ret = token->limits;
+    return token;
+}
+
+/* ---- what it may use ---- */
+
+struct limit {
+    struct access *access;
+    struct access_token token; /* a copy */
+    const char *actor;
+};
+
+static int run_limit(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct limit *l = arg;
+    char quota[QUOTA_TEXT_SIZE];
+
+    quota_limits_text(&l->token.limits, quota);
+    if (store_token_set_quota(tx, l->token.id, quota, err))
+        return -1;
+    return append_event(tx, "token.changed", &l->token, l->actor, clock_wall_ms(), err);
+}
+
+static void limited(void *arg)
+{
+    const struct limit *l = arg;
+    struct access_token *token;
+
+    LOCK_SCOPE(&l->access->lock);
+    HASH_FIND_STR(l->access->tokens, l->token.id, token);
+    if (token)
+        token->limits = l->token.limits;
+}
+
+int access_token_set_limits(struct access *a, const struct principal *by, const char *id,
+                            const struct quota_limits *limits, struct token_info *ret,
+                            struct error *err)
+{
+    struct limit l = {.access = a, .actor = by->id};
+    struct quota_limits own;
+
+    if (access_require(by, ACCESS_TOKEN_WRITE, err))
+        return -1;
+    if (*by->token_id && access_token_limits(a, by->token_id, &own) &&
+        quota_limits_beyond(limits, &own) < QUOTA_COUNT)
+        return refuse_beyond(limits, &own, err);
+    {
+        LOCK_SCOPE(&a->lock);
+        struct access_token *token;
+
+        HASH_FIND_STR(a->tokens, id, token);
+        if (!token || !str_eq(token->project_id, by->project_id))
+            return error_set(err, ERROR_TOKEN_NOT_FOUND, "there is no such token");
+        l.token = *token;
+    }
+    l.token.limits = *limits;
+    if (db_write(a->db, run_limit, limited, &l, err))
+        return -1;
+    info_fill(&l.token, ret);
+    return 0;
 }
 
 struct revoke {

@@ -11,13 +11,14 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
+#include "service/vm/quota_internal.h"
 #include "service/vm/set.h"
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
 
 struct write {
     struct core *core;
-    struct vm *vm;
+    struct vm *vm, *was; /* was: what it replaces, NULL for a new one */
     struct change *change;
     bool insert;
     int64_t now;
@@ -195,9 +196,11 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     struct write *w = arg;
     struct change *c = w->change;
 
+    if (idem_race(tx, change_actor(c), c->idem, err) ||
+        (!c->remove && quota_check_vm(w->core, tx, w->vm, w->was, err)))
+        return -1;
     /* The VM's row before the operation and the idempotency record, which refer to it. */
-    if (idem_race(tx, change_actor(c), c->idem, err) || write_vm(tx, w, err) ||
-        write_op(tx, c, err) || idem_store(tx, w, err))
+    if (write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
     if (c->event_type && event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
                             w->vm->spec->name, c->event_data, err))
@@ -222,6 +225,7 @@ static void committed_fn(void *arg)
 
 static int commit(struct write *w, struct error *err)
 {
+    quota_measure(w->core, w->vm);
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
     if (w->change->op_insert)
@@ -237,10 +241,9 @@ int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struc
     struct change change = {0};
     struct write w = {.core = core, .vm = vm, .change = &change, .insert = true, .now = vm->created_at};
 
-    return write_vm(tx, &w, err) || event_append(core, tx, actor, "vm.created", "vm", vm->id,
-                                                 vm->spec->name, data, err)
-               ? -1
-               : 0;
+    if (quota_check_vm(core, tx, vm, NULL, err) || write_vm(tx, &w, err))
+        return -1;
+    return event_append(core, tx, actor, "vm.created", "vm", vm->id, vm->spec->name, data, err);
 }
 
 void vm_publish_new(struct core *core, struct vm *vm)
@@ -280,6 +283,7 @@ int vm_change(struct core *core, const char *vm_id, mutate_fn *mutate, void *arg
     if (!w.change->quiet)
         next->updated_at = w.now;
     w.vm = next;
+    w.was = current;
     if (commit(&w, err))
         return -1;
     if (ret)

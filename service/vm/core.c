@@ -11,6 +11,7 @@
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
+#include "service/vm/quota_internal.h"
 #include "service/vm/set.h"
 
 #define BOOT_MAX_MS 600000
@@ -204,7 +205,8 @@ static int build(struct core *core, struct error *err)
         event_log_new(core, &core->events, err))
         return -1;
     db_set_event_hook(core->db, event_log_publish, core->events);
-    if (lease_keeper_open(core, &core->leases, err) || set_keeper_open(core, &core->sets, err))
+    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
+        set_keeper_open(core, &core->sets, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err) ||
@@ -293,6 +295,7 @@ void core_stop(struct core *core)
     }
     set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
+    quota_close(core->quotas);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);

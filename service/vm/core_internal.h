@@ -37,6 +37,7 @@
 
 struct lease_keeper;
 struct set_keeper;
+struct quota_book;
 
 struct core {
     struct settings *settings;
@@ -57,6 +58,7 @@ struct core {
     struct sampler *sampler;
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
+    struct quota_book *quotas;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;

@@ -60,6 +60,7 @@ static struct lease *lease_new(struct core *core, const struct actor *actor,
     str_copy_utf8(l->project_id, sizeof(l->project_id), actor->project_id);
     str_copy_utf8(l->host_id, sizeof(l->host_id), HOST_LOCAL);
     str_copy_utf8(l->actor, sizeof(l->actor), actor->id);
+    str_copy_utf8(l->owner_token, sizeof(l->owner_token), actor->token_id ? actor->token_id : "");
     str_copy_utf8(l->holder, sizeof(l->holder), r->holder ? r->holder : actor->id);
     memcpy(l->boot_id, core->leases->boot_id, sizeof(l->boot_id));
     if (pool) {
@@ -89,6 +90,7 @@ static int check_holder(struct core *core, const struct pool *pool, const struct
     error_set(err, ERROR_QUOTA_EXCEEDED, "%s has %u of the %lld VMs of pool %s it may hold",
               l->holder, held, (long long)pool->spec->per_holder, pool->name);
     error_remedy(err, "Give one back, or ask again later.");
+    err->quota = (struct error_quota){"leases", "holder", pool->spec->per_holder, held, 1};
     return -1;
 }
 
@@ -102,21 +104,6 @@ static int exhausted(struct core *core, const struct pool *pool, struct error *e
               (long long)pool->spec->max, (long long)s.leased, (long long)s.warming);
     error_remedy(err, "Ask again later, or send queue_seconds to wait in line.");
     return -1;
-}
-
-static bool others_wait(struct core *core, const char *pool_id)
-{
-    struct lease **all;
-    bool found = false;
-    size_t count;
-
-    book_leases(core->leases, &all, &count);
-    for (size_t i = 0; i < count; i++) {
-        found |= all[i]->state == LEASE_QUEUED && str_eq(all[i]->pool_id, pool_id);
-        lease_unref(all[i]);
-    }
-    free(all);
-    return found;
 }
 
 static int queue_up(struct core *core, const struct lease_request *r, struct lease_write *w,
@@ -140,7 +127,7 @@ static int serve_or_queue(struct core *core, const struct lease_request *r, cons
     if (!pool)
         return lease_serve(core, w->lease, r->spec, w, err);
     /* Who waits comes first. */
-    if (!others_wait(core, pool->id))
+    if (!book_others_wait(core->leases, pool->id))
         rc = lease_serve(core, w->lease, NULL, w, err);
     if (rc <= 0)
         return rc;

@@ -42,6 +42,7 @@ struct lease {
     char holder[LEASE_HOLDER_MAX + 1];
     char *labels; /* JSON object */
     char actor[80];
+    char owner_token[SECRET_TOKEN_ID]; /* whose quota it counts against, or "" */
     int state, on_expiry;
     char end_reason[64]; /* released, expired, idle, vm-deleted, vm-failed, not-served, … */
     bool warm;
@@ -83,6 +84,8 @@ int lease_create(struct core *core, const struct actor *actor, const struct leas
 /* Living ones come from memory; LEASE_NOT_FOUND. */
 struct lease *lease_find(struct core *core, const char *project_id, const char *id,
                          struct error *err);
+/* Those that have not ended; token_id NULL: of the whole project. Never blocks. */
+int64_t lease_count(struct core *core, const char *project_id, const char *token_id);
 /* One based; 0: not queued. */
 int64_t lease_queue_position(struct core *core, const struct lease *lease);
 

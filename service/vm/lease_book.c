@@ -91,6 +91,38 @@ unsigned book_holder_leases(struct lease_keeper *k, const char *pool_id, const c
     return count;
 }
 
+int64_t lease_count(struct core *core, const char *project_id, const char *token_id)
+{
+    struct lease_keeper *k = core->leases;
+    int64_t count = 0;
+
+    LOCK_SCOPE(&k->lock);
+    for (struct lease_entry *e = k->leases; e; e = e->hh.next)
+        count += str_eq(e->lease->project_id, project_id) &&
+                 (!token_id || str_eq(e->lease->owner_token, token_id));
+    return count;
+}
+
+bool book_others_wait(struct lease_keeper *k, const char *pool_id)
+{
+    LOCK_SCOPE(&k->lock);
+    for (struct lease_entry *e = k->leases; e; e = e->hh.next) {
+        if (e->lease->state == LEASE_QUEUED && !e->held && str_eq(e->lease->pool_id, pool_id))
+            return true;
+    }
+    return false;
+}
+
+void book_hold(struct lease_keeper *k, const char *id, bool held)
+{
+    struct lease_entry *e;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->leases, id, e);
+    if (e)
+        e->held = held;
+}
+
 /* ---- pools ---- */
 
 static struct pool_state *pool_state(struct lease_keeper *k, const char *id)

@@ -63,6 +63,8 @@ static int claim_mutate(struct core *core, struct vm *next, struct change *chang
     l->warm = true;
     start_clock(core->leases, l);
     memcpy(next->lease_id, l->id, sizeof(next->lease_id));
+    /* Who uses it pays for it, and the pool may make another one. */
+    memcpy(next->owner_token, l->owner_token, sizeof(next->owner_token));
     lease_write_with(c->write, change);
     if (!saved)
         return 0;
@@ -97,7 +99,8 @@ static int serve_warm(struct core *core, struct lease *lease, struct lease_write
             return 0;
         give_vm_back(lease);
         /* The keeper looks at it again: it may have stopped a moment ago. */
-        (void)book_member_move(core->leases, vm_id, MEMBER_TAKEN, MEMBER_WARMING);
+        (void)book_member_move(core->leases, vm_id, MEMBER_TAKEN,
+                               err->code == ERROR_QUOTA_EXCEEDED ? MEMBER_READY : MEMBER_WARMING);
         if (err->code != ERROR_VM_STATE_CONFLICT && err->code != ERROR_VM_NOT_FOUND)
             return -1;
     }

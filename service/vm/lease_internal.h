@@ -43,6 +43,7 @@ struct pool_state {
     char id[UUID_TEXT];
     int64_t reserved; /* places taken by VMs that are about to be inserted */
     int64_t retry_ms; /* boot clock: no VM is made before */
+    bool held; /* by its owner's quota, and that was said */
     struct pool_status status;
     int64_t claims_us[POOL_CLAIM_SAMPLES];
     unsigned claim_count;
@@ -53,6 +54,7 @@ struct lease_entry {
     struct lease *lease;
     char id[UUID_TEXT];
     int64_t busy_ms;  /* boot clock: it was last seen in use */
+    bool held; /* it waits because of its own quota, so nobody waits behind it */
     bool has_usage;
     double cpu_seconds;
     uint64_t peak_resident_bytes, merging_bytes;
@@ -104,6 +106,8 @@ bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id
 /* A place for one more VM within max; given back with book_unreserve once it is in the book. */
 bool book_reserve(struct lease_keeper *k, const char *pool_id);
 void book_unreserve(struct lease_keeper *k, const char *pool_id);
+bool book_others_wait(struct lease_keeper *k, const char *pool_id);
+void book_hold(struct lease_keeper *k, const char *id, bool held);
 unsigned book_holder_leases(struct lease_keeper *k, const char *pool_id, const char *holder);
 void book_claimed(struct lease_keeper *k, const struct lease *lease);
 

@@ -141,7 +141,7 @@ static void end(struct core *core, const struct lease *l, const char *reason, bo
 /* In order of asking: who cannot be served keeps those behind of the same pool waiting. */
 static void serve(struct core *core, const struct lease *l)
 {
-    const struct actor actor = {l->actor, l->project_id, ""};
+    const struct actor actor = {l->actor, l->project_id, "", l->owner_token};
     auto_lease struct lease *current = NULL, *next = NULL;
     struct lease_write write = {.core = core, .actor = &actor, .event = "lease.claimed"};
     struct error err;
@@ -154,7 +154,11 @@ static void serve(struct core *core, const struct lease *l)
     write.lease = next;
     /* What it waited is the claim's time. */
     write.asked_ns = clock_monotonic_ns() - (clock_wall_ms() - l->created_at) * 1000000;
-    if (lease_serve(core, next, NULL, &write, &err) < 0 && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    bool failed = lease_serve(core, next, NULL, &write, &err) < 0;
+    bool held = failed && err.code == ERROR_QUOTA_EXCEEDED;
+
+    book_hold(core->leases, l->id, held);
+    if (failed && !held && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot serve lease %s", l->id);
 }
 

@@ -70,6 +70,7 @@ struct lease *lease_from_row(const struct lease_row *row)
     COPY(l->vm_name, row->vm_name);
     COPY(l->holder, row->holder);
     COPY(l->actor, row->actor);
+    COPY(l->owner_token, row->owner_token);
     COPY(l->end_reason, row->end_reason);
     COPY(l->boot_id, row->boot_id);
     l->labels = xstrdup(row->labels);
@@ -124,6 +125,7 @@ void lease_to_row(const struct lease *l, struct lease_row *ret)
         .renewed_at = l->renewed_at,
         .ended_at = l->ended_at,
         .record = l->record,
+        .owner_token = l->owner_token,
     };
 }
 
@@ -154,6 +156,7 @@ struct pool *pool_from_row(const struct pool_row *row, struct error *err)
     COPY(pool->project_id, row->project_id);
     COPY(pool->host_id, row->host_id);
     COPY(pool->name, row->name);
+    COPY(pool->owner_token, row->owner_token);
     pool->generation = row->generation;
     pool->created_at = row->created_at;
     pool->updated_at = row->updated_at;

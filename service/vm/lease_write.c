@@ -8,6 +8,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/lease_internal.h"
+#include "service/vm/quota_internal.h"
 
 static int store_key(struct db_tx *tx, const struct lease_write *w, struct error *err)
 {
@@ -46,6 +47,8 @@ static int write_lease(struct db_tx *tx, void *arg, struct error *err)
     struct lease_row row;
 
     if (idem_race(tx, w->actor, w->idem, err))
+        return -1;
+    if (w->insert && quota_check_lease(w->core, tx, w->lease->project_id, w->lease->owner_token, err))
         return -1;
     lease_to_row(w->lease, &row);
     if (w->insert ? store_lease_insert(tx, &row, &w->lease->seq, err)

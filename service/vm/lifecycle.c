@@ -136,6 +136,7 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     str_copy_utf8(vm->pool_id, sizeof(vm->pool_id), birth->pool_id ? birth->pool_id : "");
     str_copy_utf8(vm->lease_id, sizeof(vm->lease_id), birth->lease_id ? birth->lease_id : "");
     vm->pool_generation = birth->pool_generation;
+    str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), actor->token_id ? actor->token_id : "");
     vm->state = start ? VM_STATE_STARTING : VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;

@@ -36,7 +36,8 @@ static int put_fn(struct db_tx *tx, void *arg, struct error *err)
                            .definition = text,
                            .generation = w->pool->generation,
                            .created_at = w->pool->created_at,
-                           .updated_at = w->pool->updated_at};
+                           .updated_at = w->pool->updated_at,
+                           .owner_token = w->pool->owner_token};
 
     if (w->pool->seq ? store_pool_update(tx, &row, err)
                      : store_pool_insert(tx, &row, &w->pool->seq, err))
@@ -151,8 +152,11 @@ int pool_put(struct core *core, const struct actor *actor, const char *name,
     str_copy_utf8(next->name, sizeof(next->name), name);
     next->generation++;
     next->updated_at = clock_wall_ms();
-    if (!old)
+    if (!old) {
         next->created_at = next->updated_at;
+        str_copy_utf8(next->owner_token, sizeof(next->owner_token),
+                      actor->token_id ? actor->token_id : "");
+    }
     w.pool = next;
     w.event = old ? "pool.changed" : "pool.created";
     if (db_write(core->db, put_fn, put_committed, &w, err))

@@ -46,6 +46,7 @@ struct pool {
     int64_t seq;
     char id[UUID_TEXT], project_id[UUID_TEXT], host_id[UUID_TEXT];
     char name[VM_NAME_MAX + 1];
+    char owner_token[SECRET_TOKEN_ID]; /* who made it; waiting VMs count against its quota, or "" */
     struct pool_spec *spec;
     int64_t generation;
     int64_t created_at, updated_at;

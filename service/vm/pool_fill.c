@@ -54,6 +54,32 @@ static void note_failure(struct core *core, const struct pool *pool, const char 
     log_at(LOG_LEVEL_WARNING, "a VM of pool %s did not get ready: %s", pool->name, reason);
 }
 
+/* Its owner's quota is used up: nothing is wrong with the template, so it is tried again soon. */
+static void note_held(struct core *core, const struct pool *pool, const char *reason)
+{
+    struct pool_state copy = {.pool = (struct pool *)(uintptr_t)pool};
+    struct lease_keeper *k = core->leases;
+    struct pool_state *p;
+    struct error err;
+    bool first;
+
+    {
+        LOCK_SCOPE(&k->lock);
+        HASH_FIND_STR(k->pools, pool->id, p);
+        if (!p)
+            return;
+        first = !p->held;
+        p->held = true;
+        p->retry_ms = clock_boottime_ms() + POOL_BACKOFF_MS;
+        p->status.retry_at = clock_wall_ms() + POOL_BACKOFF_MS;
+        str_copy_utf8(p->status.last_error, sizeof(p->status.last_error), reason);
+        copy.status = p->status;
+        memcpy(copy.id, p->id, sizeof(copy.id));
+    }
+    if (first && db_write(core->db, failing_fn, NULL, &copy, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store that pool %s is held up", pool->name);
+}
+
 static void note_success(struct lease_keeper *k, const char *pool_id)
 {
     struct pool_state *p;
@@ -290,7 +316,7 @@ static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t 
 
 static int make_one(struct core *core, const struct pool *pool, struct error *err)
 {
-    const struct actor actor = {"system", pool->project_id, ""};
+    const struct actor actor = {"system", pool->project_id, "", pool->owner_token};
     struct change change = {.actor = &actor};
     struct vm_birth birth = {
         .pool_id = pool->id, .pool_generation = pool->generation, .change = &change};
@@ -320,6 +346,19 @@ static void drop_one(struct core *core, const struct pool *pool)
     free(members);
 }
 
+/* It is as full as it is to be: if its owner's quota holds it up again, that is news. */
+static void note_full(struct lease_keeper *k, const char *pool_id)
+{
+    struct pool_state *p;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool_id, p);
+    if (p && p->held && clock_boottime_ms() >= p->retry_ms) {
+        p->held = false;
+        p->status.last_error[0] = '\0';
+    }
+}
+
 static void fill(struct core *core, const struct pool *pool, int64_t wave)
 {
     int64_t warming, count = missing(core->leases, pool, &warming);
@@ -327,9 +366,15 @@ static void fill(struct core *core, const struct pool *pool, int64_t wave)
 
     if (count < 0)
         drop_one(core, pool);
+    else if (count == 0)
+        note_full(core->leases, pool->id);
     for (int64_t i = 0; i < count && warming + i < wave; i++) {
         if (make_one(core, pool, &err) == 0 || err.code == ERROR_NAME_IN_USE)
             continue;
+        if (err.code == ERROR_QUOTA_EXCEEDED) {
+            note_held(core, pool, err.detail);
+            return;
+        }
         /* While libvirt or the disk is away nothing is wrong with the template. */
         if (err.code != ERROR_HYPERVISOR_UNAVAILABLE && err.code != ERROR_DATABASE_FAILED)
             note_failure(core, pool, err.detail);

@@ -63,6 +63,15 @@ int vm_refuse_waiting(const struct vm *vm, struct error *err)
     return -1;
 }
 
+int64_t vm_disk_bytes(const struct vm *vm)
+{
+    int64_t bytes = vm->root_disk_bytes;
+
+    for (size_t i = 0; i < vm->spec->disk_count; i++)
+        bytes += vm->spec->disks[i].size_gib << 30;
+    return bytes;
+}
+
 bool vm_has_pending_changes(const struct vm *vm)
 {
     return vm->running_generation && vm->running_generation != vm->generation;
@@ -108,6 +117,8 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->place.member = row->set_member;
     vm->place.step = row->set_step;
     vm->reimaged = row->reimaged;
+    str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), row->owner_token);
+    vm->root_disk_bytes = row->disk_bytes - vm_disk_bytes(vm);
     return TAKE_PTR(vm);
 }
 
@@ -146,5 +157,9 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .set_member = vm->place.member,
         .set_step = vm->place.step,
         .reimaged = vm->reimaged,
+        .owner_token = vm->owner_token,
+        .cpus = vm->spec->cpus,
+        .memory_mib = vm->spec->memory_mib,
+        .disk_bytes = vm_disk_bytes(vm),
     };
 }

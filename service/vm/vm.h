@@ -63,6 +63,8 @@ struct vm {
     int64_t pool_generation;
     struct vm_place place;
     int64_t reimaged; /* how often its disks were made anew */
+    char owner_token[SECRET_TOKEN_ID]; /* whose quota it counts against, or ""; may be gone */
+    int64_t root_disk_bytes; /* as the guest sees it; 0: none, or its image has not come yet */
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];
@@ -79,6 +81,9 @@ void vm_unref(struct vm *vm);
 DEFINE_CLEANUP(vm, struct vm *, vm_unref);
 #define auto_vm auto_scope(cleanup_vm)
 
+/* All its disks together, as the guest sees them. */
+int64_t vm_disk_bytes(const struct vm *vm);
+
 /* Running or paused with a definition newer than the guest was started with. */
 bool vm_has_pending_changes(const struct vm *vm);
 
@@ -88,6 +93,7 @@ struct actor {
     const char *id;         /* "token:AbC…", "session:…", "socket:0", "system" */
     const char *project_id;
     const char *request_id;
+    const char *token_id; /* whose quota counts what is made; NULL or "": nobody's but the project's */
 };
 
 /* An Idempotency-Key and what it was sent with; NULL pointers mean the client sent none. */

@@ -85,6 +85,19 @@ def test_bad_pools_are_refused_and_change_nothing(api, name):
     assert api.delete(f"/v1/pools/{pool}").code == "pool-not-found"
 
 
+def test_a_templates_user_data_is_shown_to_those_who_may_change_it(api, daemon, make_pool, token):
+    text = "#cloud-config\npassword: hidden-word\n"
+    pool = make_pool(vm={**TEMPLATE, "user_data": text}, ready=0)
+    path = f"/v1/pools/{pool['name']}/user-data"
+    assert pool["has_user_data"] is True and "hidden-word" not in api.get("/v1/pools").body.decode()
+    assert api.get(path).body.decode() == text
+    viewer = daemon.client(token(role="viewer"))
+    assert viewer.get(path).status == 403
+    assert api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 0}).json["has_user_data"] is False
+    assert api.get(path).json["code"] == "not-found"
+    assert api.get("/v1/pools/nosuch/user-data").json["code"] == "pool-not-found"
+
+
 def test_another_definition_replaces_those_that_wait(api, make_pool):
     pool = make_pool(ready=2, max=5)
     before = {v["id"] for v in members(api, pool)}

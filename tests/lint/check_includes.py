@@ -22,13 +22,13 @@ OWNERS = {
     "libwebsockets.h": ["api/ws_internal.h", "service/cli/socket.c"],
     "zlib.h": ["service/vm/history_codec.c"],
     "pcre2.h": ["service/vm/pattern.c"],
-    "archive*.h": ["service/vm/seed.c"],
+    "archive*.h": ["service/vm/seed.c", "service/cli/bundle.c"],
     "lzma.h": ["service/vm/image_convert.c"],
     "curl/*": ["service/cli/client.c", "service/net/fetch.c"],
     "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
                   "service/vm/console_v1*", "service/vm/guest*", "service/vm/lease*", "service/vm/pool*", "service/vm/set*", "api/*",
                   "service/cli/value.h"],
-    "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "service/cli/cmd_guest.c", "api/handlers/images.c", # base64 of a digest
+    "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "service/cli/base64.c", "api/handlers/images.c", # base64 of a digest
                  "service/vm/guest_reply.c", "api/codec/guest.c"], # base64 of a guest's bytes
     "uuid/*": ["service/base/*"],
     "uuid.h": ["service/base/*"],
@@ -36,6 +36,7 @@ OWNERS = {
     "systemd/*": ["service/*.[ch]"],
     "linux/vm_sockets.h": ["service/vsock/vsock_kernel.c"],
     "png.h": ["service/vm/picture.c"],
+    "yaml.h": ["service/cli/yamldoc.c"],
     "termios.h": ["service/cli/terminal.c"],
 }
 

@@ -149,6 +149,35 @@ TEST(a_file_of_every_earlier_version_migrates)
 {
     check_migrates("0001.sql");
     check_migrates("0002.sql");
+    check_migrates("0008.sql");
+}
+
+TEST(vms_from_before_quotas_count_what_they_use)
+{
+    auto_free char *dump = source("DB_FIXTURE_DIR", "0008.sql");
+    static const struct {
+        const char *name;
+        int64_t cpus, memory_mib, disk_bytes;
+    } want[] = {{"of-image", 2, 512, 5000000000}, {"larger", 2, 512, 13LL << 30},
+                {"blank", 1, 64, 3LL << 30}, {"gone", 0, 0, 0}};
+    struct error err = ERROR_INIT;
+    struct db *db;
+
+    fixture_new();
+    alter(dump);
+    db = fixture_open();
+    for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+        auto_free char *sql = xasprintf("SELECT cpus = %lld AND memory_mib = %lld AND disk_bytes = %lld "
+                                        "FROM vms WHERE name = '%s'",
+                                        (long long)want[i].cpus, (long long)want[i].memory_mib,
+                                        (long long)want[i].disk_bytes, want[i].name);
+        int64_t same = 0;
+
+        CHECK_OK(conn_int(&db->writer, sql, &same, &err));
+        if (!same)
+            CHECK_STR(want[i].name, "counted right");
+    }
+    db_close(db);
 }
 
 TEST(opening_twice_changes_nothing)
@@ -389,6 +418,8 @@ TEST(hot_queries_use_an_index)
         {QUERY_SESSION_DELETE, "PRIMARY KEY"},
         {QUERY_IMAGE_UPDATE, "sqlite_autoindex_images_1"},
         {QUERY_IMAGE_FORGET, "vms_image"},
+        {QUERY_QUOTA_VMS, "COVERING INDEX vms_quota"},
+        {QUERY_QUOTA_LEASES, "COVERING INDEX leases_quota"},
         {QUERY_META_GET, "PRIMARY KEY"},
     };
     struct db *db;

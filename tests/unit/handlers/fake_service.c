@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/str.h"
+#include "service/vm/quota.h"
 #include "service/conf/settings.h"
 #include "service/json/doc.h"
 #include "service/vm/stream.h"
@@ -323,6 +324,14 @@ const struct settings *core_settings(struct core *core)
 const char *core_state_dir(struct core *core)
 {
     return "/nonexistent";
+}
+
+/* ---- quotas ---- */
+
+int quota_console_open(struct core *core, const struct principal *by, struct source **inner,
+                       struct error *err)
+{
+    return 0;
 }
 
 /* ---- names of images ---- */

@@ -1,0 +1,283 @@
+/* A program in a leased VM: starting, following, ending it. */
+#include "service/cli/work.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "service/base/clock.h"
+#include "service/base/secret.h"
+#include "service/base/str.h"
+#include "service/cli/interrupt.h"
+#include "service/cli/exec_output.h"
+
+#define STEP_S       60 /* for each of our own small scripts in the guest */
+#define PAUSE_MS     50
+#define PAUSE_MAX_MS 1000
+#define LOST_MS      60000 /* the guest's agent may be silent for that long */
+
+/* What POLL says beside the output. */
+#define POLL_OVER 10
+#define POLL_GONE 11
+
+struct run {
+    struct job *job;
+    char dir[64]; /* in the guest */
+    unsigned long long out_at, err_at;
+};
+
+/*
+ * $1: its folder. Being started twice is being started once. A session of its own lets it be killed
+ * with all it started; boot_id tells a process that ended with its guest from one that lives.
+ */
+static const char start_script[] =
+    "d=$1\n"
+    "umask 077\n"
+    "[ -e \"$d/pid\" ] && exit 0\n"
+    "cat /proc/sys/kernel/random/boot_id >\"$d/boot\" 2>/dev/null\n"
+    ": >\"$d/out\" && : >\"$d/err\" || exit 1\n"
+    "cat >\"$d/main\" <<'end'\n"
+    "umask 022\n"
+    "sh \"$1/run\" </dev/null >\"$1/out\" 2>\"$1/err\"\n"
+    "echo $? >\"$1/status.new\"\n"
+    "mv \"$1/status.new\" \"$1/status\"\n"
+    "end\n"
+    "session=; command -v setsid >/dev/null 2>&1 && session=setsid\n"
+    "$session sh \"$d/main\" \"$d\" </dev/null >/dev/null 2>&1 &\n"
+    "echo $! >\"$d/pid\"\n";
+
+/*
+ * $2, $3: how much of the two outputs is known. What it ended with is looked for first: what is
+ * printed after that was all there was.
+ */
+static const char poll_script[] =
+    "d=$1 over=0\n"
+    "boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)\n"
+    "if [ -e \"$d/status\" ]; then over=10\n"
+    "elif [ \"$boot\" != \"$(cat \"$d/boot\" 2>/dev/null)\" ]; then over=11\n"
+    "elif ! kill -0 \"$(cat \"$d/pid\" 2>/dev/null)\" 2>/dev/null; then\n"
+    "    over=11; [ ! -e \"$d/status\" ] || over=10\n"
+    "fi\n"
+    "[ ! -e \"$d/out\" ] || tail -c \"+$(($2 + 1))\" \"$d/out\" | head -c 262144\n"
+    "[ ! -e \"$d/err\" ] || tail -c \"+$(($3 + 1))\" \"$d/err\" | head -c 262144 >&2\n"
+    "exit $over\n";
+
+/* All of its session, gently first. */
+static const char kill_script[] =
+    "pid=$(cat \"$1/pid\") || exit 0\n"
+    "kill -TERM -- \"-$pid\" 2>/dev/null || kill -TERM \"$pid\" 2>/dev/null || exit 0\n"
+    "n=0\n"
+    "while [ $n -lt 5 ] && kill -0 -- \"-$pid\" 2>/dev/null; do sleep 1; n=$((n + 1)); done\n"
+    "kill -KILL -- \"-$pid\" 2>/dev/null\n"
+    "exit 0\n";
+
+static const char make_script[] = "umask 077 && mkdir -p \"$1\"";
+static const char status_script[] = "cat \"$1/status\"";
+static const char tidy_script[] = "rm -rf \"$1\"";
+
+bool work_is_variable(const char *text, struct failure *fail)
+{
+    size_t len = strcspn(text, "=");
+    bool fine = text[len] == '=' && len > 0 && !isdigit((unsigned char)*text);
+
+    for (size_t i = 0; i < len && fine; i++)
+        fine = isalnum((unsigned char)text[i]) || text[i] == '_';
+    if (!fine)
+        failure_set(fail, CLI_USAGE, "a variable must read NAME=VALUE, not '%s'", text);
+    return fine;
+}
+
+/* ---- starting ---- */
+
+static char *run_text(const struct run *r, const struct work *w)
+{
+    auto_strbuf struct strbuf b = {0};
+
+    strbuf_adds(&b, "PATH=${PATH:-/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin}\n"
+                    "HOME=${HOME:-/root}\nexport PATH HOME\n");
+    for (const char *const *e = w->environment; e && *e; e++) {
+        int len = (int)strcspn(*e, "=");
+
+        strbuf_addf(&b, "export %.*s=", len, *e);
+        job_quote(&b, *e + len + 1);
+        strbuf_addc(&b, '\n');
+    }
+    if (w->directory) {
+        auto_strbuf struct strbuf quoted = {0};
+
+        job_quote(&quoted, w->directory);
+        strbuf_addf(&b, "mkdir -p %s && cd %s || exit 125\n", quoted.data, quoted.data);
+    }
+    if (w->script) {
+        strbuf_addf(&b, "shell=sh; command -v bash >/dev/null 2>&1 && shell=bash\n"
+                        "exec $shell %s/script\n", r->dir);
+        return strbuf_take(&b);
+    }
+    strbuf_adds(&b, "exec");
+    for (const char *const *a = w->argv; *a; a++) {
+        strbuf_addc(&b, ' ');
+        job_quote(&b, *a);
+    }
+    strbuf_addc(&b, '\n');
+    return strbuf_take(&b);
+}
+
+static int put(struct run *r, const char *name, FILE *file, struct failure *fail)
+{
+    auto_free char *path = xasprintf("files?path=%s/%s&mode=0700", r->dir, name);
+    struct client_request request = {.method = "PUT", .upload = file, .timeout_s = -1};
+    auto_answer struct answer a = {0};
+
+    if (fseek(file, 0, SEEK_END) || (request.upload_size = ftell(file)) < 0)
+        return failure_errno(fail, CLI_FAILED, errno, "cannot read what is to be run");
+    rewind(file);
+    return job_request(r->job, &request, path, &a, fail);
+}
+
+static int start(struct run *r, const struct work *w, struct failure *fail)
+{
+    auto_free char *text = run_text(r, w);
+    auto_fclose FILE *run = tmpfile(), *script = w->script ? fopen(w->script, "rbe") : NULL;
+    const char *const arguments[] = {r->dir, NULL};
+
+    if (w->script && !script)
+        return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", w->script);
+    if (!run || fputs(text, run) < 0 || fflush(run))
+        return failure_errno(fail, CLI_FAILED, errno, "cannot make a temporary file");
+    if (job_shell_check(r->job, make_script, arguments, STEP_S, fail) || put(r, "run", run, fail) ||
+        (script && put(r, "script", script, fail)))
+        return -1;
+    return job_shell_check(r->job, start_script, arguments, STEP_S, fail);
+}
+
+/* ---- following ---- */
+
+/* One look; *ret_news: there was output. 0 or what POLL says. */
+static int look(struct run *r, bool *ret_news, struct failure *fail)
+{
+    char out_at[24], err_at[24];
+    const char *const arguments[] = {r->dir, out_at, err_at, NULL};
+    auto_answer struct answer a = {0};
+    size_t out = 0, err = 0;
+
+    snprintf(out_at, sizeof(out_at), "%llu", r->out_at);
+    snprintf(err_at, sizeof(err_at), "%llu", r->err_at);
+    if (job_shell(r->job, poll_script, arguments, STEP_S, &a, fail))
+        return -1;
+    exec_output_write(a.value, "stdout", stdout, &out);
+    if (fflush(stdout))
+        return failure_errno(fail, CLI_FAILED, errno, "the output cannot be written");
+    exec_output_write(a.value, "stderr", stderr, &err);
+    r->out_at += out;
+    r->err_at += err;
+    *ret_news = out || err;
+    return exec_output_status(a.value);
+}
+
+static int fetch_status(struct run *r, struct work_end *ret, struct failure *fail)
+{
+    const char *const arguments[] = {r->dir, NULL};
+    auto_answer struct answer a = {0};
+    auto_free char *text = NULL;
+    size_t len = 0;
+    uint64_t status;
+
+    if (job_shell(r->job, status_script, arguments, STEP_S, &a, fail))
+        return -1;
+    text = exec_output_bytes(a.value, "stdout", &len);
+    if (text && len && text[len - 1] == '\n')
+        text[len - 1] = '\0';
+    if (!text || !str_to_u64(text, 255, &status))
+        return failure_set(fail, CLI_FAILED, "the guest does not say how the command ended");
+    ret->status = (int)status;
+    if (status == 0) { /* what failed stays for those who look into it */
+        auto_answer struct answer ignored = {0};
+        struct failure none;
+
+        (void)job_shell(r->job, tidy_script, arguments, STEP_S, &ignored, &none);
+    }
+    return 0;
+}
+
+static void end_early(struct run *r)
+{
+    const char *const arguments[] = {r->dir, NULL};
+    auto_answer struct answer ignored = {0};
+    struct failure none;
+    bool news;
+
+    client_interruptible(r->job->cli->client, false);
+    (void)job_shell(r->job, kill_script, arguments, STEP_S, &ignored, &none);
+    (void)look(r, &news, &none);
+}
+
+/* 1: more may come. */
+static int follow_once(struct run *r, struct work_end *ret, int64_t *pause, int64_t *lost_since,
+                       struct failure *fail)
+{
+    bool news = false;
+    int rc = look(r, &news, fail);
+
+    if (rc < 0)
+        return -1;
+    if (rc == POLL_OVER && !news)
+        return fetch_status(r, ret, fail);
+    if (rc == POLL_GONE && !news)
+        return failure_set(fail, CLI_FAILED, "the command is gone: the guest restarted, or killed it");
+    if (rc == 0 || rc == POLL_OVER || rc == POLL_GONE) {
+        *lost_since = 0;
+    } else { /* the script itself was killed, or could not start: out of memory, out of processes */
+        *lost_since = *lost_since ? *lost_since : clock_monotonic_ms();
+        if (clock_monotonic_ms() - *lost_since > LOST_MS)
+            return failure_set(fail, CLI_FAILED, "the guest cannot be asked any more: status %d", rc);
+    }
+    *pause = rc == POLL_OVER || rc == POLL_GONE ? 0
+             : news                             ? PAUSE_MS
+             : *pause * 2 < PAUSE_MAX_MS        ? *pause * 2
+                                                : PAUSE_MAX_MS;
+    return 1;
+}
+
+static int follow(struct run *r, const struct work *w, struct work_end *ret, struct failure *fail)
+{
+    int64_t deadline = w->timeout_s ? clock_monotonic_ms() + w->timeout_s * 1000 : INT64_MAX;
+    int64_t pause = PAUSE_MS, lost_since = 0;
+
+    for (;;) {
+        int64_t left;
+        int rc = follow_once(r, ret, &pause, &lost_since, fail);
+
+        if (rc == 0 || (rc < 0 && !interrupt_signal()))
+            return rc;
+        left = deadline - clock_monotonic_ms();
+        if (rc < 0 || !job_pause(left < pause ? left : pause)) {
+            ret->interrupted = true;
+            end_early(r);
+            return 0;
+        }
+        if (clock_monotonic_ms() >= deadline) {
+            ret->timed_out = true;
+            end_early(r);
+            ret->status = EXEC_EXIT_TIMEOUT;
+            return 0;
+        }
+    }
+}
+
+int work_run(struct job *job, const struct work *work, struct work_end *ret, struct failure *fail)
+{
+    char id[UUID_TEXT];
+    struct run r = {.job = job};
+
+    uuid_new(id);
+    id[8] = '\0';
+    snprintf(r.dir, sizeof(r.dir), "/var/tmp/drover-%s", id);
+    *ret = (struct work_end){0};
+    if (start(&r, work, fail) == 0)
+        return follow(&r, work, ret, fail);
+    if (!interrupt_signal())
+        return -1;
+    ret->interrupted = true;
+    return 0;
+}

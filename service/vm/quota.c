@@ -1,0 +1,317 @@
+/*
+ * See quota.h. The limits of projects are in memory and follow each commit; those of tokens are
+ * with the tokens (access_token.c). A check runs on the database's writer thread.
+ */
+#include "service/vm/quota_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "service/base/str.h"
+#include "service/json/doc.h"
+#include "service/vm/core_internal.h"
+#include "service/vm/image_internal.h"
+#include "service/vm/lease.h"
+#include "service/vm/quota_console.h"
+
+#define PROJECTS_MAX 64
+
+struct quota_book {
+    pthread_mutex_t lock; /* leaf */
+    struct project projects[PROJECTS_MAX];
+    size_t count;
+    struct quota_consoles *consoles;
+};
+
+/* ---- projects ---- */
+
+static int load_project(void *arg, const struct project_row *row)
+{
+    struct quota_book *book = arg;
+    struct project *p = &book->projects[book->count++];
+
+    str_copy_utf8(p->id, sizeof(p->id), row->id);
+    str_copy_utf8(p->name, sizeof(p->name), row->name);
+    p->created_at = row->created_at;
+    p->limits = quota_limits_parse(row->quota);
+    return book->count == PROJECTS_MAX;
+}
+
+int quota_open(struct core *core, struct quota_book **ret, struct error *err)
+{
+    struct quota_book *book = xcalloc(1, sizeof(*book));
+
+    mutex_init(&book->lock);
+    book->consoles = quota_consoles_new();
+    *ret = book; /* the caller closes it, also after a failure */
+    return store_project_each(core->db, load_project, book, err);
+}
+
+void quota_close(struct quota_book *book)
+{
+    if (!book)
+        return;
+    quota_consoles_free(book->consoles);
+    pthread_mutex_destroy(&book->lock);
+    free(book);
+}
+
+/* Lock held. */
+static struct project *find(struct quota_book *book, const char *ref)
+{
+    for (size_t i = 0; i < book->count; i++) {
+        if (str_eq(book->projects[i].id, ref) || str_eq(book->projects[i].name, ref))
+            return &book->projects[i];
+    }
+    return NULL;
+}
+
+int project_find(struct core *core, const char *ref, struct project *ret, struct error *err)
+{
+    struct quota_book *book = core->quotas;
+
+    LOCK_SCOPE(&book->lock);
+    const struct project *p = find(book, ref);
+
+    if (!p)
+        return error_set(err, ERROR_PROJECT_NOT_FOUND, "there is no project %s", ref);
+    *ret = *p;
+    return 0;
+}
+
+struct set_quota {
+    struct core *core;
+    const struct actor *actor;
+    struct project project; /* as it will be */
+};
+
+static int set_quota_fn(struct db_tx *tx, void *arg, struct error *err)
+{
+    const struct set_quota *s = arg;
+    char text[QUOTA_TEXT_SIZE];
+    auto_json json_t *data = NULL;
+
+    quota_limits_text(&s->project.limits, text);
+    data = json_pack("{s:s}", "quota", text);
+    if (store_project_set_quota(tx, s->project.id, text, err))
+        return -1;
+    return event_append(s->core, tx, s->actor, "project.changed", "project", s->project.id,
+                        s->project.name, data, err);
+}
+
+static void set_quota_committed(void *arg)
+{
+    const struct set_quota *s = arg;
+    struct quota_book *book = s->core->quotas;
+
+    {
+        LOCK_SCOPE(&book->lock);
+        struct project *p = find(book, s->project.id);
+
+        if (p)
+            p->limits = s->project.limits;
+    }
+    lease_keeper_poke(s->core->leases); /* pools and leases that were held up */
+}
+
+int project_set_quota(struct core *core, const struct actor *actor, const char *id,
+                      const struct quota_limits *limits, struct project *ret, struct error *err)
+{
+    struct set_quota s = {.core = core, .actor = actor};
+
+    if (project_find(core, id, &s.project, err))
+        return -1;
+    s.project.limits = *limits;
+    if (db_write(core->db, set_quota_fn, set_quota_committed, &s, err))
+        return -1;
+    *ret = s.project;
+    return 0;
+}
+
+void quota_changed(struct core *core)
+{
+    lease_keeper_poke(core->leases);
+}
+
+/* ---- what a VM counts ---- */
+
+void quota_measure(struct core *core, struct vm *vm)
+{
+    auto_image struct image *image = NULL;
+
+    if (vm->root_disk_bytes || !*vm->image_id || !core->images)
+        return;
+    image = image_registry_stored(core->images, vm->image_id);
+    if (!image || image->kind != IMAGE_DISK)
+        return;
+    vm->root_disk_bytes = vm->spec->root_disk_gib ? vm->spec->root_disk_gib * (1LL << 30)
+                                                  : image->files[IMAGE_CONTENT].virtual_size_bytes;
+}
+
+static void add_vm(struct quota_use *use, const struct vm *vm)
+{
+    use->used[QUOTA_VMS]++;
+    use->used[QUOTA_CPUS] += vm->spec->cpus;
+    use->used[QUOTA_MEMORY_MIB] += vm->spec->memory_mib;
+    use->used[QUOTA_DISK_BYTES] += vm_disk_bytes(vm);
+}
+
+static void add_difference(struct quota_use *use, const struct vm *next, const struct vm *was)
+{
+    struct quota_use before = {0};
+
+    if (was)
+        add_vm(&before, was);
+    add_vm(use, next);
+    for (int i = 0; i < QUOTA_COUNT; i++)
+        use->used[i] -= before.used[i];
+}
+
+/* ---- the check ---- */
+
+static int exceeded(const char *scope, const char *whose, int resource, int64_t limit, int64_t used,
+                    int64_t requested, struct error *err)
+{
+    const char *name = quota_resource_name(resource);
+
+    error_set(err, ERROR_QUOTA_EXCEEDED,
+              "the quota of the %s %s allows %s=%lld: %lld in use and %lld more asked for", scope,
+              whose, name, (long long)limit, (long long)used, (long long)requested);
+    error_remedy(err, "%s, or have an administrator raise the quota with PATCH /v1/%ss/%s.",
+                 requested > limit ? "Ask for less" : "Give something back and ask again", scope,
+                 whose);
+    err->quota = (struct error_quota){name, scope, limit, used, requested};
+    return -1;
+}
+
+static int compare(const char *scope, const char *whose, const struct quota_limits *limits,
+                   const struct quota_use *use, const struct quota_use *more, struct error *err)
+{
+    for (int i = 0; i < QUOTA_COUNT; i++) {
+        if (more->used[i] > 0 && limits->max[i] != QUOTA_UNLIMITED &&
+            use->used[i] + more->used[i] > limits->max[i])
+            return exceeded(scope, whose, i, limits->max[i], use->used[i], more->used[i], err);
+    }
+    return 0;
+}
+
+static int sum_rows(struct db_tx *tx, const char *project_id, const char *token_id,
+                    const struct quota_use *more, struct quota_use *ret, struct error *err)
+{
+    struct quota_vms vms = {0};
+    int64_t leases = 0;
+
+    if (more->used[QUOTA_LEASES] ? store_quota_leases(tx, project_id, token_id, &leases, err)
+                                 : store_quota_vms(tx, project_id, token_id, &vms, err))
+        return -1;
+    *ret = (struct quota_use){{[QUOTA_VMS] = vms.count,
+                               [QUOTA_CPUS] = vms.cpus,
+                               [QUOTA_MEMORY_MIB] = vms.memory_mib,
+                               [QUOTA_DISK_BYTES] = vms.disk_bytes,
+                               [QUOTA_LEASES] = leases}};
+    return 0;
+}
+
+/* token_id NULL: the project's own. Rows are summed up only where a limit could be reached. */
+static int check(struct core *core, struct db_tx *tx, const char *project_id, const char *token_id,
+                 const struct quota_use *more, struct error *err)
+{
+    struct quota_limits limits;
+    struct quota_use use;
+    struct project project;
+    struct error gone;
+    bool due = false;
+
+    if (token_id) {
+        if (!access_token_limits(core->access, token_id, &limits))
+            return 0;
+    } else {
+        if (project_find(core, project_id, &project, &gone))
+            return 0;
+        limits = project.limits;
+    }
+    for (int i = 0; i < QUOTA_COUNT; i++)
+        due |= more->used[i] > 0 && limits.max[i] != QUOTA_UNLIMITED;
+    if (!due)
+        return 0;
+    if (sum_rows(tx, project_id, token_id, more, &use, err))
+        return -1;
+    return compare(token_id ? "token" : "project", token_id ? token_id : project_id, &limits, &use,
+                   more, err);
+}
+
+int quota_check_vm(struct core *core, struct db_tx *tx, const struct vm *next, const struct vm *was,
+                   struct error *err)
+{
+    struct quota_use project = {0}, token = {0};
+
+    if (was && next->generation == was->generation && str_eq(next->owner_token, was->owner_token))
+        return 0;
+    add_difference(&project, next, was);
+    add_difference(&token, next, was && str_eq(was->owner_token, next->owner_token) ? was : NULL);
+    /* The token's first: its holder can do something about it. */
+    if (*next->owner_token &&
+        check(core, tx, next->project_id, next->owner_token, &token, err))
+        return -1;
+    return check(core, tx, next->project_id, NULL, &project, err);
+}
+
+int quota_check_lease(struct core *core, struct db_tx *tx, const char *project_id,
+                      const char *token_id, struct error *err)
+{
+    const struct quota_use more = {{[QUOTA_LEASES] = 1}};
+
+    if (*token_id && check(core, tx, project_id, token_id, &more, err))
+        return -1;
+    return check(core, tx, project_id, NULL, &more, err);
+}
+
+/* ---- consoles ---- */
+
+int quota_console_open(struct core *core, const struct principal *by, struct source **inner,
+                       struct error *err)
+{
+    const struct quota_use more = {{[QUOTA_CONSOLES] = 1}};
+    struct quota_consoles *consoles = core->quotas->consoles;
+    struct quota_limits limits;
+    struct quota_use use;
+    struct project project;
+
+    if (project_find(core, by->project_id, &project, err))
+        return -1;
+    LOCK_SCOPE(quota_consoles_lock(consoles));
+    if (*by->token_id && access_token_limits(core->access, by->token_id, &limits)) {
+        use = (struct quota_use){
+            {[QUOTA_CONSOLES] = quota_consoles_count(consoles, by->project_id, by->token_id)}};
+        if (compare("token", by->token_id, &limits, &use, &more, err))
+            return -1;
+    }
+    use = (struct quota_use){
+        {[QUOTA_CONSOLES] = quota_consoles_count(consoles, by->project_id, NULL)}};
+    if (compare("project", project.id, &project.limits, &use, &more, err))
+        return -1;
+    *inner = quota_consoles_add(consoles, by->project_id, by->token_id, *inner);
+    return 0;
+}
+
+/* ---- reading ---- */
+
+void quota_use_read(struct core *core, const char *project_id, const char *token_id,
+                    struct quota_use *ret)
+{
+    struct quota_consoles *consoles = core->quotas->consoles;
+    auto_free struct vm **vms = NULL;
+    size_t count;
+
+    *ret = (struct quota_use){0};
+    registry_all(core->registry, &vms, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(vms[i]->project_id, project_id) &&
+            (!token_id || str_eq(vms[i]->owner_token, token_id)))
+            add_vm(ret, vms[i]);
+        vm_unref(vms[i]);
+    }
+    ret->used[QUOTA_LEASES] = lease_count(core, project_id, token_id);
+    LOCK_SCOPE(quota_consoles_lock(consoles));
+    ret->used[QUOTA_CONSOLES] = quota_consoles_count(consoles, project_id, token_id);
+}

@@ -1,0 +1,43 @@
+/*
+ * Quotas: what a project and a token may use at the same time. What is used is what the rows say,
+ * summed up in the transaction that adds another one, so that no race and no crash leaves a count
+ * behind; only open consoles, which end with the daemon, are counted in memory.
+ */
+#ifndef DROVER_VM_QUOTA_H
+#define DROVER_VM_QUOTA_H
+
+#include "service/base/error.h"
+#include "service/base/secret.h"
+#include "service/base/source.h"
+#include "service/vm/quota_limits.h"
+
+struct actor;
+struct core;
+struct principal;
+
+struct project {
+    char id[UUID_TEXT], name[64];
+    int64_t created_at;
+    struct quota_limits limits;
+};
+
+/* By id or name; PROJECT_NOT_FOUND. From memory, never blocks. */
+int project_find(struct core *core, const char *ref, struct project *ret, struct error *err);
+/* Commits the limits; who is above them already stays so. Blocks on the disk. */
+int project_set_quota(struct core *core, const struct actor *actor, const char *id,
+                      const struct quota_limits *limits, struct project *ret, struct error *err);
+
+/* A token may use more now: what was held up is tried again. Any thread, never blocks. */
+void quota_changed(struct core *core);
+/* What is used now, as clients were told; token_id NULL: by the whole project. Never blocks. */
+void quota_use_read(struct core *core, const char *project_id, const char *token_id,
+                    struct quota_use *ret);
+
+/*
+ * Counts a console of the principal and returns a source that passes everything on to `inner` and
+ * gives the place back when it is closed. QUOTA_EXCEEDED: inner is untouched.
+ */
+int quota_console_open(struct core *core, const struct principal *by, struct source **inner,
+                       struct error *err);
+
+#endif
