@@ -83,8 +83,13 @@ const struct route routes[] = {
     {"POST",   "/v1/vms/{vm}/agent/password", "setGuestPassword", ACCESS_VM_EXEC,  BODY, handle_password},
     {"POST",   "/v1/vms/{vm}/agent/ssh-keys", "addGuestSshKeys",  ACCESS_VM_EXEC,  BODY, handle_ssh_keys},
     {"GET",    "/v1/vms/{vm}/addresses",      "listVmAddresses",  ACCESS_VM_READ,  0,    handle_addresses},
+    {"GET",    "/v1/vms/{vm}/exec",           "listVmExecs",      ACCESS_VM_EXEC,  0,    handle_exec_list},
     {"POST",   "/v1/vms/{vm}/exec",           "execInVm",         ACCESS_VM_EXEC,  BODY | ROUTE_LARGE_BODY,
      handle_exec},
+    {"GET",    "/v1/vms/{vm}/exec/{exec}",    "getVmExec",        ACCESS_VM_EXEC,  0,    handle_exec_get},
+    {"DELETE", "/v1/vms/{vm}/exec/{exec}",    "killVmExec",       ACCESS_VM_EXEC,  0,    handle_exec_kill},
+    {"GET",    "/v1/vms/{vm}/exec/{exec}/stream", "openVmExec",   ACCESS_VM_EXEC,
+     ROUTE_UPGRADE | ROUTE_TICKET, handle_exec_open},
     {"GET",    "/v1/vms/{vm}/files",          "getVmFile",        ACCESS_VM_EXEC,  0,    handle_file_get},
     {"PUT",    "/v1/vms/{vm}/files",          "putVmFile",        ACCESS_VM_EXEC,  ROUTE_UPLOAD,
      .upload = &guest_file_upload},
@@ -92,6 +97,7 @@ const struct route routes[] = {
     /* figures */
     {"GET",    "/v1/vms/{vm}/stats", "getVmStats", ACCESS_VM_READ,    INLINE, handle_vm_stats},
     {"GET",    "/v1/vms/{vm}/stats/history", "getVmHistory", ACCESS_VM_READ, 0, handle_vm_history},
+    {"POST",   "/v1/vms/{vm}/dirty-rate", "measureDirtyRate", ACCESS_VM_WRITE, BODY, handle_dirty_rate},
     {"GET",    "/v1/host/history",   "getHostHistory", ACCESS_HOST_READ, 0, handle_host_history},
     {"GET",    "/v1/stats",          "listStats",  ACCESS_VM_READ,    ROUTE_UPGRADE_OPTIONAL, handle_stats},
     {"GET",    "/v1/ksm",            "getKsm",     ACCESS_HOST_READ,  INLINE, handle_ksm},
@@ -160,6 +166,19 @@ const struct route routes[] = {
     {"GET",    "/v1/operations",             "listOperations",  ACCESS_VM_READ,  0, handle_op_list},
     {"GET",    "/v1/operations/{operation}", "getOperation",    ACCESS_VM_READ,  0, handle_op_get},
     {"DELETE", "/v1/operations/{operation}", "cancelOperation", ACCESS_VM_WRITE, 0, handle_op_cancel},
+
+    /* events, posted to other servers */
+    {"GET",    "/v1/webhooks",           "listWebhooks",  ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_list},
+    {"POST",   "/v1/webhooks",           "createWebhook", ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_create},
+    {"GET",    "/v1/webhooks/{webhook}", "getWebhook",    ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_get},
+    {"PATCH",  "/v1/webhooks/{webhook}", "patchWebhook",  ACCESS_WEBHOOK_WRITE, BODY, handle_webhook_patch},
+    {"DELETE", "/v1/webhooks/{webhook}", "deleteWebhook", ACCESS_WEBHOOK_WRITE, 0,    handle_webhook_delete},
+    {"POST",   "/v1/webhooks/{webhook}/redeliver",  "redeliverWebhook",      ACCESS_WEBHOOK_WRITE, BODY,
+     handle_webhook_redeliver},
+    {"POST",   "/v1/webhooks/{webhook}/test",       "testWebhook",           ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_test},
+    {"GET",    "/v1/webhooks/{webhook}/deliveries", "listWebhookDeliveries", ACCESS_WEBHOOK_WRITE, 0,
+     handle_webhook_deliveries},
 
     /* what may be used at the same time */
     {"GET",    "/v1/quotas",             "getQuotas",    0,                 0,    handle_quotas},

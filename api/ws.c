@@ -27,7 +27,8 @@
 /* Names are what a handshake may settle on. The first, nameless to clients, is for "none". */
 static const struct lws_protocols protocols[] = {
     PROTOCOL("drover"),           PROTOCOL("binary"), PROTOCOL("drover.console.v1"),
-    PROTOCOL("drover.events.v1"), {0},
+    PROTOCOL("drover.events.v1"), PROTOCOL("drover.exec.v1"),
+    {0},
 };
 
 static bool known_subprotocol(const char *name)

@@ -129,7 +129,11 @@ CREATE TABLE vms (
     owner_token         TEXT    NOT NULL DEFAULT '', -- whose quota it counts against; may be gone
     cpus                INTEGER NOT NULL DEFAULT 0 CHECK (cpus >= 0), -- what it counts
     memory_mib          INTEGER NOT NULL DEFAULT 0 CHECK (memory_mib >= 0),
-    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0) -- as the guest sees them
+    disk_bytes          INTEGER NOT NULL DEFAULT 0 CHECK (disk_bytes >= 0), -- as the guest sees them
+    -- Whose memory and disks it began with; '': it booted. They are kept as long as anybody names them.
+    template_id         TEXT    NOT NULL DEFAULT '',
+    -- Not '': this VM is a pool's template, and what its memory was saved under (QEMU, processor, …).
+    template_key        TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
 -- A project cannot have two living VMs of one name; a tombstone gives its name back.
@@ -372,3 +376,43 @@ CREATE UNIQUE INDEX recordings_open ON recordings (vm_id, stream) WHERE state = 
 CREATE INDEX recordings_project ON recordings (project_id, seq);
 CREATE INDEX recordings_vm ON recordings (vm_id, seq);
 CREATE INDEX recordings_finished ON recordings (finished_at) WHERE finished_at > 0;
+
+-- Who is told of events, how far each is, and what the last deliveries came to.
+CREATE TABLE webhooks (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              TEXT    NOT NULL UNIQUE CHECK (id <> ''),
+    project_id      TEXT    NOT NULL REFERENCES projects (id),
+    url             TEXT    NOT NULL CHECK (url <> ''), -- http or https
+    events          TEXT    NOT NULL CHECK (events <> ''), -- patterns, separated by spaces
+    labels          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(labels)),
+    secret          TEXT    NOT NULL CHECK (secret <> ''), -- the key itself: it signs
+    enabled         INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+    disabled_reason TEXT    NOT NULL DEFAULT '', -- why we gave up, or ''
+    created_by      TEXT    NOT NULL DEFAULT '',
+    created_at      INTEGER NOT NULL CHECK (created_at >= 0),
+    updated_at      INTEGER NOT NULL CHECK (updated_at >= 0),
+    last_seq        INTEGER NOT NULL CHECK (last_seq >= 0), -- of the last event it is done with
+    next_attempt_at INTEGER NOT NULL DEFAULT 0 CHECK (next_attempt_at >= 0),
+    failures        INTEGER NOT NULL DEFAULT 0 CHECK (failures >= 0), -- in a row
+    failing_since   INTEGER NOT NULL DEFAULT 0 CHECK (failing_since >= 0),
+    last_status     INTEGER NOT NULL DEFAULT 0 CHECK (last_status >= 0), -- 0: no answer
+    last_error      TEXT    NOT NULL DEFAULT '',
+    last_attempt_at INTEGER NOT NULL DEFAULT 0 CHECK (last_attempt_at >= 0),
+    last_success_at INTEGER NOT NULL DEFAULT 0 CHECK (last_success_at >= 0)
+) STRICT;
+
+-- The newest attempts of each webhook; older ones go.
+CREATE TABLE webhook_deliveries (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id TEXT    NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+    at         INTEGER NOT NULL CHECK (at >= 0),
+    message_id TEXT    NOT NULL,
+    type       TEXT    NOT NULL,
+    seq        INTEGER NOT NULL CHECK (seq >= 0), -- of the event; of a gap its last
+    attempt    INTEGER NOT NULL CHECK (attempt >= 1),
+    status     INTEGER NOT NULL CHECK (status >= 0),
+    error      TEXT    NOT NULL DEFAULT '',
+    took_ms    INTEGER NOT NULL CHECK (took_ms >= 0)
+) STRICT;
+
+CREATE INDEX webhook_deliveries_webhook ON webhook_deliveries (webhook_id, id);

@@ -56,6 +56,7 @@ struct vm_row {
     int64_t reimaged;         /* how often its disks were made anew */
     const char *owner_token;  /* whose quota it counts against, or ""; may be gone */
     int64_t cpus, memory_mib, disk_bytes; /* what it counts; disks as the guest sees them */
+    const char *template_id, *template_key; /* or "": see service/vm/vm.h */
 };
 
 /* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
@@ -149,6 +150,7 @@ int store_event_list(struct db *db, const char *project_id, int64_t since_seq, i
                      int (*fn)(void *, const struct event_row *), void *arg, struct error *err);
 int store_event_last(struct db *db, int64_t *ret_seq, struct error *err);
 int store_event_prune(struct db_tx *tx, int64_t before, struct error *err);
+int store_event_first(struct db *db, int64_t *ret_seq, struct error *err); /* 0: there is none */
 
 /* ---- tokens and browser sessions; only SHA-256 hex of a secret is ever stored ---- */
 

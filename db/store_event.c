@@ -73,6 +73,17 @@ int store_event_last(struct db *db, int64_t *ret_seq, struct error *err)
     return 0;
 }
 
+int store_event_first(struct db *db, int64_t *ret_seq, struct error *err)
+{
+    auto_reader struct reader r = reader_take(db);
+    auto_stmt struct stmt s = stmt_use(r.conn, QUERY_EVENT_FIRST);
+
+    if (stmt_row(&s, err) < 0)
+        return -1;
+    *ret_seq = stmt_next_int(&s);
+    return 0;
+}
+
 int store_event_prune(struct db_tx *tx, int64_t before, struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_EVENT_PRUNE);

@@ -262,8 +262,18 @@ int store_lease_list(struct db *db, const struct lease_list_filter *filter,
     stmt_int(&s, ":before_seq", filter->before_seq ? filter->before_seq : INT64_MAX);
     stmt_text_or_null(&s, ":state", filter->state);
     stmt_text_or_null(&s, ":pool_id", filter->pool_id);
+    stmt_text(&s, ":labels", filter->labels ? filter->labels : "{}");
     stmt_int(&s, ":limit", filter->limit);
     return each_lease(&s, fn, arg, err) < 0 ? -1 : 0;
+}
+
+int store_lease_vm_gone(struct db_tx *tx, const char *vm_id, int64_t at, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_LEASE_VM_GONE);
+
+    stmt_text(&s, ":vm_id", vm_id);
+    stmt_int(&s, ":at", at);
+    return stmt_run(&s, err);
 }
 
 int store_lease_prune(struct db_tx *tx, int64_t ended_before, struct error *err)

@@ -69,11 +69,14 @@ struct lease_list_filter {
     const char *project_id; /* required */
     const char *state;      /* or NULL */
     const char *pool_id;    /* or NULL */
+    const char *labels;     /* a JSON object of strings: only leases with all of these; or NULL */
     int64_t before_seq;     /* newest first; 0: from the newest */
     int limit;
 };
 int store_lease_list(struct db *db, const struct lease_list_filter *filter,
                      int (*fn)(void *, const struct lease_row *), void *arg, struct error *err);
+/* Into the records of the VM's ended leases. */
+int store_lease_vm_gone(struct db_tx *tx, const char *vm_id, int64_t at, struct error *err);
 int store_lease_prune(struct db_tx *tx, int64_t ended_before, struct error *err);
 
 #endif

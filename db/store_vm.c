@@ -32,6 +32,8 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":cpus", row->cpus);
     stmt_int(s, ":memory_mib", row->memory_mib);
     stmt_int(s, ":disk_bytes", row->disk_bytes);
+    stmt_text(s, ":template_id", row->template_id ? row->template_id : "");
+    stmt_text(s, ":template_key", row->template_key ? row->template_key : "");
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -140,6 +142,8 @@ static struct vm_row read_vm(struct stmt *s)
     row.cpus = stmt_next_int(s);
     row.memory_mib = stmt_next_int(s);
     row.disk_bytes = stmt_next_int(s);
+    row.template_id = stmt_next_text(s);
+    row.template_key = stmt_next_text(s);
     return row;
 }
 

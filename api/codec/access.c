@@ -165,7 +165,7 @@ int codec_decode_ticket(const json_t *body, struct codec_ticket_request *ret, st
          .min = 1,
          .max = STREAM_NAME_MAX,
          .valid = stream_name_ok,
-         .form = "console, serial/N, channels/NAME, vsock/PORT or display"},
+         .form = "console, serial/N, channels/NAME, vsock/PORT, display or exec/ID/stream"},
         {.name = "mode", .kind = DOC_ENUM, .offset = AT(mode), .choices = modes},
         {.name = "single_use", .kind = DOC_BOOL, .offset = AT(single_use)},
         {.name = "expires_in_seconds",

@@ -71,6 +71,7 @@ enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
 enum codec_ksm codec_ksm_for(const struct principal *principal);
 
 /* sample NULL: there are no figures, because of reason. */
+json_t *codec_missing(const struct vm_sample *s); /* [{figures, reason}] */
 json_t *codec_stats(const char *vm_id, const struct vm_sample *sample, const struct host_ksm *ksm,
                     enum codec_ksm detail, const char *reason);
 json_t *codec_stats_list(const struct snapshot *snapshot, const char *project_id,
@@ -90,7 +91,8 @@ struct codec_density {
     const struct snapshot *snapshot;
     struct vm *const *vms;
     size_t count;
-    const char *label; /* groups by its value; NULL: by image */
+    const char *label; /* groups by its value; NULL: by set or by image */
+    bool by_set;
     const struct admission_sum *admission;
     enum codec_ksm detail;
 };
@@ -118,6 +120,23 @@ json_t *codec_check(const struct host_check *check);
 json_t *codec_principal(const struct principal *principal);
 json_t *codec_token(const struct token_info *token,
                     const char *secret); /* secret NULL: not shown */
+/* ---- webhooks ---- */
+
+struct webhook;
+struct webhook_delivery;
+json_t *codec_webhook(const struct webhook *w, const char *secret); /* secret NULL: not shown */
+json_t *codec_webhook_delivery(const struct webhook_delivery *d);
+struct codec_webhook_request {
+    char *url, *events, *labels, *secret; /* NULL: not sent */
+    int enabled;                          /* -1: not sent */
+};
+int codec_decode_webhook(const json_t *body, struct codec_webhook_request *ret, struct error *err);
+int codec_decode_webhook_patch(const json_t *body, struct codec_webhook_request *ret,
+                               struct error *err);
+void codec_webhook_request_done(struct codec_webhook_request *r);
+#define auto_webhook_request auto_scope(codec_webhook_request_done)
+int codec_decode_redelivery(const json_t *body, int64_t *ret_from_seq, struct error *err);
+
 /* ---- quotas ---- */
 
 struct project;

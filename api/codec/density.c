@@ -131,10 +131,12 @@ static json_t *group_json(const struct codec_density *d, const struct group *g)
 {
     json_t *object = json_pack("{s:o}", "key", codec_text(g->key));
 
-    /* By image the key is an id; people know names. */
+    /* By image and set the key is an id; people know names. */
     for (size_t i = 0; !d->label && i < d->count; i++) {
-        if (*g->key && str_eq(d->vms[i]->image_id, g->key)) {
-            put(object, "name", codec_text(d->vms[i]->spec->image));
+        const struct vm *vm = d->vms[i];
+
+        if (*g->key && str_eq(d->by_set ? vm->place.set_id : vm->image_id, g->key)) {
+            put(object, "name", codec_text(d->by_set ? vm->place.set_name : vm->spec->image));
             break;
         }
     }
@@ -192,8 +194,9 @@ json_t *codec_density(const struct codec_density *d)
 
     for (size_t i = 0; i < d->count; i++) {
         const struct vm_sample *s = snapshot_find(d->snapshot, d->vms[i]->id);
-        const char *key =
-            d->label ? vm_spec_label(d->vms[i]->spec, d->label) : d->vms[i]->image_id;
+        const char *key = d->label    ? vm_spec_label(d->vms[i]->spec, d->label)
+                          : d->by_set ? d->vms[i]->place.set_id
+                                      : d->vms[i]->image_id;
 
         if (!s)
             continue;
@@ -208,6 +211,10 @@ json_t *codec_density(const struct codec_density *d)
         json_array_append_new(list, group_json(d, &groups[i]));
     return json_pack("{s:o, s:b, s:o, s:s, s:o*, s:o, s:o}", "sampled_at",
                      codec_time(d->snapshot->sampled_at), "coarse", d->detail == CODEC_KSM_COARSE,
-                     "host", host_json(d, &all), "by", d->label ? "label" : "image", "label",
+                     "host", host_json(d, &all), "by",
+                     d->label    ? "label"
+                     : d->by_set ? "set"
+                                 : "image",
+                     "label",
                      d->label ? json_string(d->label) : NULL, "groups", list, "vms", vms);
 }

@@ -39,24 +39,6 @@ static json_t *users(const struct guest_info *info)
     return array;
 }
 
-static json_t *filesystems(const struct guest_info *info)
-{
-    json_t *array = json_array();
-
-    for (size_t i = 0; i < info->filesystem_count; i++) {
-        const struct guest_filesystem *f = &info->filesystems[i];
-        json_t *item = json_pack("{s:s, s:s, s:s}", "mountpoint", f->mountpoint, "type", f->type,
-                                 "device", f->device);
-
-        if (f->has_size) {
-            json_object_set_new(item, "total_bytes", json_integer((json_int_t)f->total_bytes));
-            json_object_set_new(item, "used_bytes", json_integer((json_int_t)f->used_bytes));
-        }
-        json_array_append_new(array, item);
-    }
-    return array;
-}
-
 static json_t *addresses_of(const struct guest_interface *n)
 {
     json_t *array = json_array();
@@ -95,7 +77,10 @@ json_t *codec_guest(const struct guest_info *info)
         text_or_null(*info->version, info->version), "os", os(info), "hostname",
         text_or_null(info->has_hostname, info->hostname), "users",
         info->has_users ? users(info) : json_null(), "filesystems",
-        info->has_filesystems ? filesystems(info) : json_null(), "interfaces",
+        info->has_filesystems
+            ? codec_guest_filesystems(info->filesystems, info->filesystem_count)
+            : json_null(),
+        "interfaces",
         info->has_interfaces ? interfaces(info) : json_null());
 }
 
@@ -179,6 +164,26 @@ json_t *codec_guest_exec(const struct guest_exec *x)
     }
     result = json_pack("{s:b, s:o}", "succeeded", succeeded, "results", array);
     return result;
+}
+
+json_t *codec_exec(const struct exec_info *e)
+{
+    json_t *argv = json_array(), *problem = json_null();
+    bool exited = e->state == EXEC_ENDED && !e->signal && e->exit_code >= 0;
+
+    for (char *const *p = e->step->argv; *p; p++)
+        json_array_append_new(argv, json_string(*p));
+    if (e->error.code != ERROR_NONE)
+        problem = json_pack("{s:s, s:s}", "code", error_slug(e->error.code), "detail", e->error.detail);
+    return json_pack(
+        "{s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o, s:b, s:b, s:I, s:I, s:I, s:o, s:o, s:I, s:s, s:o}", "id",
+        e->id, "vm_id", e->vm_id, "argv", argv, "state", exec_state_name(e->state), "stream", (int)e->stream,
+        "attached", (int)e->attached, "exit_code", exited ? json_integer(e->exit_code) : json_null(),
+        "signal", e->signal ? json_integer(e->signal) : json_null(), "timed_out", (int)e->timed_out,
+        "output_cut", (int)e->cut, "stdout_bytes", (json_int_t)e->total[EXEC_STDOUT], "stderr_bytes",
+        (json_int_t)e->total[EXEC_STDERR], "stdin_bytes", (json_int_t)e->input, "created_at",
+        codec_time(e->created_at), "ended_at", codec_time(e->ended_at), "duration_ms",
+        (json_int_t)e->duration_ms, "created_by", e->actor, "problem", problem);
 }
 
 /* ---- in ---- */
@@ -351,6 +356,26 @@ static int decode_steps(const json_t *value, const char *pointer, void *out, str
     return 0;
 }
 
+struct program {
+    struct guest_step step; /* first: its fields are decoded into it */
+    bool stream;
+};
+
+static int decode_program(const json_t *body, struct guest_exec *ret, struct error *err)
+{
+    static const struct doc_field fields[] = {
+        STEP_FIELDS,
+        {.name = "stream", .kind = DOC_BOOL, .offset = offsetof(struct program, stream)},
+    };
+    struct program p = {.step.timeout_ms = 30000};
+    int rc = doc_decode(body, "", fields, DOC_COUNT(fields), &p, err);
+
+    ret->step_count = 1;
+    ret->steps[0] = p.step; /* owned now, also what was decoded before a failure */
+    ret->stream = p.stream;
+    return rc;
+}
+
 int codec_decode_exec(const json_t *body, struct guest_exec *ret, struct error *err)
 {
     static const struct doc_field fields[] = {
@@ -361,8 +386,7 @@ int codec_decode_exec(const json_t *body, struct guest_exec *ret, struct error *
     ret->has_steps = json_object_get(body, "steps") != NULL;
     if (ret->has_steps)
         return doc_decode(body, "", fields, DOC_COUNT(fields), ret, err);
-    ret->step_count = 1;
-    return decode_step(body, "", &ret->steps[0], err);
+    return decode_program(body, ret, err);
 }
 
 int codec_decode_freeze(const json_t *body, struct codec_freeze *ret, struct error *err)

@@ -5,17 +5,25 @@
 #include <jansson.h>
 
 #include "service/base/error.h"
+#include "service/vm/exec.h"
 #include "service/vm/guest.h"
 #include "service/vm/guest_address.h"
 
 json_t *codec_guest(const struct guest_info *info);
+json_t *codec_guest_filesystems(const struct guest_filesystem *list, size_t count);
+json_t *codec_guest_figures(const struct guest_figures *f);
+json_t *codec_dirty_rate(const struct guest_dirty *d);
 json_t *codec_guest_addresses(const struct guest_found *found);
 json_t *codec_guest_exec(const struct guest_exec *exec);
+json_t *codec_exec(const struct exec_info *exec);
 
 /* Bodies; VALIDATION_FAILED with a pointer. */
 
 /* Fills an empty one. */
 int codec_decode_exec(const json_t *body, struct guest_exec *ret, struct error *err);
+
+/* *ret_seconds stays when the body does not say. */
+int codec_decode_dirty_rate(const json_t *body, int64_t *ret_seconds, struct error *err);
 
 struct codec_freeze {
     int64_t seconds;

@@ -9,6 +9,17 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 
+static json_t *snapshot(const struct pool *pool, const struct pool_snapshot *s)
+{
+    if (pool->spec->depth != POOL_SNAPSHOT)
+        return json_null();
+    return json_pack("{s:b, s:o, s:o, s:o, s:o}", "shared", s->shared, "template_id",
+                     codec_text(s->template_id), "saved_at", codec_time(s->saved_at),
+                     "memory_bytes",
+                     s->memory_bytes ? json_integer((json_int_t)s->memory_bytes) : json_null(),
+                     "reason", codec_text(s->reason));
+}
+
 json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
 {
     json_t *object = pool_spec_encode(pool->spec), *status, *vm;
@@ -21,14 +32,15 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
     json_object_set_new(object, "has_user_data",
                         json_boolean(json_is_string(json_object_get(pool->spec->vm, "user_data"))));
     snprintf(etag, sizeof(etag), "%lld", (long long)pool->generation);
-    status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "ready",
+    status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "ready",
                        (json_int_t)s->ready, "warming", (json_int_t)s->warming, "leased",
                        (json_int_t)s->leased, "hits", (json_int_t)s->hits, "misses",
                        (json_int_t)s->misses, "failures", (json_int_t)s->failures, "last_error",
                        codec_text(s->last_error), "retry_at", codec_time(s->retry_at), "claim_ms_p50",
                        s->claim_us_p50 ? json_real((double)s->claim_us_p50 / 1000) : json_null(),
                        "claim_ms_max",
-                       s->claim_us_max ? json_real((double)s->claim_us_max / 1000) : json_null());
+                       s->claim_us_max ? json_real((double)s->claim_us_max / 1000) : json_null(),
+                       "snapshot", snapshot(pool, &s->snapshot));
     json_object_update_new(object,
                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", pool->id, "name",
                                  pool->name, "project_id", pool->project_id, "host_id",
@@ -63,9 +75,10 @@ json_t *codec_lease_record(const struct lease *l, int64_t position, json_t *reco
 {
     json_t *log = *l->vm_id ? json_sprintf("/v1/vms/%s/console/log", l->vm_id) : json_null();
 
-    return json_pack("{s:o, s:O, s:O, s:o}", "lease", codec_lease(l, position), "timeline",
+    return json_pack("{s:o, s:O, s:O, s:O, s:O, s:o}", "lease", codec_lease(l, position), "timeline",
                      json_object_get(record, "timeline"), "usage", json_object_get(record, "usage"),
-                     "console_log", log);
+                     "exec", json_object_get(record, "exec"), "console_tail",
+                     json_object_get(record, "console_tail"), "console_log", log);
 }
 
 static int decode_vm(const json_t *value, const char *pointer, void *out, struct error *err)

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "api/codec/guest.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 
@@ -303,6 +304,10 @@ json_t *codec_stats(const char *vm_id, const struct vm_sample *s, const struct h
     for (size_t i = 0; i < s->dear->virt.net_count; i++)
         json_array_append_new(interfaces, interface(&s->dear->virt.nets[i]));
     put(object, "ksm", codec_vm_ksm(s, ksm, detail));
+    if (s->inside)
+        put(object, "guest", codec_guest_figures(s->inside));
+    if (reason) /* of one VM */
+        put(object, "missing", codec_missing(s));
     return object;
 }
 

@@ -56,6 +56,7 @@ static void add_vm(struct strbuf *b, const struct vm *vm)
     doc_add_text(b, "pool_id", *vm->pool_id ? vm->pool_id : NULL);
     doc_add_text(b, "lease_id", *vm->lease_id ? vm->lease_id : NULL);
     add_place(b, vm);
+    doc_add_text(b, "template_id", *vm->template_id ? vm->template_id : NULL);
     doc_add_bool(b, "pending_changes", vm_has_pending_changes(vm));
     snprintf(etag, sizeof(etag), "%lld", (long long)vm->generation);
     doc_add_text(b, "etag", etag);

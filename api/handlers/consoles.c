@@ -11,6 +11,7 @@
 #include "service/vm/access.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
+#include "service/vm/exec.h"
 #include "service/vm/quota.h"
 #include "service/vm/stream.h"
 
@@ -65,10 +66,9 @@ static int subprotocol_choose(const struct request *req, struct response *res,
  * VMs the ticket is not for.
  */
 static struct vm *authorise(struct request *req, const char *stream, enum console_mode mode,
-                            struct error *err)
+                            unsigned scope, struct error *err)
 {
     const char *ref = request_param(req, "vm"), *ticket = request_query(req, "ticket");
-    unsigned scope = mode == CONSOLE_CONTROL ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW;
     auto_vm struct vm *vm = NULL;
 
     if (req->has_principal) {
@@ -124,6 +124,18 @@ static int attach(struct request *req, struct response *res, const struct vm *vm
     return -1;
 }
 
+/* res has the stream: is it still the caller's? */
+static int opened(struct request *req, struct response *res, struct error *err)
+{
+    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
+        res->stream->close(res->stream);
+        res->stream = NULL;
+        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
+    }
+    res->status = 101;
+    return 0;
+}
+
 static int open_stream(struct request *req, struct response *res, const char *stream,
                        struct error *err)
 {
@@ -136,7 +148,8 @@ static int open_stream(struct request *req, struct response *res, const char *st
         request_query_int(req, "from", 0, INT64_MAX, &from, err) ||
         subprotocol_choose(req, res, &to.protocol, err))
         return -1;
-    auto_vm struct vm *vm = authorise(req, stream, to.mode, err);
+    auto_vm struct vm *vm = authorise(
+        req, stream, to.mode, to.mode == CONSOLE_CONTROL ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW, err);
     if (!vm || stream_require(vm, stream, err) ||
         (to.mode == CONSOLE_CONTROL && vm_refuse_waiting(vm, err)))
         return -1;
@@ -167,13 +180,7 @@ static int open_stream(struct request *req, struct response *res, const char *st
         res->stream = NULL;
         return -1;
     }
-    if (!access_is_alive(core_access(req->core), &req->principal)) { /* revoked this moment */
-        res->stream->close(res->stream);
-        res->stream = NULL;
-        return error_set(err, ERROR_UNAUTHENTICATED, "the credential was revoked");
-    }
-    res->status = 101;
-    return 0;
+    return opened(req, res, err);
 }
 
 int handle_console_open(struct request *req, struct response *res, struct error *err)
@@ -184,6 +191,48 @@ int handle_console_open(struct request *req, struct response *res, struct error 
 int handle_display_open(struct request *req, struct response *res, struct error *err)
 {
     return open_stream(req, res, "display", err);
+}
+
+/* ---- a program's stream ---- */
+
+static int exec_arguments(const struct request *req, struct response *res, const uint64_t **ret_from,
+                          uint64_t from[EXEC_OUTPUTS], struct error *err)
+{
+    const char *text = request_query(req, "from"), *mode = request_query(req, "mode");
+
+    if (mode && !str_eq(mode, "control"))
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "mode", "a program's stream has no other mode than control");
+    if (text && !exec_v1_from(text, from))
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "from",
+                            "from must be two offsets, of stdout and of stderr, like 1024,0");
+    *ret_from = text ? from : NULL;
+    if (request_offers_subprotocol(req, EXEC_V1_NAME)) {
+        snprintf(res->subprotocol, sizeof(res->subprotocol), "%s", EXEC_V1_NAME);
+    } else if (*request_offered_subprotocols(req)) {
+        error_set_at(err, ERROR_SUBPROTOCOL_UNKNOWN, "Sec-WebSocket-Protocol",
+                     "none of the offered subprotocols is known");
+        error_remedy(err, "Offer none, or " EXEC_V1_NAME ".");
+        return -1;
+    }
+    return 0;
+}
+
+int handle_exec_open(struct request *req, struct response *res, struct error *err)
+{
+    char stream[300], rights[ACCESS_RIGHTS_SIZE];
+    const uint64_t *from = NULL;
+    uint64_t offsets[EXEC_OUTPUTS];
+    auto_exec struct exec *e = NULL;
+    auto_vm struct vm *vm = NULL;
+
+    if (exec_arguments(req, res, &from, offsets, err))
+        return -1;
+    snprintf(stream, sizeof(stream), "exec/%s/stream", request_param(req, "exec"));
+    vm = authorise(req, stream, CONSOLE_CONTROL, ACCESS_VM_EXEC, err);
+    if (!vm || exec_find(req->core, vm->id, request_param(req, "exec"), &e, err))
+        return -1;
+    access_rights(&req->principal, rights);
+    return exec_attach(e, rights, from, &res->stream, err) ? -1 : opened(req, res, err);
 }
 
 /* The parameter is the rest of the stream's name. */

@@ -11,6 +11,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/vm/core.h"
+#include "service/vm/exec.h"
 #include "service/vm/guest.h"
 #include "service/vm/guest_address.h"
 
@@ -130,18 +131,133 @@ static int exec_done(struct request *req, struct response *res, struct error *er
     return 0;
 }
 
-DEFINE_CLEANUP(exec, struct guest_exec *, guest_exec_free);
+DEFINE_CLEANUP(guest_exec, struct guest_exec *, guest_exec_free);
+
+struct kept {
+    struct exec *exec;
+    bool replayed;
+};
+
+static void kept_free(void *arg)
+{
+    struct kept *k = arg;
+
+    exec_unref(k->exec);
+    free(k);
+}
+
+/* One that somebody may come back to: it runs, or it has ended. */
+static int kept_done(struct request *req, struct response *res, struct error *err)
+{
+    const struct kept *k = request_kept(req);
+    struct exec *e = k->exec;
+    struct exec_info info;
+
+    if (request_wait_result(req) == WAIT_STOPPING)
+        return error_set(err, ERROR_SHUTTING_DOWN, "the daemon is stopping");
+    exec_info_read(e, &info);
+    /* A stream that broke off is a fact about it; one that never began is this request's failure. */
+    if ((!info.stream || info.total[0] + info.total[1] == 0) && exec_result(e, err))
+        return -1;
+    if (k->replayed)
+        response_header(res, "Idempotency-Replayed", "true");
+    if (!info.stream) {
+        response_json(res, 200, codec_guest_exec(exec_outcomes(e)));
+        return 0;
+    }
+    response_header(res, "Location", "/v1/vms/%s/exec/%s", info.vm_id, info.id);
+    response_json(res, 201, codec_exec(&info));
+    return 0;
+}
+
+static int begin_kept(struct request *req, const struct vm *vm, struct guest_exec *x, struct error *err)
+{
+    struct actor actor = request_actor(req);
+    struct idem idem = request_idem(req);
+    struct exec *e = NULL;
+    struct kept *k;
+    bool replayed = false;
+
+    if (exec_begin(req->core, &actor, vm, x, &idem, &e, &replayed, err))
+        return -1;
+    k = xcalloc(1, sizeof(*k));
+    *k = (struct kept){e, replayed};
+    request_keep(req, k, kept_free);
+    return request_park_on(req, exec_park, e, kept_done);
+}
 
 int handle_exec(struct request *req, struct response *res, struct error *err)
 {
-    auto_scope(cleanup_exec) struct guest_exec *x = guest_exec_new();
+    auto_scope(cleanup_guest_exec) struct guest_exec *x = guest_exec_new();
     auto_vm struct vm *vm = find(req, err);
 
     (void)res;
     if (!vm || codec_decode_exec(req->json, x, err))
         return -1;
     str_copy_utf8(x->vm_id, sizeof(x->vm_id), vm->id);
+    if (x->stream || request_idem(req).key)
+        return begin_kept(req, vm, TAKE_PTR(x), err);
     return run(req, vm->id, guest_exec_run, TAKE_PTR(x), guest_exec_free, exec_done, err);
+}
+
+static struct exec *find_exec(struct request *req, struct error *err)
+{
+    auto_vm struct vm *vm = find(req, err);
+    struct exec *e = NULL;
+
+    return vm && exec_find(req->core, vm->id, request_param(req, "exec"), &e, err) == 0 ? e : NULL;
+}
+
+int handle_exec_list(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm = find(req, err);
+    struct exec *found[EXEC_LIST_MAX];
+    json_t *items;
+    size_t count;
+
+    if (!vm)
+        return -1;
+    items = json_array();
+    count = exec_list(req->core, vm->id, found, EXEC_LIST_MAX);
+    for (size_t i = 0; i < count; i++) {
+        struct exec_info info;
+
+        exec_info_read(found[i], &info);
+        json_array_append_new(items, codec_exec(&info));
+        exec_unref(found[i]);
+    }
+    response_json(res, 200, codec_list(items, NULL));
+    return 0;
+}
+
+int handle_exec_get(struct request *req, struct response *res, struct error *err)
+{
+    auto_exec struct exec *e = find_exec(req, err);
+    struct exec_info info;
+
+    if (!e)
+        return -1;
+    exec_info_read(e, &info);
+    response_json(res, 200, codec_exec(&info));
+    return 0;
+}
+
+int handle_exec_kill(struct request *req, struct response *res, struct error *err)
+{
+    auto_exec struct exec *e = find_exec(req, err);
+    struct exec_info info;
+
+    if (!e)
+        return -1;
+    exec_info_read(e, &info);
+    if (!info.stream && !info.ended_at) {
+        error_set(err, ERROR_STREAM_NOT_FOUND, "the program is not streamed: only its time-out ends it");
+        error_remedy(err, "Begin it with \"stream\": true.");
+        return -1;
+    }
+    exec_kill(e);
+    response_json(res, 202, codec_exec(&info));
+    return 0;
 }
 
 /* ---- files ---- */
@@ -416,4 +532,37 @@ int handle_ssh_keys(struct request *req, struct response *res, struct error *err
     if (!a || codec_decode_ssh_keys(req->json, &a->keys, err))
         return -1;
     return run_admin(req, TAKE_PTR(a), run_ssh_keys, nothing_to_say, err);
+}
+
+/* ---- how fast it writes to its memory ---- */
+
+static int dirty_done(struct request *req, struct response *res, struct error *err)
+{
+    const struct guest_dirty *d = result(req, err);
+
+    if (!d)
+        return -1;
+    response_json(res, 200, codec_dirty_rate(d));
+    return 0;
+}
+
+int handle_dirty_rate(struct request *req, struct response *res, struct error *err)
+{
+    auto_vm struct vm *vm = find(req, err);
+    struct guest_dirty *d;
+    int64_t seconds = 1;
+
+    (void)res;
+    if (!vm || (req->json && codec_decode_dirty_rate(req->json, &seconds, err)))
+        return -1;
+    if (vm->state != VM_STATE_RUNNING) {
+        error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is %s; only a running one writes to its memory",
+                  vm_state_name(vm->state));
+        error_remedy(err, "Start or resume it first.");
+        return -1;
+    }
+    d = xcalloc(1, sizeof(*d));
+    str_copy_utf8(d->vm_id, sizeof(d->vm_id), vm->id);
+    d->seconds = seconds;
+    return run(req, vm->id, guest_dirty_rate, d, free, dirty_done, err);
 }

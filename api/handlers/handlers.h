@@ -31,8 +31,10 @@ handler_fn handle_console_open, handle_serial_open, handle_channel_open, handle_
 handler_fn handle_recording_start, handle_recording_stop, handle_recording_list,
     handle_recording_get, handle_recording_delete, handle_recording_content;
 /* guest.c */
+handler_fn handle_dirty_rate;
 handler_fn handle_agent_get, handle_freeze, handle_thaw, handle_time, handle_password,
-    handle_ssh_keys, handle_addresses, handle_exec, handle_file_get;
+    handle_ssh_keys, handle_addresses, handle_exec, handle_exec_list, handle_exec_get,
+    handle_exec_kill, handle_exec_open, handle_file_get;
 extern const struct upload_ops guest_file_upload;
 /* stats.c */
 handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
@@ -61,6 +63,9 @@ handler_fn handle_set_list, handle_set_create, handle_set_get, handle_set_patch,
 handler_fn handle_events;
 /* operations.c */
 handler_fn handle_op_list, handle_op_get, handle_op_cancel;
+/* webhooks.c */
+handler_fn handle_webhook_list, handle_webhook_create, handle_webhook_get, handle_webhook_patch,
+    handle_webhook_delete, handle_webhook_redeliver, handle_webhook_deliveries, handle_webhook_test;
 /* quotas.c */
 handler_fn handle_quotas, handle_project_get, handle_project_patch;
 /* tokens.c, tickets.c, session.c */
@@ -90,6 +95,17 @@ int wait_read(const struct request *req, int64_t *ret_ms, struct error *err);
 /* Answers with the operation: at once, or parked until it is finished. Takes op. */
 int answer_op(struct request *req, struct response *res, struct op *op, bool replayed,
               struct error *err);
+
+/* ---- queue.c ---- */
+
+/* ?queue_seconds= must be a number before anything is done. */
+int queue_check(const struct request *req, struct error *err);
+/*
+ * What a handler returns whose start was refused with *err: parked, to be tried again from its
+ * beginning, if it is for want of memory and the request would rather wait; else -1. Before that the
+ * handler may keep nothing (request_keep).
+ */
+int queue_for_memory(struct request *req, handler_fn *again, struct error *err);
 
 /* ?vm= as an id, of a deleted VM, too; "" when absent. INVALID_ARGUMENT. */
 int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err);

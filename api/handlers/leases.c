@@ -7,11 +7,13 @@
 #include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
 #include "service/base/str.h"
+#include "service/json/doc.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/lease.h"
 
-#define ASK_WAIT_SECONDS 30
+#define ASK_WAIT_SECONDS  30
+#define LABEL_FILTERS_MAX 8
 
 static json_t *shown(struct request *req, const struct lease *lease)
 {
@@ -20,10 +22,36 @@ static json_t *shown(struct request *req, const struct lease *lease)
 
 /* ---- list and read ---- */
 
+struct label_filter {
+    json_t *wanted;
+    struct error *err;
+};
+
+static int label_argument(void *arg, const char *name, const char *value)
+{
+    struct label_filter *f = arg;
+    const char *equals = strchr(value, '=');
+    auto_free char *key = NULL;
+
+    if (!str_eq(name, "label"))
+        return 0;
+    if (!equals || equals == value)
+        return error_set_at(f->err, ERROR_INVALID_ARGUMENT, "label", "label must be key=value");
+    key = xstrndup(value, (size_t)(equals - value));
+    if (json_object_set_new(f->wanted, key, json_string(equals + 1)))
+        return error_set_at(f->err, ERROR_INVALID_ARGUMENT, "label", "label must be UTF-8");
+    if (json_object_size(f->wanted) > LABEL_FILTERS_MAX)
+        return error_set_at(f->err, ERROR_INVALID_ARGUMENT, "label",
+                            "label may be given at most %d times", LABEL_FILTERS_MAX);
+    return 0;
+}
+
 int handle_lease_list(struct request *req, struct response *res, struct error *err)
 {
     struct lease_filter filter = {.project_id = req->principal.project_id};
     const char *next = NULL, *pool_ref = request_query(req, "pool");
+    auto_json json_t *labels = json_object();
+    struct label_filter label_filter = {labels, err};
     auto_pool struct pool *pool = NULL;
     char cursor[PAGE_CURSOR_SIZE];
     struct lease **leases;
@@ -32,7 +60,8 @@ int handle_lease_list(struct request *req, struct response *res, struct error *e
     size_t count;
 
     filter.state = request_query(req, "state");
-    if (page_read(req, &page, err))
+    filter.labels = labels;
+    if (page_read(req, &page, err) || request_query_each(req, label_argument, &label_filter))
         return -1;
     if (filter.state && !str_eq(filter.state, "queued") && !str_eq(filter.state, "active") &&
         !str_eq(filter.state, "ended"))

@@ -22,6 +22,7 @@
 #include "service/vm/sampler.h"
 #include "service/vm/set.h"
 #include "service/vm/timing.h"
+#include "service/vm/webhook.h"
 
 #define TEXT_FORMAT "text/plain; version=0.0.4; charset=utf-8"
 
@@ -193,21 +194,31 @@ static void add_leases(struct metrics_writer *w, struct core *core)
     metrics_add(w, METRIC_LEASE_ENDS, released, (double)c.released);
 }
 
-static void add_sets(struct metrics_writer *w, struct core *core)
+static void add_webhooks(struct metrics_writer *w, struct core *core)
 {
-    struct set_counts c;
+    struct webhook_counts c;
 
-    set_counts_read(core, &c);
-    for (int state = 0; state < SET_STATE_COUNT; state++) {
-        const struct metric_label label[] = {{"state", set_state_name((enum set_state)state)}, {0}};
+    webhook_counts_read(core, &c);
+    const struct {
+        enum metric id;
+        const char *label, *value;
+        double figure;
+    } rows[] = {
+        {METRIC_WEBHOOKS, "state", "ok", (double)c.enabled},
+        {METRIC_WEBHOOKS, "state", "failing", (double)c.failing},
+        {METRIC_WEBHOOKS, "state", "disabled", (double)c.disabled},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "delivered", (double)c.delivered},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "failed", (double)c.failed},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "gap", (double)c.gaps},
+        {METRIC_WEBHOOK_DELIVERIES, "result", "ping", (double)c.pings},
+    };
 
-        metrics_add(w, METRIC_SETS, label, (double)c.sets[state]);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        const struct metric_label labels[] = {{rows[i].label, rows[i].value}, {0}};
+
+        metrics_add(w, rows[i].id, labels, rows[i].figure);
     }
-    for (int state = 0; state < VM_STATE_COUNT; state++) {
-        const struct metric_label label[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
-
-        metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
-    }
+    add(w, METRIC_WEBHOOK_LAG, (double)c.lag);
 }
 
 static void add_quotas(struct metrics_writer *w, const struct request *req)
@@ -231,6 +242,23 @@ static void add_quotas(struct metrics_writer *w, const struct request *req)
 
         if (project.limits.max[i] != QUOTA_UNLIMITED)
             metrics_add(w, METRIC_QUOTA_LIMIT, labels, (double)project.limits.max[i]);
+    }
+}
+
+static void add_sets(struct metrics_writer *w, struct core *core)
+{
+    struct set_counts c;
+
+    set_counts_read(core, &c);
+    for (int state = 0; state < SET_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", set_state_name((enum set_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SETS, label, (double)c.sets[state]);
+    }
+    for (int state = 0; state < VM_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", vm_state_name((enum vm_state)state)}, {0}};
+
+        metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
     }
 }
 
@@ -389,8 +417,9 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_consoles(&w, req->core);
     add_timing(&w, req->core);
     add_leases(&w, req->core);
-    add_sets(&w, req->core);
+    add_webhooks(&w, req->core);
     add_quotas(&w, req);
+    add_sets(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

@@ -103,8 +103,10 @@ int handle_density(struct request *req, struct response *res, struct error *err)
 
     if (by && str_starts(by, "label.") && by[6])
         d.label = by + 6;
+    else if (str_eq(by, "set"))
+        d.by_set = true;
     else if (by && !str_eq(by, "image"))
-        return error_set_at(err, ERROR_INVALID_ARGUMENT, "by", "by is image or label.KEY");
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, "by", "by is image, set or label.KEY");
     admission_look(req->core, NULL, &admission);
     vm_list(req->core, &filter, &vms, &d.count, &more);
     d.vms = vms;

@@ -3,13 +3,26 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
 #include "service/base/str.h"
 #include "service/vm/access.h"
 #include "service/vm/core.h"
+#include "service/vm/exec.h"
 #include "service/vm/stream.h"
+
+static int require_exec(struct core *core, const char *vm_id, const char *stream, struct error *err)
+{
+    auto_free char *id = xstrndup(stream + strlen("exec/"), UUID_TEXT - 1);
+    auto_exec struct exec *e = NULL;
+
+    if (exec_find(core, vm_id, id, &e, err) == 0)
+        return 0;
+    err->code = ERROR_STREAM_NOT_FOUND; /* to a ticket it is a stream like any other */
+    return -1;
+}
 
 int handle_ticket_create(struct request *req, struct response *res, struct error *err)
 {
@@ -22,7 +35,10 @@ int handle_ticket_create(struct request *req, struct response *res, struct error
     if (codec_decode_ticket(req->json, &body, err))
         return -1;
     ticket.control = body.mode == 0;
-    if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
+    if (stream_is_exec(body.stream)) {
+        if (access_require(&req->principal, ACCESS_VM_EXEC, err))
+            return -1;
+    } else if (ticket.control && access_require(&req->principal, ACCESS_CONSOLE_CONTROL, err)) {
         error_remedy(err, "Ask for mode view.");
         return -1;
     }
@@ -31,7 +47,9 @@ int handle_ticket_create(struct request *req, struct response *res, struct error
         return -1;
     if (stream_require(vm, body.stream, err))
         return -1;
-    if (!ticket.control && str_starts(body.stream, "vsock/"))
+    if (stream_is_exec(body.stream) && require_exec(req->core, vm->id, body.stream, err))
+        return -1;
+    if (!ticket.control && (str_starts(body.stream, "vsock/") || stream_is_exec(body.stream)))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/mode", "%s has no view mode",
                             body.stream);
     ticket.multi_use = !body.single_use;

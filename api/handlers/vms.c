@@ -293,9 +293,10 @@ int handle_vm_create(struct request *req, struct response *res, struct error *er
     bool start = false, replayed = false, parks;
 
     if (vm_spec_decode(req->json, &spec, &start, err) ||
-        create_wait_read(req, start, &wait, &parks, err) ||
-        vm_create(req->core, &actor, spec, start, &idem, &vm, &op, &replayed, err))
+        create_wait_read(req, start, &wait, &parks, err) || queue_check(req, err))
         return -1;
+    if (vm_create(req->core, &actor, spec, start, &idem, &vm, &op, &replayed, err))
+        return queue_for_memory(req, handle_vm_create, err);
     if (!parks) {
         answer_created(res, vm, op, replayed);
         return 0;
@@ -335,9 +336,11 @@ static int act(struct request *req, struct response *res, enum vm_verb verb, boo
     int64_t wait_ms;
 
     /* Looked at before the work: a bad parameter must not leave an operation behind. */
-    if (wait_read(req, &wait_ms, err) || vm_act(req->core, &actor, request_param(req, "vm"), verb,
-                                                force, generation, &idem, &op, &replayed, err))
+    if (wait_read(req, &wait_ms, err) || queue_check(req, err))
         return -1;
+    if (vm_act(req->core, &actor, request_param(req, "vm"), verb, force, generation, &idem, &op,
+               &replayed, err))
+        return queue_for_memory(req, handle_vm_action, err);
     return answer_op(req, res, op, replayed, err);
 }
 

@@ -4,6 +4,15 @@ CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE
 );
+-- With a rowid: in a table without one a block of more than a kilobyte would spill to a page of its own.
+CREATE TABLE IF NOT EXISTS points (
+    series INTEGER NOT NULL REFERENCES series (id),
+    level INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (series, level, start)
+);
+-- Where they were kept before; what is there moves.
 CREATE TABLE IF NOT EXISTS blocks (
     series INTEGER NOT NULL REFERENCES series (id),
     level INTEGER NOT NULL,
@@ -11,3 +20,5 @@ CREATE TABLE IF NOT EXISTS blocks (
     data BLOB NOT NULL,
     PRIMARY KEY (series, level, start)
 ) WITHOUT ROWID;
+INSERT OR IGNORE INTO points (series, level, start, data) SELECT series, level, start, data FROM blocks;
+DROP TABLE blocks;

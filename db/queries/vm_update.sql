@@ -3,7 +3,7 @@
 --    :image_id, :generation, :defined_generation, :running_generation, :vsock_cid, :updated_at,
 --    :started_at, :deleted_at, :first_output_at, :kernel_at, :userland_at, :ready_at, :rebooted_at,
 --    :last_attached_at, :boot_status, :set_step, :reimaged,
---    :owner_token, :cpus, :memory_mib, :disk_bytes, :id
+--    :owner_token, :cpus, :memory_mib, :disk_bytes, :template_id, :template_key, :id
 -- Columns: none
 UPDATE vms
 SET host_id = :host_id, name = :name, spec = :spec, state = :state,
@@ -16,5 +16,6 @@ SET host_id = :host_id, name = :name, spec = :spec, state = :state,
     ready_at = :ready_at, rebooted_at = :rebooted_at, last_attached_at = :last_attached_at,
     boot_status = :boot_status, set_step = :set_step, reimaged = :reimaged,
     owner_token = :owner_token, cpus = :cpus,
-    memory_mib = :memory_mib, disk_bytes = :disk_bytes
+    memory_mib = :memory_mib, disk_bytes = :disk_bytes,
+    template_id = :template_id, template_key = :template_key
 WHERE id = :id AND deleted_at = 0;

@@ -11,6 +11,17 @@
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+void secret_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                        uint8_t ret[SECRET_SHA256_SIZE])
+{
+    crypto_auth_hmacsha256_state state;
+
+    crypto_auth_hmacsha256_init(&state, key, key_len);
+    crypto_auth_hmacsha256_update(&state, data, len);
+    crypto_auth_hmacsha256_final(&state, ret);
+    sodium_memzero(&state, sizeof(state));
+}
+
 struct secret_hash {
     crypto_hash_sha256_state state;
 };

@@ -35,6 +35,9 @@ bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID]);
 void secret_sha256(const void *data, size_t len, uint8_t ret[SECRET_SHA256_SIZE]);
 void secret_sha256_text(const void *data, size_t len, char ret[SECRET_SHA256_TEXT]);
 
+void secret_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
+                        uint8_t ret[SECRET_SHA256_SIZE]);
+
 struct secret_hash; /* SHA-256 while bytes stream by */
 struct secret_hash *secret_hash_new(void);
 void secret_hash_add(struct secret_hash *h, const void *data, size_t len);

@@ -233,27 +233,33 @@ int args_number(const struct args *args, const char *name, int64_t min, int64_t 
     return 0;
 }
 
-int args_lifetime(const struct args *args, const char *name, json_int_t fallback, json_int_t *ret,
-                  struct failure *fail)
+bool args_time(const char *text, json_int_t *ret)
 {
     static const struct {
         const char *suffix;
         json_int_t seconds;
     } units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    const char *text = args_text(args, name, NULL);
-    size_t digits = text ? strspn(text, "0123456789") : 0;
-    auto_free char *number = text ? xstrndup(text, digits) : NULL;
+    size_t digits = strspn(text, "0123456789");
+    auto_free char *number = xstrndup(text, digits);
     uint64_t v;
 
-    *ret = fallback;
-    if (!text)
-        return 0;
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
         if (str_eq(text + digits, units[i].suffix) && str_to_u64(number, 1u << 30, &v) && v > 0) {
             *ret = (json_int_t)v * units[i].seconds;
-            return 0;
+            return true;
         }
     }
+    return false;
+}
+
+int args_lifetime(const struct args *args, const char *name, json_int_t fallback, json_int_t *ret,
+                  struct failure *fail)
+{
+    const char *text = args_text(args, name, NULL);
+
+    *ret = fallback;
+    if (!text || args_time(text, ret))
+        return 0;
     return failure_set(fail, CLI_USAGE, "--%s must be a time such as 15m, 12h or 30d, not '%s'", name,
                        text);
 }

@@ -1,4 +1,4 @@
-/* `help`, `version` and `completion`: what can be said without a server. */
+/* `help` and `version`: what can be said without a server. */
 #include "service/cli/help.h"
 
 #include <string.h>
@@ -35,6 +35,12 @@ static const struct {
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
+/* For programs only. */
+static bool is_hidden(const struct command *c)
+{
+    return str_starts(c->words, "__");
+}
+
 static void print_options(const struct option_row *o, FILE *out)
 {
     for (; o && o->name; o++) {
@@ -55,6 +61,8 @@ void help_overview(FILE *out)
     for (size_t g = 0; command_groups[g]; g++) {
         fputc('\n', out);
         for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (is_hidden(c))
+                continue;
             auto_free char *line = xasprintf("%s%s%s", c->words, *c->operands ? " " : "",
                                              c->operands);
 
@@ -110,12 +118,15 @@ static void dump(void)
                                         "environment", "exit_status", "definitions", kinds_value());
 
     for (size_t g = 0; command_groups[g]; g++) {
-        for (const struct command *c = command_groups[g]; c->words; c++)
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (is_hidden(c))
+                continue;
             json_array_append_new(json_object_get(root, "commands"),
                                   json_pack("{s:s, s:s, s:s, s:s*, s:o}", "words", c->words,
                                             "operands", c->operands, "summary", c->summary,
                                             "details", c->details, "options",
                                             options_value(c->options)));
+        }
     }
     for (size_t i = 0; i < COUNT(variables); i++)
         json_array_append_new(json_object_get(root, "environment"),
@@ -177,53 +188,6 @@ static int run_version(struct cli *cli, const struct args *args, struct failure 
     return 0;
 }
 
-/* One line per pair of first and second word, so that the script needs no server and no parsing. */
-static int run_completion(struct cli *cli, const struct args *args, struct failure *fail)
-{
-    puts("# bash completion for drover; source it or put it in /etc/bash_completion.d\n"
-         "_drover()\n{\n    local words=\"${COMP_WORDS[*]:1:COMP_CWORD-1}\" all=''\n"
-         "    case \"$words\" in");
-    for (size_t g = 0; command_groups[g]; g++) {
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (!c->options || !c->options->name)
-                continue;
-            printf("    '%s'*) all='", c->words);
-            for (const struct option_row *o = c->options; o->name; o++)
-                printf("--%s ", o->name);
-            puts("' ;;");
-        }
-    }
-    for (size_t g = 0; command_groups[g]; g++) {
-        const char *first = command_groups[g]->words;
-        const char *space = first ? strchr(first, ' ') : NULL;
-        int len = space ? (int)(space - first) : 0;
-
-        if (!space)
-            continue;
-        printf("    '%.*s') all='", len, first);
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strncmp(c->words, first, (size_t)len + 1) == 0)
-                printf("%s ", c->words + len + 1);
-        }
-        puts("' ;;");
-    }
-    fputs("    '') all='", stdout);
-    for (size_t g = 0; command_groups[g]; g++) {
-        const char *last = "";
-
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            size_t len = strcspn(c->words, " ");
-
-            if (strncmp(last, c->words, len) != 0 || strcspn(last, " ") != len)
-                printf("%.*s ", (int)len, c->words);
-            last = c->words;
-        }
-    }
-    puts("' ;;\n    esac\n    mapfile -t COMPREPLY < <(compgen -W \"$all\" -- "
-         "\"${COMP_WORDS[COMP_CWORD]}\")\n}\ncomplete -o default -F _drover drover");
-    return 0;
-}
-
 static const struct option_row version_options[] = {
     {"server", 0, NULL, "show the server's version, too"}, {0}};
 
@@ -231,5 +195,4 @@ const struct command help_commands[] = {
     {"help", "[COMMAND]", 0, 3, "show all commands, or one in detail", NULL, run_help,
      "With --json the whole table of commands is printed for programs."},
     {"version", "", 0, 0, "show the version", version_options, run_version, NULL},
-    {"completion", "", 0, 0, "print a completion script for bash", NULL, run_completion, NULL},
     {0}};

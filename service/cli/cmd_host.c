@@ -6,6 +6,7 @@
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
+#include "service/cli/style.h"
 
 static int show(struct cli *cli, const char *path, struct failure *fail)
 {
@@ -27,6 +28,7 @@ static int run_host_show(struct cli *cli, const struct args *args, struct failur
 static int run_host_check(struct cli *cli, const struct args *args, struct failure *fail)
 {
     static const char *const marks[] = {"[ ok ]", "[warn]", "[fail]"};
+    static const enum style styles[] = {STYLE_GOOD, STYLE_BUSY, STYLE_BAD};
     auto_answer struct answer a = {0};
     unsigned failed = 0;
     const json_t *check;
@@ -46,7 +48,10 @@ static int run_host_check(struct cli *cli, const struct args *args, struct failu
         failed += level == 2;
         if (cli->json)
             continue;
-        printf("%s ", marks[level]);
+        style_begin(stdout, styles[level]);
+        fputs(marks[level], stdout);
+        style_end(stdout);
+        putchar(' ');
         print_safe(stdout, value_text(check, "title", value_text(check, "id", "")));
         putchar('\n');
         for (size_t r = 0; r < 3; r++) {
@@ -242,7 +247,7 @@ static int run_stats(struct cli *cli, const struct args *args, struct failure *f
 }
 
 static const struct option_row density_options[] = {
-    {"by", 0, "WHAT", "group by image (default) or label.KEY"}, {0}};
+    {"by", 0, "WHAT", "group by image (default), set or label.KEY"}, {0}};
 
 static const struct option_row tune_options[] = {
     {"cpu", 0, "PERCENT", "of one CPU that ksmd may take in the long run"},

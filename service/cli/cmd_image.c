@@ -5,11 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
-#include "service/cli/terminal.h"
+#include "service/cli/progress.h"
 
 static int run_list(struct cli *cli, const struct args *args, struct failure *fail)
 {
@@ -60,29 +59,6 @@ static int run_show(struct cli *cli, const struct args *args, struct failure *fa
     return 0;
 }
 
-struct upload {
-    const char *label;
-    int64_t shown_at;
-    bool shown;
-};
-
-static void on_progress(void *opaque, int64_t sent, int64_t size)
-{
-    struct upload *u = opaque;
-    int64_t now = clock_monotonic_ms();
-    auto_free char *text = NULL;
-
-    if (!terminal_columns(STDERR_FILENO) || (now - u->shown_at < 200 && sent != size))
-        return;
-    u->shown_at = now;
-    u->shown = true;
-    text = print_bytes((double)sent);
-    if (size > 0)
-        fprintf(stderr, "\r%s  %3d %%  %s\033[K", u->label, (int)(sent * 100 / size), text);
-    else
-        fprintf(stderr, "\r%s  %s\033[K", u->label, text);
-}
-
 /* "Content-Digest: sha-256=:…:" of a whole file, which is left at its beginning. */
 static int digest_header(FILE *file, const char *name, char **ret, struct failure *fail)
 {
@@ -111,7 +87,7 @@ static int upload(struct cli *cli, const char *image, const char *part, const ch
     auto_fclose FILE *opened = is_stdin ? NULL : fopen(name, "rbe");
     auto_free char *id = url_escape(image), *digest = NULL;
     auto_free char *path = xasprintf("/v1/images/%s/%s", id, part);
-    struct upload u = {.label = part};
+    struct progress p = {.label = part};
     const char *headers[2] = {0};
     struct client_request r = {.method = "PUT",
                                .path = path,
@@ -119,8 +95,8 @@ static int upload(struct cli *cli, const char *image, const char *part, const ch
                                .timeout_s = -1,
                                .upload = is_stdin ? stdin : opened,
                                .upload_size = -1,
-                               .progress = on_progress,
-                               .opaque = &u};
+                               .progress = progress_upload,
+                               .opaque = &p};
     struct stat st;
     int rc;
 
@@ -135,8 +111,7 @@ static int upload(struct cli *cli, const char *image, const char *part, const ch
         headers[0] = digest;
     }
     rc = client_do(cli->client, &r, ret, fail);
-    if (u.shown)
-        fputc('\n', stderr);
+    progress_end(&p);
     return rc;
 }
 

@@ -1,55 +1,56 @@
 /* `image import` and `image publish`: images that the daemon brings by itself, and how far it is. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
+#include "service/cli/progress.h"
 #include "service/cli/terminal.h"
 
 /* ---- waiting, with a line that shows how far it is ---- */
 
 /* Of a set: VMs instead of bytes. */
-static bool show_vms(const json_t *progress, const char *stage)
+static bool show_vms(struct progress *p, const json_t *progress, const char *stage)
 {
     double done = 0, failed = 0, total = 0;
 
     if (!value_number(progress, "done_vms", &done) || !value_number(progress, "total_vms", &total))
         return false;
-    value_number(progress, "failed_vms", &failed);
+    if (!terminal_columns(STDERR_FILENO))
+        return true;
+    (void)value_number(progress, "failed_vms", &failed);
     fprintf(stderr, "\r%s  %.0f of %.0f VMs", stage, done, total);
     if (failed > 0)
         fprintf(stderr, ", %.0f failed", failed);
     fputs("\033[K", stderr);
+    p->shown = true;
     return true;
 }
 
-static bool show_progress(const json_t *op)
+static void show_progress(struct progress *p, struct strbuf *label, const json_t *op)
 {
-    const json_t *progress = value_at(op, "progress");
-    const char *stage = value_text(progress, "stage", NULL);
-    auto_free char *text = NULL;
+    const char *stage = value_text(op, "progress.stage", NULL);
     double done = 0, total = 0;
 
-    if (!stage || !terminal_columns(STDERR_FILENO))
-        return false;
-    if (value_at(progress, "total_vms"))
-        return show_vms(progress, stage);
-    if (!value_number(progress, "done_bytes", &done))
-        return false;
-    text = print_bytes(done);
-    if (value_number(progress, "total_bytes", &total) && total > 0)
-        fprintf(stderr, "\r%s  %3d %%  %s\033[K", stage, (int)(done * 100 / total), text);
-    else
-        fprintf(stderr, "\r%s  %s\033[K", stage, text);
-    return true;
+    if (!stage || show_vms(p, value_at(op, "progress"), stage) ||
+        !value_number(op, "progress.done_bytes", &done))
+        return;
+    (void)value_number(op, "progress.total_bytes", &total);
+    if (!str_eq(label->data, stage)) {
+        progress_end(p); /* each stage has a line of its own */
+        label->len = 0;
+        strbuf_adds(label, stage);
+    }
+    progress_show(p, label->data, done, total);
 }
 
 int cli_watch_operation(struct cli *cli, const char *id, json_t **ret, struct failure *fail)
 {
     auto_free char *path = xasprintf("/v1/operations/%s?wait=1", id);
-    bool shown = false;
+    auto_strbuf struct strbuf label = {0}; /* outlives the answer it was read from */
+    struct progress p = {0};
     int rc = -1;
 
     for (;;) {
@@ -59,7 +60,7 @@ int cli_watch_operation(struct cli *cli, const char *id, json_t **ret, struct fa
         if (client_get(cli->client, path, &a, fail))
             break;
         state = value_text(a.value, "state", "");
-        shown |= show_progress(a.value);
+        show_progress(&p, &label, a.value);
         if (str_eq(state, "pending") || str_eq(state, "running"))
             continue;
         if (str_eq(state, "succeeded")) {
@@ -70,8 +71,7 @@ int cli_watch_operation(struct cli *cli, const char *id, json_t **ret, struct fa
         }
         break;
     }
-    if (shown)
-        fputc('\n', stderr);
+    progress_end(&p);
     return rc;
 }
 

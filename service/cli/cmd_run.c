@@ -215,6 +215,8 @@ static int run(struct cli *cli, const struct args *args, struct failure *fail)
 
 static const struct option_row options[] = {
     JOB_VM_OPTIONS,
+    {"lease", 0, "TIME", "how long the VM outlives this program if that is killed (default 1m, at "
+                         "least 5s)"},
     {"copy", 0, "FOLDER[:PATH]", "copy what is in this folder into the VM, to " DIRECTORY
                                  " unless told otherwise; may be repeated"},
     {"fetch", 0, "PATH:FOLDER", "afterwards copy a file or folder of the VM into this folder here; "

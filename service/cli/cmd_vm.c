@@ -91,12 +91,15 @@ static int act(struct cli *cli, const struct args *args, const char *method, con
     const char *headers[] = {condition, NULL};
     auto_answer struct answer a = {0};
     auto_value json_t *op = NULL;
-    int64_t timeout;
+    int64_t timeout, queue;
     const char *id;
 
     r.headers = condition ? headers : NULL;
-    if (args_number(args, "timeout", 1, 86400, 120, &timeout, fail) || cli_connect(cli, fail) ||
-        client_do(cli->client, &r, &a, fail))
+    if (args_number(args, "timeout", 1, 86400, 120, &timeout, fail) ||
+        args_number(args, "queue", 0, 3600, 0, &queue, fail))
+        return -1;
+    r.timeout_s = queue ? (long)queue + 60 : 0;
+    if (cli_connect(cli, fail) || client_do(cli->client, &r, &a, fail))
         return -1;
     id = value_text(operation_of(a.value), "id", NULL);
     if (!id || args_flag(args, "no-wait")) {
@@ -116,8 +119,10 @@ static int act(struct cli *cli, const struct args *args, const char *method, con
 /* The last word of the command is the verb. */
 static int run_verb(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *vm = url_escape(args->operand[0]);
-    auto_free char *path = xasprintf("/v1/vms/%s/%s", vm, strchr(args->command->words, ' ') + 1);
+    const char *queue = args_text(args, "queue", NULL);
+    auto_free char *vm = url_escape(args->operand[0]), *line = queue ? url_escape(queue) : NULL;
+    auto_free char *path = xasprintf("/v1/vms/%s/%s%s%s", vm, strchr(args->command->words, ' ') + 1,
+                                     line ? "?queue_seconds=" : "", line ? line : "");
 
     return act(cli, args, "POST", path, fail);
 }
@@ -156,6 +161,10 @@ static const struct option_row list_options[] = {
         "timeout", 0, "SECONDS", "how long to wait (default 120), exit status 7"                   \
     }
 static const struct option_row verb_options[] = {WAIT_OPTIONS, {0}};
+static const struct option_row start_options[] = {
+    {"queue", 0, "SECONDS", "wait so long for memory when there is not enough now"},
+    WAIT_OPTIONS,
+    {0}};
 static const struct option_row delete_options[] = {
     {"force", 'f', NULL, "stop the VM first if it runs"},
     {"if-match", 0, "ETAG", "only if the definition still is this one (vm show: etag)"},
@@ -176,7 +185,7 @@ const struct command vm_commands[] = {
     {"vm timeline", "VM", 1, 1, "show how far the VM's boot came", NULL, run_timeline,
      "Seen on the console, and said by the guest over vsock; - is what was not seen."},
     {"vm show", "VM", 1, 1, "show one VM with everything known about it", NULL, run_show, NULL},
-    VERB("start", "power a VM on, or restore a saved one", NULL),
+    {"vm start", "VM", 1, 1, "power a VM on, or restore a saved one", start_options, run_verb, NULL},
     VERB("shutdown", "ask the guest to shut down",
          "The guest decides. A guest without ACPI support does not hear it: use `vm stop`."),
     VERB("stop", "pull the plug", "What the guest has not written to its disk is lost."),

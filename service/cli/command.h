@@ -84,15 +84,18 @@ int args_number(const struct args *args, const char *name, int64_t min, int64_t 
 /* A time such as 90, 15m, 12h or 30d, in seconds and above 0; fallback when it is not given. */
 int args_lifetime(const struct args *args, const char *name, json_int_t fallback, json_int_t *ret,
                   struct failure *fail);
+/* The same from any text; false when it is no such time. */
+bool args_time(const char *text, json_int_t *ret);
 
 /* ---- tables ---- */
 
-extern const struct command apply_commands[], context_commands[], export_commands[];
+extern const struct command apply_commands[], complete_commands[], context_commands[], export_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
-    run_commands[],
+    run_commands[], ci_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
-    catalogue_commands[], guest_commands[], lease_commands[], set_commands[], recording_commands[],
-    ticket_commands[], token_commands[], quota_commands[], op_commands[], help_commands[];
+    catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
+    recording_commands[], ticket_commands[], token_commands[], quota_commands[], webhook_commands[], op_commands[],
+    help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

@@ -11,21 +11,25 @@
 #include "service/cli/help.h"
 #include "service/cli/output.h"
 #include "service/cli/secret_file.h"
+#include "service/cli/watch.h"
 
 const struct command *const command_groups[] = {
     vm_commands,
     apply_commands,
     export_commands,
+    exec_commands,
     guest_commands,
     console_commands,
     stream_commands,
     recording_commands,
     ticket_commands,
     lease_commands,
-    run_commands,
     set_commands,
+    run_commands,
+    ci_commands,
     host_commands,
     event_commands,
+    webhook_commands,
     image_commands,
     image_import_commands,
     image_label_commands,
@@ -35,12 +39,14 @@ const struct command *const command_groups[] = {
     context_commands,
     op_commands,
     help_commands,
+    complete_commands,
     NULL,
 };
 
 const struct option_row global_options[] = {
     {"output", 'o', "FORM", "table (default), json, yaml, or name: only names, one on a line"},
     {"json", 'j', NULL, "the same as -o json"},
+    {"watch", 0, NULL, "of lists and things: show it again whenever something about it changes"},
     {"url", 'u', "URL", "the server's address (default: see `drover help context show`)"},
     {"context", 0, "NAME", "a server of `drover context list`"},
     {"token-file", 0, "FILE", "read the API token from a file; - is standard input"},
@@ -130,7 +136,7 @@ int cli_main(int argc, char **argv)
     rc = read_token(&args, &token, &fail);
     cli.token = token;
     if (rc == 0)
-        rc = args.command->run(&cli, &args, &fail);
+        rc = args_flag(&args, "watch") ? watch_run(&cli, &args, &fail) : args.command->run(&cli, &args, &fail);
     client_free(cli.client);
     if (token)
         explicit_bzero(token, strlen(token));

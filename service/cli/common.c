@@ -1,11 +1,13 @@
 /* What several commands do alike: whole lists, operations, JSON output. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/output.h"
+#include "service/cli/terminal.h"
 
 #define WAIT_STEP_S 25 /* below what proxies cut off */
 
@@ -67,6 +69,7 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
 {
     int64_t deadline = clock_monotonic_ms() + timeout_s * 1000;
     auto_free char *escaped = url_escape(id);
+    bool looked = false;
 
     if (cli_connect(cli, fail))
         return -1;
@@ -78,6 +81,8 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
 
         if (left_s > WAIT_STEP_S)
             left_s = WAIT_STEP_S;
+        if (left_s > 1 && !looked)
+            left_s = 1; /* who looks on hears soon what takes so long */
         path = left_s > 0 ? xasprintf("/v1/operations/%s?wait=%lld", escaped, (long long)left_s)
                           : xasprintf("/v1/operations/%s", escaped);
         if (client_get(cli->client, path, &a, fail))
@@ -95,6 +100,10 @@ int cli_wait_operation(struct cli *cli, const char *id, int64_t timeout_s, json_
                 failure_set(fail, CLI_FAILED, "the operation was %s", state);
             return -1;
         }
+        if (!looked && left_s > 0 && terminal_columns(STDERR_FILENO))
+            fprintf(stderr, "%s goes on, at most %lld s; Ctrl-C leaves it alone\n",
+                    value_text(a.value, "kind", "the operation"), (long long)timeout_s);
+        looked = true;
         if (left_s <= 0) {
             failure_set(fail, CLI_TIMEOUT, "the operation is still %s after %lld s", state,
                         (long long)timeout_s);

@@ -6,6 +6,7 @@
 
 #include "service/base/str.h"
 #include "service/cli/print.h"
+#include "service/cli/style.h"
 
 __attribute__((format(printf, 3, 0))) static void set_text(char *dst, size_t size, const char *fmt,
                                                            va_list ap)
@@ -77,29 +78,24 @@ enum cli_exit failure_exit_for_status(int status)
     }
 }
 
+static void print_line(FILE *out, const char *lead, enum style style, const char *text)
+{
+    if (!*text)
+        return;
+    style_begin(out, style);
+    fputs(lead, out);
+    style_end(out);
+    print_safe(out, text);
+    fputc('\n', out);
+}
+
 void failure_print(const struct failure *fail, FILE *out)
 {
-    fputs("drover: ", out);
-    if (*fail->title) {
-        print_safe(out, fail->title);
-        if (*fail->detail)
-            fputs(": ", out);
-    }
-    print_safe(out, fail->detail);
-    fputc('\n', out);
-    if (*fail->pointer) {
-        fputs("  at: ", out);
-        print_safe(out, fail->pointer);
-        fputc('\n', out);
-    }
-    if (*fail->remedy) {
-        fputs("  try: ", out);
-        print_safe(out, fail->remedy);
-        fputc('\n', out);
-    }
-    if (*fail->request_id) {
-        fputs("  request: ", out);
-        print_safe(out, fail->request_id);
-        fputc('\n', out);
-    }
+    auto_free char *text =
+        xasprintf("%s%s%s", fail->title, *fail->title && *fail->detail ? ": " : "", fail->detail);
+
+    print_line(out, "drover: ", STYLE_BAD, *text ? text : "it failed");
+    print_line(out, "  at: ", STYLE_PLAIN, fail->pointer);
+    print_line(out, "  try: ", STYLE_STRONG, fail->remedy);
+    print_line(out, "  request: ", STYLE_FAINT, fail->request_id);
 }

@@ -227,16 +227,24 @@ static void share(struct job *job, int64_t seconds, bool may_type)
                 value_text(a.value, "link", "-"));
 }
 
-int job_hold(struct job *job, int64_t seconds, bool may_type, struct failure *fail)
+int job_renew(struct job *job, int64_t seconds, struct failure *fail)
 {
     auto_value json_t *body = json_pack("{s:I}", "ttl_seconds", (json_int_t)seconds);
-    auto_free char *time = print_duration((double)seconds);
     auto_answer struct answer a = {0};
 
     if (lease_do(job, "PATCH", body, &a, fail))
         return -1;
-    job_say("the VM %s is kept for %s, until %s", job->name, time,
-            value_text(a.value, "expires_at", "-"));
+    str_copy_utf8(job->expires, sizeof(job->expires), value_text(a.value, "expires_at", ""));
+    return 0;
+}
+
+int job_hold(struct job *job, int64_t seconds, bool may_type, struct failure *fail)
+{
+    auto_free char *time = print_duration((double)seconds);
+
+    if (job_renew(job, seconds, fail))
+        return -1;
+    job_say("the VM %s is kept for %s, until %s", job->name, time, job->expires);
     share(job, seconds, may_type);
     job_say("type on it: drover console %s; give it back: drover lease release %s", job->name,
             job->lease);

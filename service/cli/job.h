@@ -48,12 +48,11 @@ struct job {
         {"cpus", 'c', "N", "CPUs of a VM of one's own"},                                           \
         {"memory", 'm', "MIB", "its memory"}, {"disk", 'd', "GIB", "its root disk"},               \
         {"queue", 'q', "TIME", "how long to wait in line for a VM (default 10m)"},                 \
-        {"boot-timeout", 0, "TIME", "how long its guest agent may take to answer (default 5m)"},   \
     {                                                                                              \
-        "lease", 0, "TIME",                                                                        \
-            "how long the VM outlives this program if that is killed (default 1m, at least 5s)"    \
+        "boot-timeout", 0, "TIME", "how long its guest agent may take to answer (default 5m)"      \
     }
-/* Reads them; *ret borrows from args. */
+
+/* Reads them and "lease"; *ret borrows from args. */
 int job_ask_read(const struct args *args, struct job_ask *ret, int64_t *ret_boot_s,
                  struct failure *fail);
 
@@ -62,8 +61,9 @@ int job_ask_read(const struct args *args, struct job_ask *ret, int64_t *ret_boot
  * lease's time.
  */
 int job_claim(struct cli *cli, const struct job_ask *ask, struct job *ret, struct failure *fail);
-/* The living lease with this label "key=value": 1, 0: there is none, -1. */
-int job_find(struct cli *cli, const char *label, struct job *ret, struct failure *fail);
+/* The newest lease in this state with this label "key=value": 1, 0: there is none, -1. */
+int job_find(struct cli *cli, const char *state, const char *label, struct job *ret,
+             struct failure *fail);
 
 /* ---- having ---- */
 
@@ -85,7 +85,9 @@ int job_shell_check(struct job *job, const char *script, const char *const *argu
 
 /* Gives the VM back, whatever signal came; a lease that has ended is fine. */
 int job_release(struct job *job, struct failure *fail);
-/* No longer renewed, and ends in this many seconds; tells people on stderr where to look. */
+/* No longer renewed in the background; ends in this many seconds, or when the pool says. */
+int job_renew(struct job *job, int64_t seconds, struct failure *fail);
+/* The same, and tells people on stderr where to look. */
 int job_hold(struct job *job, int64_t seconds, bool may_type, struct failure *fail);
 /* Frees what is here; the lease stays as it is. */
 void job_done(struct job *job);

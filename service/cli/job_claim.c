@@ -219,10 +219,11 @@ int job_claim(struct cli *cli, const struct job_ask *ask, struct job *ret, struc
     return failure_set(fail, CLI_FAILED, "this job has had %d VMs already", ATTEMPTS);
 }
 
-int job_find(struct cli *cli, const char *label, struct job *ret, struct failure *fail)
+int job_find(struct cli *cli, const char *state, const char *label, struct job *ret,
+             struct failure *fail)
 {
     auto_free char *escaped = url_escape(label);
-    auto_free char *path = xasprintf("/v1/leases?state=active&limit=2&label=%s", escaped);
+    auto_free char *path = xasprintf("/v1/leases?state=%s&limit=1&label=%s", state, escaped);
     auto_answer struct answer a = {0};
     const json_t *lease;
     int64_t deadline = clock_monotonic_ms() + SERVER_MS;

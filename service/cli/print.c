@@ -7,6 +7,7 @@
 
 #include "service/base/clock.h"
 #include "service/base/str.h"
+#include "service/cli/style.h"
 
 struct table {
     size_t columns, cells, cap;
@@ -133,15 +134,28 @@ void table_cell(struct table *t, const char *text)
     table_cell_take(t, xstrdup(text && *text ? text : "-"));
 }
 
-static void print_cell(FILE *out, const char *text, size_t width, bool right, bool last)
+static void print_cell(FILE *out, const char *text, size_t width, bool right, bool last, enum style style)
 {
     size_t own = print_width(text), pad = width > own ? width - own : 0;
 
     if (right)
         fprintf(out, "%*s", (int)pad, "");
+    if (style != STYLE_PLAIN)
+        style_begin(out, style);
     print_safe(out, text);
+    if (style != STYLE_PLAIN)
+        style_end(out);
     if (!last)
         fprintf(out, "%*s", (int)(right ? 2 : pad + 2), "");
+}
+
+/* A cell that tells a state: in a column of that name, or beside the name of that member. */
+static bool is_state(const struct table *t, size_t i)
+{
+    size_t c = i % t->columns;
+
+    return strcmp(t->titles[c], "STATE") == 0 || strcmp(t->titles[c], "RESULT") == 0 ||
+           (c > 0 && strcmp(t->titles[c], "VALUE") == 0 && strcmp(t->cell[i - 1], "state") == 0);
 }
 
 void table_print(const struct table *t, FILE *out, const char *empty)
@@ -163,14 +177,15 @@ void table_print(const struct table *t, FILE *out, const char *empty)
     for (size_t c = 0; c < t->columns; c++) {
         bool right = *t->titles[c] == '>';
 
-        print_cell(out, t->titles[c] + right, width[c], right, c + 1 == t->columns);
+        print_cell(out, t->titles[c] + right, width[c], right, c + 1 == t->columns, STYLE_STRONG);
     }
     fputc('\n', out);
     for (size_t i = 0; i < t->cells; i++) {
         size_t c = i % t->columns;
         bool last = c + 1 == t->columns;
 
-        print_cell(out, t->cell[i], width[c], *t->titles[c] == '>', last);
+        print_cell(out, t->cell[i], width[c], *t->titles[c] == '>', last,
+                   is_state(t, i) ? style_of_state(t->cell[i]) : STYLE_PLAIN);
         if (last)
             fputc('\n', out);
     }

@@ -265,14 +265,28 @@ static int follow(struct run *r, const struct work *w, struct work_end *ret, str
     }
 }
 
-int work_run(struct job *job, const struct work *work, struct work_end *ret, struct failure *fail)
+static struct run run_new(struct job *job)
 {
-    char id[UUID_TEXT];
     struct run r = {.job = job};
+    char id[UUID_TEXT];
 
     uuid_new(id);
     id[8] = '\0';
     snprintf(r.dir, sizeof(r.dir), "/var/tmp/drover-%s", id);
+    return r;
+}
+
+int work_start(struct job *job, const struct work *work, struct failure *fail)
+{
+    struct run r = run_new(job);
+
+    return start(&r, work, fail);
+}
+
+int work_run(struct job *job, const struct work *work, struct work_end *ret, struct failure *fail)
+{
+    struct run r = run_new(job);
+
     *ret = (struct work_end){0};
     if (start(&r, work, fail) == 0)
         return follow(&r, work, ret, fail);

@@ -31,6 +31,9 @@ struct work_end {
  */
 int work_run(struct job *job, const struct work *work, struct work_end *ret, struct failure *fail);
 
+/* Only starts it: nobody follows it, and nothing of it is fetched. */
+int work_start(struct job *job, const struct work *work, struct failure *fail);
+
 /* False, and *fail, when it does not read NAME=value with a name that a shell takes. */
 bool work_is_variable(const char *text, struct failure *fail);
 

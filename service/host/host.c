@@ -25,6 +25,8 @@ int host_open(const char *root, struct host **ret, struct error *err)
     h = xcalloc(1, sizeof(*h));
     h->root = fd;
     mutex_init(&h->lock);
+    mutex_init(&h->helper_lock);
+    h->helper = -1;
     *ret = h;
     return 0;
 }
@@ -34,6 +36,9 @@ void host_close(struct host *h)
     if (!h)
         return;
     close(h->root);
+    if (h->helper >= 0)
+        close(h->helper);
+    pthread_mutex_destroy(&h->helper_lock);
     pthread_mutex_destroy(&h->lock);
     free(h);
 }
@@ -93,6 +98,23 @@ int host_disk_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, s
     *ret_free = (uint64_t)st.f_bavail * st.f_frsize; /* what is left for others than root */
     *ret_total = (uint64_t)st.f_blocks * st.f_frsize;
     return 0;
+}
+
+void host_processor(struct host *h, char *ret_model, size_t size)
+{
+    char buf[4096]; /* the first processor's lines */
+    const char *at;
+
+    host_read(h, "proc/cpuinfo", buf, sizeof(buf));
+    at = strstr(buf, "model name");
+    at = at ? strchr(at, ':') : NULL;
+    if (!at) {
+        *ret_model = '\0';
+        return;
+    }
+    at += strspn(at, ": \t");
+    buf[(size_t)(at - buf) + strcspn(at, "\n")] = '\0';
+    str_copy_utf8(ret_model, size, at);
 }
 
 void host_kernel(struct host *h, char *ret_release, size_t size)

@@ -125,6 +125,8 @@ unsigned host_cpu_count(struct host *h);
 int host_boot_id(struct host *h, char ret[37], struct error *err);
 /* Free and total bytes of the file system that holds path. */
 int host_disk_space(const char *path, uint64_t *ret_free, uint64_t *ret_total, struct error *err);
+/* "" where /proc/cpuinfo does not say. */
+void host_processor(struct host *h, char *ret_model, size_t size);
 void host_kernel(struct host *h, char *ret_release, size_t size);
 
 /* ---- the daemon's own process, for /metrics ---- */

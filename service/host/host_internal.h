@@ -11,7 +11,16 @@ struct host {
     pthread_mutex_t lock;   /* leaf: ksmd */
     pid_t ksmd;             /* 0 unknown; verified at each use */
     int64_t ksmd_search_ms; /* not before this (monotonic) */
+    pthread_mutex_t helper_lock; /* leaf: the connection to the helper */
+    int helper;                  /* -1: none */
+    int64_t helper_again_ms;     /* not before this (monotonic) */
 };
+
+/*
+ * Asks the KSM helper; the answer's length, or -1 with the errno of what it tried, EACCES when there
+ * is none. For what this process was refused.
+ */
+ssize_t host_helper_ask(struct host *h, const char *request, char *buf, size_t size);
 
 /* A whole small file as text; -1 with errno. path is relative to the root, without a leading slash.
  */

@@ -146,7 +146,9 @@ static int write_failed(int errnum, const char *name, const char *value, struct 
     case EROFS:
         error_set(err, ERROR_FORBIDDEN, "the daemon may not change the host's KSM settings");
         error_remedy(
-            err, "run it as root, or set it by hand: echo %s | sudo tee /" KSM_DIR "/%s",
+            err,
+            "start its helper (drover-ksm.socket), run it as root, or set it by hand: "
+            "echo %s | sudo tee /" KSM_DIR "/%s",
             value, name);
         return -1;
     case EINVAL:
@@ -166,9 +168,15 @@ static int write_failed(int errnum, const char *name, const char *value, struct 
 static int write_text(struct host *h, const char *path, const char *text)
 {
     auto_close int fd = openat(h->root, path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+    char request[96], answer[16];
     size_t len = strlen(text);
 
-    return fd < 0 || write(fd, text, len) != (ssize_t)len ? -1 : 0;
+    if (fd >= 0)
+        return write(fd, text, len) == (ssize_t)len ? 0 : -1;
+    if (errno != EACCES && errno != EPERM && errno != EROFS)
+        return -1;
+    snprintf(request, sizeof(request), "set %s %s", strrchr(path, '/') + 1, text);
+    return host_helper_ask(h, request, answer, sizeof(answer)) < 0 ? -1 : 0;
 }
 
 int host_ksm_write_advisor(struct host *h, const char *mode, struct error *err)

@@ -67,6 +67,12 @@ static void read_ksm(struct host *h, pid_t pid, struct host_process *ret)
     snprintf(path, sizeof(path), "proc/%d/ksm_stat", (int)pid);
     n = host_read(h, path, text, sizeof(text));
     errnum = errno;
+    if (n < 0 && (errnum == EACCES || errnum == EPERM)) {
+        char request[32];
+
+        snprintf(request, sizeof(request), "stat %d", (int)pid);
+        n = host_helper_ask(h, request, text, sizeof(text));
+    }
     if (n >= 0)
         parse_ksm_stat(text, ret);
     if (!ret->has_ksm_merging_pages) /* ksm_stat of Linux 6.1 has no such line */

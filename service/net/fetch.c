@@ -4,26 +4,16 @@
  */
 #include "service/net/fetch.h"
 
-#include <arpa/inet.h>
-#include <curl/curl.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <pthread.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "service/base/cleanup.h"
 #include "service/base/str.h"
+#include "service/net/net_internal.h"
 
 #define REDIRECTS_MAX  5L
 #define BUFFER_BYTES   (256L * 1024)
 #define SLOW_BYTES     1024L /* a second */
-#define USER_AGENT     "Drover/" DROVER_VERSION
-
-DEFINE_CLEANUP(curl, CURL *, curl_easy_cleanup);
-DEFINE_CLEANUP(curl_url, CURLU *, curl_url_cleanup);
-DEFINE_CLEANUP(curl_list, struct curl_slist *, curl_slist_free_all);
 
 struct fetch {
     const struct fetch_options *options;
@@ -36,15 +26,8 @@ struct fetch {
     bool broken;                      /* failed, but may work later */
     bool asked_offset;
     bool ended;
-    char refused[INET6_ADDRSTRLEN]; /* the address that was not connected to, or "" */
+    struct net_guard guard;
 };
-
-static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
-
-static void curl_begin(void)
-{
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-}
 
 /* ---- URLs ---- */
 
@@ -72,7 +55,7 @@ int fetch_check_url(const char *url, struct error *err)
     auto_free char *scheme = NULL, *host = NULL, *user = NULL, *password = NULL;
     size_t len = strnlen(url, FETCH_URL_MAX + 1);
 
-    pthread_once(&curl_once, curl_begin);
+    net_curl_begin();
     if (len > FETCH_URL_MAX)
         return refuse_url(err, "the address is too long");
     for (size_t i = 0; i < len; i++) {
@@ -110,29 +93,6 @@ static bool same_origin(const char *a, const char *b)
             return false;
     }
     return true;
-}
-
-/* ---- addresses ---- */
-
-static curl_socket_t open_socket(void *opaque, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    struct fetch *f = opaque;
-    int fd;
-
-    (void)purpose;
-    if (!f->options->allow_private && !fetch_address_is_public(&address->addr)) {
-        const void *at = address->family == AF_INET6
-                             ? (const void *)((const char *)&address->addr + offsetof(struct sockaddr_in6, sin6_addr))
-                             : (const void *)((const char *)&address->addr + offsetof(struct sockaddr_in, sin_addr));
-
-        if (!inet_ntop(address->family, at, f->refused, sizeof(f->refused)))
-            str_copy_utf8(f->refused, sizeof(f->refused), "of an unknown family");
-        return CURL_SOCKET_BAD;
-    }
-    if (address->family != AF_INET && address->family != AF_INET6)
-        return CURL_SOCKET_BAD;
-    fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 /* ---- what the server says ---- */
@@ -285,22 +245,16 @@ static void configure(struct fetch *f)
     const struct fetch_options *o = f->options;
     CURL *c = f->curl;
 
+    f->guard.allow_private = o->allow_private;
+    net_guard_set(c, &f->guard);
     curl_easy_setopt(c, CURLOPT_URL, o->url);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(c, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_PROXY, ""); /* whatever the environment says */
-    curl_easy_setopt(c, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
-    curl_easy_setopt(c, CURLOPT_USERAGENT, USER_AGENT);
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)o->timeout_ms);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)o->stall_seconds);
-    curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, f);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, f);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
@@ -355,9 +309,9 @@ static enum fetch_result outcome(struct fetch *f, CURLcode code)
         return f->broken ? FETCH_BROKEN : FETCH_REFUSED;
     if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && enough))
         return FETCH_DONE;
-    if (*f->refused) {
+    if (*f->guard.refused) {
         error_set_at(f->err, ERROR_SOURCE_REFUSED, "/source/url",
-                     "the source is at %s, which is not a public address", f->refused);
+                     "the source is at %s, which is not a public address", f->guard.refused);
         error_remedy(f->err, "Use a public server, or set fetch_private if you trust whoever may "
                              "create images with everything this host can reach.");
         return FETCH_REFUSED;

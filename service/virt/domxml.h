@@ -1,6 +1,7 @@
 /*
  * Private to service/virt: the parts of the XML module. domxml_check.c looks at a definition,
- * domxml.c writes it (virt_domain_xml() of virt.h), domxml_read.c reads what libvirt hands out.
+ * domxml.c writes it (virt_domain_xml() of virt.h), domxml_read.c reads what libvirt hands out,
+ * domxml_clone.c gives a saved domain's to another.
  *
  * Pure functions; any thread.
  */
@@ -36,5 +37,26 @@ bool domxml_read_capabilities(const char *text, struct virt_host *ret);
 bool domxml_read_vsock(const char *text);
 /* The address of a running domain's vsock device; 0: it has none, or this is no domain. */
 uint32_t domxml_read_cid(const char *text);
+
+/*
+ * The head of a file of libvirt's virDomainManagedSave(), in this machine's byte order; XML and,
+ * at cookie_offset unless that is 0, a cookie follow, then what QEMU wrote.
+ */
+struct domxml_saved {
+    char magic[16];
+    uint32_t version, data_len, was_running, compressed, cookie_offset, unused[14];
+};
+#define DOMXML_SAVED_HEADER 92
+#define DOMXML_SAVED_MAX    (4u << 20)
+_Static_assert(sizeof(struct domxml_saved) == DOMXML_SAVED_HEADER, "libvirt's header has no holes");
+
+/* How many bytes come before QEMU's; HYPERVISOR_FAILED when it is no such file. */
+int domxml_saved_length(const char data[DOMXML_SAVED_HEADER], size_t *ret, struct error *err);
+/*
+ * Those bytes, made the domain's: caller frees. HYPERVISOR_FAILED when its devices are not the
+ * saved domain's.
+ */
+int domxml_clone(const char *data, size_t len, const struct virt_domain *domain,
+                 const char *install_id, char **ret, size_t *ret_len, struct error *err);
 
 #endif

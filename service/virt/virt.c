@@ -110,6 +110,7 @@ static void virt_free(struct virt *v)
     free(v->install_id);
     free(v->run_dir);
     free(v->log_dir);
+    free(v->save_dir);
     free(v->host);
     v->magic = 0;
     free(v);

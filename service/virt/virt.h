@@ -175,12 +175,29 @@ enum virt_start { VIRT_START_RUN, VIRT_START_PAUSED };
 int virt_start(struct virt *v, const char *uuid, enum virt_start how, struct error *err);
 int virt_shutdown(struct virt *v, const char *uuid, struct error *err); /* asks the guest */
 int virt_destroy(struct virt *v, const char *uuid, struct error *err);  /* pulls the plug */
+/*
+ * The same for a domain whose disks nobody will look at again: with the embedded driver QEMU is not
+ * asked to put its house in order first, which saves the 200 ms that libvirt sleeps after asking.
+ */
+int virt_discard(struct virt *v, const char *uuid, struct error *err);
 int virt_reboot(struct virt *v, const char *uuid, struct error *err);   /* asks the guest */
 int virt_reset(struct virt *v, const char *uuid, struct error *err);
 int virt_suspend(struct virt *v, const char *uuid, struct error *err);
 int virt_resume(struct virt *v, const char *uuid, struct error *err);
 int virt_save(struct virt *v, const char *uuid, struct error *err); /* managed save */
 int virt_drop_save(struct virt *v, const char *uuid, struct error *err);
+
+/*
+ * Starts the defined domain, paused, with the memory of another one's managed save image, which
+ * stays as it is: any number of domains may begin so. The devices must be those of the other. fifo:
+ * a free name in a directory of the caller's alone; libvirt reads the image through it, behind a
+ * header that says whom it is for. Where virt_can_clone() says no: NOT_SUPPORTED_BY_HOST.
+ */
+int virt_clone(struct virt *v, const struct virt_domain *domain, const char *source_uuid,
+               const char *fifo, struct error *err);
+bool virt_can_clone(const struct virt *v); /* the saved images are files that we may read */
+/* The size of the domain's managed save image; 0: there is none, or virt_can_clone() says no. */
+uint64_t virt_saved_bytes(const struct virt *v, const char *name);
 
 struct virt_info {
     char uuid[UUID_TEXT];
@@ -295,5 +312,16 @@ struct virt_stats {
  * the sampler's own workers call it.
  */
 int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err);
+
+/* How fast a guest writes to its memory; QEMU measures for so many seconds (1 to 60). */
+struct virt_dirty_rate {
+    bool measuring, has_rate;
+    int seconds;
+    uint64_t bytes_per_second; /* QEMU tells whole MiB */
+};
+/* NOT_SUPPORTED_BY_HOST, VM_NOT_FOUND. Both block on libvirt. */
+int virt_dirty_rate_start(struct virt *v, const char *uuid, int seconds, struct error *err);
+int virt_dirty_rate_read(struct virt *v, const char *uuid, struct virt_dirty_rate *ret,
+                         struct error *err);
 
 #endif

@@ -210,6 +210,17 @@ int virt_destroy(struct virt *v, const char *uuid, struct error *err)
     return act(v, uuid, virDomainDestroyFlags, "stop the VM", err);
 }
 
+int virt_discard(struct virt *v, const char *uuid, struct error *err)
+{
+    auto_connect virConnectPtr conn = NULL;
+    auto_domain virDomainPtr domain = NULL;
+
+    if (find(v, uuid, &conn, &domain, err))
+        return -1;
+    virt_embed_kill(v, virDomainGetName(domain), uuid);
+    return virDomainDestroyFlags(domain, 0) ? virt_fail(conn, err, "stop the VM") : 0;
+}
+
 static int reboot(virDomainPtr domain, unsigned flags)
 {
     (void)flags;

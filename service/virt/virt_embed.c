@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -179,6 +180,7 @@ int virt_embed_prepare(struct virt *v, struct error *err)
     v->uri = xasprintf("qemu:///embed?root=%s", v->root_link ? v->root_link : real);
     v->run_dir = xasprintf("%s/run/qemu", real);
     v->log_dir = xasprintf("%s/log/qemu", real);
+    v->save_dir = xasprintf("%s/lib/qemu/save", real);
     drop_stillborn(v);
     return 0;
 }
@@ -205,6 +207,7 @@ void virt_embed_forget_log(const struct virt *v, const char *name)
  */
 
 #define REAP_EVERY_MS 100
+#define KILL_WAIT_MS  2000
 
 static bool is_qemu_daemon(pid_t pid)
 {
@@ -247,6 +250,18 @@ static void reap(void)
         }
         (void)waitpid(info.si_pid, NULL, WNOHANG);
     }
+}
+
+void virt_embed_kill(const struct virt *v, const char *name, const char *uuid)
+{
+    pid_t pid = v->reaping && v->embedded ? (pid_t)virt_pid(v, name, uuid) : 0;
+    int64_t until = clock_monotonic_ms() + KILL_WAIT_MS;
+
+    /* Our child, so the number cannot have become somebody else's. */
+    if (!pid || !is_qemu_daemon(pid) || waitpid(pid, NULL, WNOHANG) != 0 || kill(pid, SIGKILL))
+        return;
+    while (waitpid(pid, NULL, WNOHANG) == 0 && clock_monotonic_ms() < until)
+        poll(NULL, 0, 1);
 }
 
 static void *reap_thread(void *arg)

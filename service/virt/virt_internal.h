@@ -30,6 +30,7 @@ struct virt {
     char *run_dir;   /* where NAME.pid files are; NULL when QEMU is not on this host */
     char *log_dir;  /* where the embedded driver writes NAME.log; else NULL */
     char *root_link; /* short name of the embedded driver's root; or NULL */
+    char *save_dir;  /* where it writes NAME.save; else NULL */
     bool embedded, local;
     void (*on_event)(void *opaque, const struct virt_event *event);
     void (*on_link)(void *opaque, enum virt_link link, const char *reason);
@@ -158,6 +159,8 @@ int virt_root_shorten(struct virt *v, const char *root, struct error *err);
 int virt_embed_prepare(struct virt *v, struct error *err);
 /* Removes QEMU's log of a domain that is being undefined; the embedded driver never would. */
 void virt_embed_forget_log(const struct virt *v, const char *name);
+/* Ends QEMU and collects it, so that libvirt finds it gone; does nothing where it is not our child. */
+void virt_embed_kill(const struct virt *v, const char *name, const char *uuid);
 int virt_reap_start(struct virt *v, struct error *err);
 void virt_reap_stop(struct virt *v);
 int64_t virt_pid(const struct virt *v, const char *name, const char *uuid);

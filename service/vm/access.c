@@ -26,7 +26,7 @@ static const char *const role_names[ACCESS_ROLE_COUNT] = {
 static const char *const scope_names[ACCESS_SCOPE_COUNT] = {
     "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
     "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-    "ksm:read",    "lease:write", "vm:exec",
+    "ksm:read",    "lease:write", "vm:exec",     "webhook:write",
 };
 
 #define VIEWER_SCOPES                                                                              \

@@ -37,8 +37,9 @@ enum access_scope {
     ACCESS_KSM_READ = 1 << 10, /* exact figures of merged memory: they are a side channel */
     ACCESS_LEASE_WRITE = 1 << 11, /* ask for a VM of a pool, renew, give back */
     ACCESS_VM_EXEC = 1 << 12, /* programs and files in a guest */
+    ACCESS_WEBHOOK_WRITE = 1 << 13, /* have events sent elsewhere */
 };
-#define ACCESS_SCOPE_COUNT 13
+#define ACCESS_SCOPE_COUNT 14
 const char *access_scope_name(int bit); /* 0 -> "vm:read", … in the order above */
 unsigned access_role_scopes(enum access_role role);
 

@@ -111,12 +111,19 @@ static bool name_ok(const char *name)
     return true;
 }
 
+static unsigned needed_scope(const struct ticket *t)
+{
+    if (str_starts(t->stream, "exec/"))
+        return ACCESS_VM_EXEC;
+    return t->control ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW;
+}
+
 static int check_request(struct access *a, const struct principal *by, const struct ticket *t,
                          struct error *err)
 {
     int64_t max = a->settings->ticket_max_seconds;
 
-    if (access_require(by, t->control ? ACCESS_CONSOLE_CONTROL : ACCESS_CONSOLE_VIEW, err))
+    if (access_require(by, needed_scope(t), err))
         return -1;
     if (t->expires_in_seconds < 0 || t->expires_in_seconds > max) {
         error_set_at(err, ERROR_VALIDATION_FAILED, "/expires_in_seconds",

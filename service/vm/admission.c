@@ -10,6 +10,7 @@
 #define SETTLED_MS   120000 /* after that, what a VM occupies is what it needs */
 #define RESERVED_MS  5000
 #define RESERVED_MAX 256
+#define LINE_LENGTH     256
 #define OVERHEAD     (32ULL << 20) /* QEMU's own */
 
 struct reserved {
@@ -22,6 +23,9 @@ struct admission {
     pthread_mutex_t lock; /* reservations and the decision on them; may take the registry's */
     struct reserved reserved[RESERVED_MAX];
     size_t count;
+    uint64_t line[LINE_LENGTH]; /* tickets, oldest first */
+    size_t waiting;
+    uint64_t last_ticket;
 };
 
 struct admission *admission_new(void)
@@ -221,4 +225,34 @@ int admission_admit(struct core *core, const struct vm *vm, struct error *err)
         r->until_ms = clock_monotonic_ms() + RESERVED_MS;
     }
     return 0;
+}
+
+uint64_t admission_line_enter(struct core *core)
+{
+    struct admission *a = core->admission;
+
+    LOCK_SCOPE(&a->lock);
+    if (a->waiting == LINE_LENGTH)
+        return 0;
+    a->line[a->waiting++] = ++a->last_ticket;
+    return a->last_ticket;
+}
+
+bool admission_line_first(struct core *core, uint64_t ticket)
+{
+    LOCK_SCOPE(&core->admission->lock);
+    return core->admission->waiting && core->admission->line[0] == ticket;
+}
+
+void admission_line_leave(struct core *core, uint64_t ticket)
+{
+    struct admission *a = core->admission;
+    size_t kept = 0;
+
+    LOCK_SCOPE(&a->lock);
+    for (size_t i = 0; i < a->waiting; i++) {
+        if (a->line[i] != ticket)
+            a->line[kept++] = a->line[i];
+    }
+    a->waiting = kept;
 }

@@ -35,4 +35,12 @@ void admission_look(struct core *core, const struct vm *vm, struct admission_sum
  */
 int admission_admit(struct core *core, const struct vm *vm, struct error *err);
 
+/*
+ * A line for requests that would rather wait than be refused: oldest first. A ticket says who may try
+ * now; it reserves nothing. 0: the line is full. Any thread.
+ */
+uint64_t admission_line_enter(struct core *core);
+bool admission_line_first(struct core *core, uint64_t ticket);
+void admission_line_leave(struct core *core, uint64_t ticket); /* 0 is fine */
+
 #endif

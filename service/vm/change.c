@@ -181,7 +181,8 @@ static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
     if (w->change->remove) {
         row.deleted_at = w->now;
         if (store_cid_release(tx, w->vm->id, w->now, err) ||
-            store_pool_member_delete(tx, w->vm->id, err))
+            store_pool_member_delete(tx, w->vm->id, err) ||
+            store_lease_vm_gone(tx, w->vm->id, w->now, err))
             return -1;
     } else if (w->vm->spec->vsock && !w->vm->vsock_cid) {
         if (store_cid_allocate(tx, w->vm->host_id, w->vm->id, w->now, &w->vm->vsock_cid, err))

@@ -13,6 +13,7 @@
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
 #include "service/vm/set.h"
+#include "service/vm/webhook.h"
 
 #define BOOT_MAX_MS 600000
 
@@ -152,6 +153,15 @@ static void on_right_ended(void *opaque, const char *right)
 
     console_revoke(core->consoles, right);
     event_log_revoke(core->events, right);
+    exec_revoke(core, right);
+}
+
+static void on_event(void *opaque, const struct event_row *row)
+{
+    struct core *core = opaque;
+
+    event_log_publish(core->events, row);
+    webhook_hub_poke(core->webhooks);
 }
 
 static int open_database(struct core *core, struct error *err)
@@ -204,7 +214,9 @@ static int build(struct core *core, struct error *err)
     if (ensure_dirs(core, err) || host_open("/", &core->host, err) || open_database(core, err) ||
         event_log_new(core, &core->events, err))
         return -1;
-    db_set_event_hook(core->db, event_log_publish, core->events);
+    if (webhook_hub_open(core, &core->webhooks, err))
+        return -1;
+    db_set_event_hook(core->db, on_event, core);
     if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
         set_keeper_open(core, &core->sets, err))
         return -1;
@@ -231,7 +243,7 @@ static int build(struct core *core, struct error *err)
     if (history_start(core, history, &core->history, err) ||
         sampler_start(core, &core->sampler, err) ||
         ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err) ||
-        set_keeper_start(core->sets, err))
+        set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err))
         return -1;
     return janitor_start(core, &core->janitor, err);
 }
@@ -266,6 +278,7 @@ void core_stop(struct core *core)
     janitor_stop(core->janitor);
     set_keeper_stop(core->sets);
     lease_keeper_stop(core->leases);
+    webhook_hub_stop(core->webhooks);
     ksm_tuner_stop(core->ksm_tuner);
     sampler_stop(core->sampler);
     history_stop(core->history);
@@ -296,6 +309,7 @@ void core_stop(struct core *core)
     set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
     quota_close(core->quotas);
+    webhook_hub_free(core->webhooks);
     event_log_free(core->events);
     wait_list_free(core->waits);
     op_engine_free(core->ops);

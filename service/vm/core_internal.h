@@ -36,8 +36,9 @@
 #define CHANGE_LOCKS 64
 
 struct lease_keeper;
-struct set_keeper;
 struct quota_book;
+struct set_keeper;
+struct webhook_hub;
 
 struct core {
     struct settings *settings;
@@ -59,6 +60,7 @@ struct core {
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
     struct quota_book *quotas;
+    struct webhook_hub *webhooks;
     struct history *history;
     struct stats_topic *stats_topic;
     struct timing *timing;
@@ -128,6 +130,7 @@ int vm_insert(struct core *core, struct vm *vm, struct change *change, struct er
 struct vm_birth {
     const char *lease_id, *pool_id; /* or NULL */
     int64_t pool_generation;
+    const char *template_id; /* or NULL */
     struct change *change; /* actor, idem and also are the caller's */
     void (*on_named)(void *arg, const struct vm *vm); /* its id is drawn, nothing is written; or NULL */
     void *arg;
@@ -230,6 +233,9 @@ struct vm_domain_choice {
 int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
                      struct error *err);
 
+/* Restores the defined domain, paused, from its template's memory. */
+int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err);
+
 /* ---- track.c: libvirt's truth into ours ---- */
 
 struct tracker *tracker_new(struct core *core);
@@ -323,8 +329,12 @@ void guest_end(struct core *core, const char *vm_id); /* the VM is off */
 void guest_rebooted(struct core *core, const char *vm_id);
 /* The daemon is back: a guest that it had frozen is thawed. */
 void guest_thaw_left(struct core *core, const char *vm_id);
+/* Ends the streams of programs that have this among their rights. */
+void exec_revoke(struct core *core, const char *right);
 /* It stood still and its clock is late: set when the agent answers, in the background. */
 void guest_clock_after_pause(struct core *core, const char *vm_id);
+/* It has another's memory: besides, its kernel is given a host name and fresh randomness. */
+void guest_refresh_clone(struct core *core, const char *vm_id);
 
 /* ---- audit.c ---- */
 

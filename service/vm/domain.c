@@ -37,19 +37,16 @@ char *vm_root_disk(struct core *core, const char *vm_id)
     return xasprintf("%s/vms/%s/root.qcow2", core->state_dir, vm_id);
 }
 
-static char *root_disk_path(struct core *core, const struct vm *vm)
+static char *data_disk_path(struct core *core, const char *vm_id, size_t i)
 {
-    return vm_root_disk(core, vm->id);
+    return xasprintf("%s/vms/%s/disk-%zu.qcow2", core->state_dir, vm_id, i);
 }
 
-static char *data_disk_path(struct core *core, const struct vm *vm, size_t i)
-{
-    return xasprintf("%s/vms/%s/disk-%zu.qcow2", core->state_dir, vm->id, i);
-}
-
+/* What the guest has read of its seed is in its memory, so one with a template keeps that one's. */
 static char *seed_path(struct core *core, const struct vm *vm)
 {
-    return xasprintf("%s/vms/%s/seed.iso", core->state_dir, vm->id);
+    return xasprintf("%s/vms/%s/seed.iso", core->state_dir,
+                     *vm->template_id ? vm->template_id : vm->id);
 }
 
 /* The image a VM refers to, by the id fixed at its creation; NULL without one. */
@@ -86,6 +83,32 @@ static int write_seed(const char *path, const struct vm *vm, struct error *err)
     return seed_write(path, vm->spec, &identity, err);
 }
 
+static int ensure_root(struct core *core, const struct vm *vm, const struct image *image,
+                       struct error *err)
+{
+    auto_free char *path = vm_root_disk(core, vm->id), *base = NULL;
+
+    if (file_exists(path))
+        return 0;
+    if (!*vm->template_id)
+        return image_overlay_create(core, image, path, vm->spec->root_disk_gib * GIB, err);
+    base = vm_root_disk(core, vm->template_id);
+    return image_overlay_on_disk(base, path, err);
+}
+
+static int ensure_data(struct core *core, const struct vm *vm, size_t i, struct error *err)
+{
+    auto_free char *path = data_disk_path(core, vm->id, i), *base = NULL;
+
+    if (file_exists(path))
+        return 0;
+    base = *vm->template_id ? data_disk_path(core, vm->template_id, i) : NULL;
+    /* One that was added later stands alone. */
+    return base && file_exists(base)
+               ? image_overlay_on_disk(base, path, err)
+               : image_blank_create(core, path, vm->spec->disks[i].size_gib * GIB, err);
+}
+
 int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
 {
     auto_free char *dir = vm_dir(core, vm->id);
@@ -94,21 +117,13 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
     /* Others pass through, so that a libvirtd's QEMU, another user, reaches the disks it is given. */
     if (vm_image(core, vm, &image, err) || dir_ensure(dir, 0711, err))
         return -1;
-    if (image && image->kind == IMAGE_DISK) {
-        auto_free char *path = root_disk_path(core, vm);
-
-        if (!file_exists(path) &&
-            image_overlay_create(core, image, path, vm->spec->root_disk_gib * GIB, err))
-            return -1;
-    }
+    if (image && image->kind == IMAGE_DISK && ensure_root(core, vm, image, err))
+        return -1;
     for (size_t i = 0; i < vm->spec->disk_count; i++) {
-        auto_free char *path = data_disk_path(core, vm, i);
-
-        if (!file_exists(path) &&
-            image_blank_create(core, path, vm->spec->disks[i].size_gib * GIB, err))
+        if (ensure_data(core, vm, i, err))
             return -1;
     }
-    if (vm_spec_has_seed(vm->spec)) {
+    if (vm_spec_has_seed(vm->spec) && !*vm->template_id) {
         auto_free char *path = seed_path(core, vm);
 
         if (write_seed(path, vm, err))
@@ -171,15 +186,18 @@ static int choose(struct core *core, const struct vm *vm, const struct virt_host
 /* Everything a struct virt_domain points to, so that it can be freed in one place. */
 struct parts {
     struct virt_disk disks[VM_DISKS_MAX + 3];
-    struct virt_backing backing;
+    struct virt_backing root_chain[2], data_base[VM_DISKS_MAX];
     struct virt_nic nics[VM_NETWORKS_MAX];
     const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[2];
-    char *paths[VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
+    char *paths[2 * VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
     size_t path_count;
+    struct image *image;
+    struct virt_domain d;
 };
 
 static void parts_done(struct parts *p)
 {
+    image_unref(p->image);
     for (size_t i = 0; i < p->path_count; i++)
         free(p->paths[i]);
 }
@@ -198,6 +216,8 @@ static enum virt_disk_format disk_format(const struct image *image)
 static void add_image(struct core *core, const struct vm *vm, const struct image *image,
                       struct virt_domain *d, struct parts *p)
 {
+    size_t chain = 0;
+
     switch (image->kind) {
     case IMAGE_KERNEL:
         d->kernel = keep(p, image_path(core, image, IMAGE_KERNEL_PART));
@@ -206,12 +226,17 @@ static void add_image(struct core *core, const struct vm *vm, const struct image
         d->cmdline = vm->spec->cmdline ? vm->spec->cmdline : image->cmdline;
         break;
     case IMAGE_DISK:
-        p->backing = (struct virt_backing){.path = keep(p, image_path(core, image, IMAGE_CONTENT)),
-                                           .format = disk_format(image)};
-        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, root_disk_path(core, vm)),
+        if (*vm->template_id)
+            p->root_chain[chain++] =
+                (struct virt_backing){.path = keep(p, vm_root_disk(core, vm->template_id)),
+                                      .format = VIRT_DISK_QCOW2};
+        p->root_chain[chain++] =
+            (struct virt_backing){.path = keep(p, image_path(core, image, IMAGE_CONTENT)),
+                                  .format = disk_format(image)};
+        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, vm_root_disk(core, vm->id)),
                                                        .format = VIRT_DISK_QCOW2,
-                                                       .backing = &p->backing,
-                                                       .backing_count = 1};
+                                                       .backing = p->root_chain,
+                                                       .backing_count = chain};
         break;
     case IMAGE_ISO:
         p->disks[d->disk_count++] =
@@ -225,6 +250,26 @@ static void add_image(struct core *core, const struct vm *vm, const struct image
     }
 }
 
+static void add_data_disk(struct core *core, const struct vm *vm, size_t i, struct virt_domain *d,
+                          struct parts *p)
+{
+    struct virt_disk *disk = &p->disks[d->disk_count++];
+    char *base;
+
+    *disk = (struct virt_disk){.path = keep(p, data_disk_path(core, vm->id, i)),
+                               .format = VIRT_DISK_QCOW2};
+    if (!*vm->template_id)
+        return;
+    base = data_disk_path(core, vm->template_id, i);
+    if (!file_exists(base)) {
+        free(base);
+        return;
+    }
+    p->data_base[i] = (struct virt_backing){.path = keep(p, base), .format = VIRT_DISK_QCOW2};
+    disk->backing = &p->data_base[i];
+    disk->backing_count = 1;
+}
+
 static void add_devices(struct core *core, const struct vm *vm, struct virt_domain *d,
                         struct parts *p)
 {
@@ -233,8 +278,7 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     char cause[256];
 
     for (size_t i = 0; i < spec->disk_count; i++)
-        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, data_disk_path(core, vm, i)),
-                                                       .format = VIRT_DISK_QCOW2};
+        add_data_disk(core, vm, i, d, p);
     for (size_t i = 0; i < spec->network_count; i++) {
         const struct vm_network *n = &spec->networks[i];
 
@@ -287,14 +331,13 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     }
 }
 
-int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
-                     struct error *err)
+/* What libvirt is told; borrows from ret, which is to be done with also after a failure. */
+static int describe(struct core *core, const struct vm *vm, bool kvm, struct parts *ret,
+                    struct error *err)
 {
     const struct vm_spec *spec = vm->spec;
-    auto_scope(parts_done) struct parts parts = {0};
-    auto_image struct image *image = NULL;
-    struct virt_host host;
-    struct virt_domain d = {
+
+    ret->d = (struct virt_domain){
         .uuid = vm->id,
         .name = spec->name,
         .description = *spec->description ? spec->description : NULL,
@@ -305,17 +348,37 @@ int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_ch
         .uefi = spec->firmware == VM_FIRMWARE_UEFI,
         .guest_agent = spec->guest_agent,
         .memory_merge = spec->memory_merge,
+        .kvm = kvm,
     };
-
-    if (virt_host_info(core->virt, &host, err) || vm_image(core, vm, &image, err) ||
-        choose(core, vm, &host, ret, err))
+    if (vm_image(core, vm, &ret->image, err))
         return -1;
-    d.kvm = ret->kvm;
-    if (image)
-        add_image(core, vm, image, &d, &parts);
+    if (ret->image)
+        add_image(core, vm, ret->image, &ret->d, ret);
     else if (spec->image) /* flattened: its root disk stands alone */
-        parts.disks[d.disk_count++] = (struct virt_disk){.path = keep(&parts, root_disk_path(core, vm)),
-                                                         .format = VIRT_DISK_QCOW2};
-    add_devices(core, vm, &d, &parts);
-    return virt_define(core->virt, &d, err);
+        ret->disks[ret->d.disk_count++] = (struct virt_disk){
+            .path = keep(ret, vm_root_disk(core, vm->id)), .format = VIRT_DISK_QCOW2};
+    add_devices(core, vm, &ret->d, ret);
+    return 0;
+}
+
+int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
+                     struct error *err)
+{
+    auto_scope(parts_done) struct parts parts = {0};
+    struct virt_host host;
+
+    if (virt_host_info(core->virt, &host, err) || choose(core, vm, &host, ret, err) ||
+        describe(core, vm, ret->kvm, &parts, err))
+        return -1;
+    return virt_define(core->virt, &parts.d, err);
+}
+
+int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err)
+{
+    auto_scope(parts_done) struct parts parts = {0};
+    auto_free char *dir = vm_dir(core, vm->id), *fifo = xasprintf("%s/memory.pipe", dir);
+
+    if (describe(core, vm, str_eq(vm->acceleration, "kvm"), &parts, err))
+        return -1;
+    return virt_clone(core->virt, &parts.d, vm->template_id, fifo, err);
 }

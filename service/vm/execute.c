@@ -11,6 +11,7 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/guest.h"
 #include "service/vm/image_import.h"
+#include "service/vm/pool.h"
 
 static int set_state(struct vm *next, enum vm_state state, const char *reason)
 {
@@ -85,9 +86,18 @@ static int define(struct core *core, const struct vm *vm, struct error *err)
 }
 
 struct started {
-    bool restored;
+    bool restored, born; /* with its template's memory */
     int64_t at; /* before its first instruction, so that nothing it does was earlier */
 };
+
+/* The guest came as far as its template had: here, in this moment. */
+static void inherit_marks(struct core *core, struct vm *next, int64_t at)
+{
+    auto_vm struct vm *template = registry_get(core->registry, next->template_id);
+
+    for (int i = 0; template && i < VM_MARK_COUNT; i++)
+        next->marks[i] = template->marks[i] ? at : 0;
+}
 
 static int started_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                           struct error *err)
@@ -99,10 +109,12 @@ static int started_mutate(struct core *core, struct vm *next, struct change *cha
     change->event_data = json_pack("{s:s, s:s, s:s}", "state", "running", "previous",
                                    vm_state_name(next->state), "reason",
                                    s->restored ? "restored" : "started");
-    if (!s->restored) {
+    if (!s->restored || s->born) {
         next->started_at = s->at;
         next->running_generation = next->defined_generation;
     }
+    if (s->born)
+        inherit_marks(core, next, s->at);
     return set_state(next, VM_STATE_RUNNING, s->restored ? "restored" : "started");
 }
 
@@ -130,16 +142,68 @@ static int clear_remains(struct core *core, const struct vm *vm, struct virt_inf
     return look(core, vm, info, err);
 }
 
+static int boot_instead_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                               struct error *err)
+{
+    (void)core;
+    (void)change;
+    (void)arg;
+    (void)err;
+    next->template_id[0] = '\0';
+    next->defined_generation = 0;
+    return 0;
+}
+
+/*
+ * With its template's memory; or, when libvirt or QEMU will not have that, *ret_booted: it is made
+ * anew from the image and boots, and the template is not used any more.
+ */
+static int begin_life(struct core *core, const struct vm *vm, bool defined, bool *ret_booted,
+                      struct error *err)
+{
+    auto_vm struct vm *now = NULL;
+
+    if (!defined && define(core, vm, err))
+        return -1;
+    now = registry_get(core->registry, vm->id);
+    if (guest_listen(core, vm, err))
+        return -1;
+    if (vm_domain_clone(core, now ? now : vm, err) == 0)
+        return 0;
+    if (err->code == ERROR_HYPERVISOR_UNAVAILABLE || err->code == ERROR_VM_NOT_FOUND)
+        return -1;
+    template_spoil(core, vm->template_id, err);
+    if (vm_disks_remove(core, vm->id, err) ||
+        vm_change(core, vm->id, boot_instead_mutate, NULL, NULL, NULL, err))
+        return -1;
+    *ret_booted = true;
+    return 0;
+}
+
 /* From off, from a saved image, or from where an earlier attempt came to. */
 static int start_paused(struct core *core, const struct op *op, const struct vm *vm,
-                        const struct virt_info *info, struct error *err)
+                        const struct virt_info *info, struct started *s, struct error *err)
 {
-    bool restored = info->state == VIRT_STATE_SAVED;
+    bool restored = info->state == VIRT_STATE_SAVED || s->born, booted = false;
+    auto_vm struct vm *anew = NULL;
 
     if (change_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
         return -1;
     if (info->state == VIRT_STATE_PAUSED)
         return 0;
+    if (s->born) {
+        bool defined = info->state == VIRT_STATE_SHUTOFF && vm->defined_generation == vm->generation;
+
+        if (begin_life(core, vm, defined, &booted, err))
+            return -1;
+        if (!booted)
+            return 0;
+        s->restored = s->born = restored = false;
+        vm = anew = registry_get(core->registry, vm->id);
+        if (!vm || change_state(core, op, VM_STATE_STARTING, "booting: its pool's saved memory was of no use",
+                                err))
+            return vm ? -1 : error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
+    }
     if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, err)))
         return -1;
     guest_end(core, vm->id); /* what an earlier power-on left */
@@ -155,7 +219,7 @@ static int start(struct core *core, const struct op *op, struct error *err)
     struct actor actor = {op->actor, op->project_id, op->request_id};
     struct change change = {.event_type = "vm.state", .actor = &actor};
     struct virt_info info;
-    struct started started = {0};
+    struct started started = {.born = vm && vm_is_unborn(vm)};
     bool running;
     int rc;
 
@@ -165,11 +229,11 @@ static int start(struct core *core, const struct op *op, struct error *err)
         return -1;
     running = info.state == VIRT_STATE_RUNNING; /* all but the last commit of an earlier attempt */
     started.restored =
-        info.state == VIRT_STATE_SAVED ||
+        started.born || info.state == VIRT_STATE_SAVED ||
         ((running || info.state == VIRT_STATE_PAUSED) && str_eq(vm->state_reason, "restoring"));
     if (running && vm->state != VM_STATE_STARTING)
         return vm_sync(core, vm->id, "already running", err);
-    if (!running && start_paused(core, op, vm, &info, err))
+    if (!running && start_paused(core, op, vm, &info, &started, err))
         return -1;
     defined = registry_get(core->registry, op->vm_id);
     vm_streams_open(core, defined ? defined : vm, !started.restored && !running);
@@ -178,7 +242,9 @@ static int start(struct core *core, const struct op *op, struct error *err)
         return -1;
     rc = vm_change(core, vm->id, started_mutate, &started, &change, NULL, err);
     json_decref(change.event_data);
-    if (rc == 0 && started.restored)
+    if (rc == 0 && started.born)
+        guest_refresh_clone(core, vm->id);
+    else if (rc == 0 && started.restored)
         guest_clock_after_pause(core, vm->id);
     return rc;
 }
@@ -191,7 +257,11 @@ static int create(struct core *core, const struct op *op, struct error *err)
         return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
     if (strstr(op->params, "\"start\":true"))
         return start(core, op, err);
-    return define(core, vm, err);
+    if (define(core, vm, err))
+        return -1;
+    return vm_is_unborn(vm)
+               ? change_state(core, op, VM_STATE_SAVED, "in its pool's saved memory", err)
+               : 0;
 }
 
 static int stop(struct core *core, const struct op *op, struct error *err)
@@ -231,7 +301,7 @@ static int delete(struct core *core, const struct op *op, struct error *err)
 
     if (change_state(core, op, VM_STATE_DELETING, "deleting", err))
         return err->code == ERROR_VM_NOT_FOUND ? 0 : -1;
-    if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
+    if (virt_discard(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))

@@ -14,6 +14,7 @@
 #define DROVER_VM_GUEST_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -105,6 +106,33 @@ struct guest_info {
 
 /* Asks for everything; an agent that does not answer is a state, not an error. Blocks. */
 int guest_info_read(struct core *core, const char *vm_id, struct guest_info *ret, struct error *err);
+/*
+ * What the sampler keeps of a guest's own figures; immutable and shared by the snapshots. What the
+ * agent would not say is absent.
+ */
+struct guest_figures {
+    _Atomic unsigned refs;
+    int64_t sampled_at; /* wall ms */
+    bool has_load, has_filesystems;
+    double load[3]; /* of 1, 5 and 15 minutes */
+    size_t filesystem_count;
+    struct guest_filesystem filesystems[];
+};
+/* Of an agent that answers at once; the caller owns the reference. Blocks for seconds at most. */
+int guest_figures_read(struct core *core, const char *vm_id, struct guest_figures **ret,
+                       struct error *err);
+struct guest_figures *guest_figures_ref(struct guest_figures *f); /* NULL stays NULL */
+void guest_figures_unref(struct guest_figures *f);                /* NULL is fine */
+bool guest_load_parse(const char *text, double ret[3]);           /* /proc/loadavg; pure */
+
+/* A guest_run_fn: measures for `seconds`, then fills in the rest. Needs no agent. */
+struct guest_dirty {
+    char vm_id[UUID_TEXT];
+    int64_t seconds, measured_at;
+    uint64_t bytes_per_second;
+};
+int guest_dirty_rate(struct core *core, void *arg, struct error *err);
+
 /* Only the network; *ret_count of at most max. Blocks. */
 int guest_interfaces_read(struct core *core, const char *vm_id, struct guest_interface *ret,
                           size_t max, size_t *ret_count, struct error *err);
@@ -149,6 +177,7 @@ struct guest_exec {
     size_t step_count;
     bool has_steps;  /* it was asked for as a list, also of one */
     bool keep_going; /* also after a step that failed */
+    bool stream;     /* its output as it comes; one step */
     struct guest_step steps[GUEST_STEPS_MAX];
     struct guest_outcome outcomes[GUEST_STEPS_MAX];
 };

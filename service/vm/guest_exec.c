@@ -9,6 +9,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/lease.h"
 
 /* Programs that end at once are asked about at once; those that take long, less and less often. */
 #define POLL_FIRST_MS 1
@@ -52,11 +53,12 @@ static json_t *strings(char *const *items)
     return array;
 }
 
-static int begin(struct guest_link *link, const struct guest_step *step, int64_t *ret_pid,
-                 struct error *err)
+int guest_program_start(struct guest_link *link, const struct guest_step *step, bool captured,
+                        int64_t *ret_pid, struct error *err)
 {
     auto_guest_answer struct guest_answer answer = {0};
-    json_t *arguments = json_pack("{s:s, s:b}", "path", step->argv[0], "capture-output", 1);
+    json_t *arguments = json_pack("{s:s, s:b}", "path", step->argv[0], "capture-output",
+                                  (int)captured);
 
     if (step->argv[1])
         json_object_set_new(arguments, "arg", strings(step->argv + 1));
@@ -70,7 +72,8 @@ static int begin(struct guest_link *link, const struct guest_step *step, int64_t
                : 0;
 }
 
-static int status(struct guest_link *link, int64_t pid, struct guest_status *ret, struct error *err)
+int guest_program_status(struct guest_link *link, int64_t pid, struct guest_status *ret,
+                         struct error *err)
 {
     auto_guest_answer struct guest_answer answer = {0};
 
@@ -95,7 +98,7 @@ static int await(struct guest_link *link, int64_t pid, int64_t deadline, struct 
     for (;;) {
         int64_t left;
 
-        if (status(link, pid, ret, err))
+        if (guest_program_status(link, pid, ret, err))
             return -1;
         if (ret->exited)
             return 1;
@@ -112,7 +115,7 @@ static int await(struct guest_link *link, int64_t pid, int64_t deadline, struct 
  * The agent knows no way to end a program. It is held, lest it notice that its children die; they
  * would otherwise keep its pipes open, and the agent waits for those.
  */
-static void put_an_end(struct guest_link *link, int64_t pid)
+void guest_program_kill(struct guest_link *link, int64_t pid)
 {
     char number[24], shell[] = "/bin/sh", flag[] = "-c", zero[] = "sh";
     char script[] = "kill -STOP \"$1\"; for p in $(cat /proc/\"$1\"/task/*/children); do kill -KILL $p; done; "
@@ -123,7 +126,7 @@ static void put_an_end(struct guest_link *link, int64_t pid)
     int64_t killer;
 
     snprintf(number, sizeof(number), "%lld", (long long)pid);
-    if (begin(link, &step, &killer, &err) == 0 &&
+    if (guest_program_start(link, &step, true, &killer, &err) == 0 &&
         await(link, killer, clock_monotonic_ms() + KILL_MS, &ignored, &err) > 0) {
         guest_output_done(&ignored.out);
         guest_output_done(&ignored.err);
@@ -138,7 +141,7 @@ static int finish(struct guest_link *link, const struct guest_step *step, int64_
 
     if (rc == 0) {
         ret->timed_out = true;
-        put_an_end(link, pid);
+        guest_program_kill(link, pid);
         rc = await(link, pid, clock_monotonic_ms() + KILL_MS, &s, err);
         if (rc == 0)
             return error_set(err, ERROR_TIMEOUT,
@@ -158,7 +161,7 @@ int guest_run_step(struct guest_link *link, const struct guest_step *step,
 {
     int64_t started = clock_monotonic_ms(), pid;
 
-    if (begin(link, step, &pid, err) || finish(link, step, pid, ret, err)) {
+    if (guest_program_start(link, step, true, &pid, err) || finish(link, step, pid, ret, err)) {
         ret->error = *err;
         return -1;
     }
@@ -180,7 +183,11 @@ int guest_exec_run(struct core *core, void *arg, struct error *err)
     if (guest_link_get(core, x->vm_id, &link, NULL, err))
         return -1;
     for (size_t i = 0; i < x->step_count; i++) {
-        if (guest_run_step(link, &x->steps[i], &x->outcomes[i], err) && i == 0)
+        int rc = guest_run_step(link, &x->steps[i], &x->outcomes[i], err);
+
+        if (x->outcomes[i].ran)
+            lease_note_exec(core, x->vm_id, &x->steps[i], &x->outcomes[i]);
+        if (rc && i == 0)
             return -1;
         if (!succeeded(&x->outcomes[i]) && !x->keep_going)
             break;

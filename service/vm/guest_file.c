@@ -20,8 +20,8 @@
 
 /* ---- the agent's handles ---- */
 
-static int open_file(struct guest_link *link, const char *path, const char *mode, int64_t *ret,
-                     struct error *err)
+int guest_file_open(struct guest_link *link, const char *path, const char *mode, int64_t *ret,
+                    struct error *err)
 {
     auto_guest_answer struct guest_answer answer = {0};
 
@@ -38,7 +38,7 @@ static int open_file(struct guest_link *link, const char *path, const char *mode
     return 0;
 }
 
-static int close_file(struct guest_link *link, int64_t handle, struct error *err)
+int guest_file_close(struct guest_link *link, int64_t handle, struct error *err)
 {
     return guest_call(link, "guest-file-close", json_pack("{s:I}", "handle", (json_int_t)handle),
                       guest_deadline(link->hub->core), NULL, err);
@@ -172,22 +172,37 @@ static bool wait_for_room(struct pipe *p)
     }
 }
 
-/* 1: more may come, 0: the file's end, -1. */
-static int read_piece(struct pipe *p, struct error *err)
+int guest_file_next(struct guest_link *link, int64_t handle, size_t max, char **ret,
+                    size_t *ret_len, struct error *err)
 {
     auto_guest_answer struct guest_answer answer = {0};
     auto_free char *data = NULL;
     int64_t count;
     size_t len = 0;
 
-    if (guest_call(p->link, "guest-file-read",
-                   json_pack("{s:I, s:i}", "handle", (json_int_t)p->handle, "count", PIECE),
-                   guest_deadline(p->link->hub->core), &answer, err) ||
-        guest_reply_int(answer.value, "count", 0, PIECE, &count, err) ||
-        guest_reply_bytes(json_object_get(answer.value, "buf-b64"), PIECE, &data, &len, err))
+    if (max > PIECE)
+        max = PIECE;
+    if (guest_call(link, "guest-file-read",
+                   json_pack("{s:I, s:i}", "handle", (json_int_t)handle, "count", (int)max),
+                   guest_deadline(link->hub->core), &answer, err) ||
+        guest_reply_int(answer.value, "count", 0, (int64_t)max, &count, err) ||
+        guest_reply_bytes(json_object_get(answer.value, "buf-b64"), max, &data, &len, err))
         return -1;
     if (len != (size_t)count || (len == 0 && !json_is_true(json_object_get(answer.value, "eof"))))
         return error_set(err, ERROR_AGENT_FAILED, "the guest agent sent other data than it says");
+    *ret = TAKE_PTR(data);
+    *ret_len = len;
+    return 0;
+}
+
+/* 1: more may come, 0: the file's end, -1. */
+static int read_piece(struct pipe *p, struct error *err)
+{
+    auto_free char *data = NULL;
+    size_t len;
+
+    if (guest_file_next(p->link, p->handle, PIECE, &data, &len, err))
+        return -1;
     LOCK_SCOPE(&p->lock);
     memcpy(p->data + p->len, data, len);
     p->len += len;
@@ -206,7 +221,7 @@ static int pump(struct core *core, void *arg, struct error *err)
         if (rc > 0)
             tell(p);
     }
-    (void)close_file(p->link, p->handle, &ignored);
+    (void)guest_file_close(p->link, p->handle, &ignored);
     {
         LOCK_SCOPE(&p->lock);
         p->ended = true;
@@ -264,13 +279,13 @@ int guest_read_run(struct core *core, void *arg, struct error *err)
     int rc;
 
     if (guest_link_get(core, r->vm_id, &link, NULL, err) ||
-        open_file(link, r->path, "r", &handle, err))
+        guest_file_open(link, r->path, "r", &handle, err))
         return -1;
     p = pipe_new(link, handle);
     /* A directory, say, opens and cannot be read: better told now than in the middle. */
     rc = read_piece(p, err);
     if (rc < 0 || guest_task_start(core, r->vm_id, pump, p, pipe_drop, NULL, err)) {
-        (void)close_file(link, handle, &ignored);
+        (void)guest_file_close(link, handle, &ignored);
         if (rc < 0)
             pipe_unref(p); /* the task's, which was not to be */
         pipe_unref(p);
@@ -343,8 +358,8 @@ int guest_write_add(struct core *core, struct guest_write *w, const void *data, 
     return 0;
 }
 
-static int write_piece(struct guest_link *link, int64_t handle, const char *data, size_t len,
-                       struct error *err)
+int guest_file_add(struct guest_link *link, int64_t handle, const char *data, size_t len,
+                   struct error *err)
 {
     while (len) {
         auto_guest_answer struct guest_answer answer = {0};
@@ -374,7 +389,7 @@ static int write_all(struct guest_link *link, int64_t handle, int fd, struct err
             return error_errno(err, errno, "cannot read what was sent");
         if (n == 0)
             return 0;
-        if (write_piece(link, handle, buf, (size_t)n, err))
+        if (guest_file_add(link, handle, buf, (size_t)n, err))
             return -1;
         at += n;
     }
@@ -390,13 +405,13 @@ int guest_write_run(struct core *core, void *arg, struct error *err)
     int64_t handle;
 
     if (guest_link_get(core, w->vm_id, &link, NULL, err) ||
-        open_file(link, w->path, "w", &handle, err))
+        guest_file_open(link, w->path, "w", &handle, err))
         return -1;
     if (write_all(link, handle, w->fd, err)) {
-        (void)close_file(link, handle, &ignored);
+        (void)guest_file_close(link, handle, &ignored);
         return -1;
     }
-    if (close_file(link, handle, err))
+    if (guest_file_close(link, handle, err))
         return -1;
     snprintf(mode, sizeof(mode), "%04o", (unsigned)w->mode & 07777);
     return w->mode < 0 ? 0 : guest_run_simple(link, argv, err);

@@ -55,6 +55,7 @@ struct guest_hub {
     pthread_cond_t fewer;
     struct guest_link *links;
     struct guest_task *tasks; /* running */
+    struct exec *execs; /* newest first; a reference each */
     unsigned task_count;
     unsigned thaws; /* tasks that have promised one */
     bool stopping;
@@ -118,12 +119,38 @@ struct guest_status {
 };
 void guest_output_done(struct guest_output *o);
 int guest_reply_status(const json_t *value, bool cut, struct guest_status *ret, struct error *err);
+
+/* ---- guest_file.c: the agent's handles ---- */
+
+/* GUEST_FILE_NOT_FOUND among the errors. */
+int guest_file_open(struct guest_link *link, const char *path, const char *mode, int64_t *ret,
+                    struct error *err);
+int guest_file_close(struct guest_link *link, int64_t handle, struct error *err);
+/* The next bytes, at most max; the caller's; none at the end. */
+int guest_file_next(struct guest_link *link, int64_t handle, size_t max, char **ret,
+                    size_t *ret_len, struct error *err);
+int guest_file_add(struct guest_link *link, int64_t handle, const char *data, size_t len,
+                   struct error *err);
+
 /* ---- guest_exec.c ---- */
 
+/* Starts a program; captured: its output is kept for its status. */
+int guest_program_start(struct guest_link *link, const struct guest_step *step, bool captured,
+                        int64_t *ret_pid, struct error *err);
+int guest_program_status(struct guest_link *link, int64_t pid, struct guest_status *ret,
+                         struct error *err);
+/* Kills it and its children. */
+void guest_program_kill(struct guest_link *link, int64_t pid);
 /* Runs one program to its end within timeout_ms. */
 int guest_run_step(struct guest_link *link, const struct guest_step *step,
                    struct guest_outcome *ret, struct error *err);
 /* For our own small ones: exit status 0 or AGENT_FAILED with what it wrote to stderr. */
 int guest_run_simple(struct guest_link *link, const char *const *argv, struct error *err);
+
+/* ---- exec.c ---- */
+
+/* Forgets what ended long ago. */
+void exec_sweep(struct guest_hub *hub);
+void exec_forget_all(struct guest_hub *hub);
 
 #endif

@@ -231,6 +231,7 @@ void guest_hub_free(struct guest_hub *hub)
 
     if (!hub)
         return;
+    exec_forget_all(hub);
     for (link = hub->links; link; link = next) {
         next = link->next;
         guest_link_unref(link);

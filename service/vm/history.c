@@ -17,6 +17,7 @@
 #define BATCH_MAX   512  /* in one transaction */
 #define RETRY_MS    10000
 #define SWEEP_MS    3600000
+#define SPREAD_BITS 3 /* how far it went below and above its mean: 6 % of that are well enough */
 
 const struct level history_levels[LEVEL_COUNT] = {
     {1, 3600, 120, HISTORY_FIGURES},
@@ -25,17 +26,17 @@ const struct level history_levels[LEVEL_COUNT] = {
 };
 
 static const struct history_figure vm_figures[HISTORY_FIGURES] = {
-#define KIND_VM(name, unit, ksm)   {#name, unit, ksm},
-#define KIND_HOST(name, unit, ksm)
-#define F(kind, name, unit, ksm) KIND_##kind(name, unit, ksm)
+#define KIND_VM(name, unit, ksm, bits)   {#name, unit, ksm, bits},
+#define KIND_HOST(name, unit, ksm, bits)
+#define F(kind, name, unit, ksm, bits) KIND_##kind(name, unit, ksm, bits)
 #include "service/vm/history.def"
 #undef KIND_VM
 #undef KIND_HOST
 };
 
 static const struct history_figure host_figures[HISTORY_FIGURES] = {
-#define KIND_VM(name, unit, ksm)
-#define KIND_HOST(name, unit, ksm) {#name, unit, ksm},
+#define KIND_VM(name, unit, ksm, bits)
+#define KIND_HOST(name, unit, ksm, bits) {#name, unit, ksm, bits},
 #include "service/vm/history.def"
 #undef F
 };
@@ -120,6 +121,11 @@ static struct open_block *open_at(struct history *h, struct series *s, int level
 
 /* ---- figures into points ---- */
 
+static int16_t code_of(double value, const struct history_figure *figure, unsigned bits)
+{
+    return history_round(history_code(value, figure->unit), bits);
+}
+
 /* Minutes and quarter hours: mean, and how far below and above it went. */
 static void close_sum(struct history *h, struct series *s, int level)
 {
@@ -134,11 +140,12 @@ static void close_sum(struct history *h, struct series *s, int level)
 
         if (!sum->n)
             continue;
-        b->codes[f * l->points + i] = history_code(mean, figures[f].unit);
+        b->codes[f * l->points + i] = code_of(mean, &figures[f], figures[f].bits);
+        /* Most rates rest now and then: a plane that repeats the means costs nothing. */
         b->codes[(HISTORY_FIGURES + f) * l->points + i] =
-            history_code(mean - sum->min, figures[f].unit);
+            code_of(mean - sum->min, &figures[f], sum->min == 0 ? figures[f].bits : SPREAD_BITS);
         b->codes[(2 * HISTORY_FIGURES + f) * l->points + i] =
-            history_code(sum->max - mean, figures[f].unit);
+            code_of(sum->max - mean, &figures[f], SPREAD_BITS);
         b->dirty = true;
     }
     memset(s->sums[level], 0, sizeof(s->sums[level]));
@@ -186,6 +193,7 @@ static void add_point(struct history *h, const char *name, int64_t at, const dou
 {
     struct series *s = find_series(h, name);
     const struct level *l = &history_levels[LEVEL_SECONDS];
+    const struct history_figure *figures = history_figures(s->host);
     struct open_block *b;
 
     s->seen = true;
@@ -196,7 +204,7 @@ static void add_point(struct history *h, const char *name, int64_t at, const dou
         if (isnan(values[f]))
             continue;
         b->codes[f * l->points + (unsigned)(at - b->start)] =
-            history_code(values[f], history_figures(s->host)[f].unit);
+            code_of(values[f], &figures[f], figures[f].bits);
         b->dirty = true;
     }
 }

@@ -29,6 +29,7 @@ struct history_figure {
     const char *name;
     double unit;
     bool needs_ksm; /* the scope ksm:read */
+    unsigned bits;  /* of precision: history_round */
 };
 /* HISTORY_FIGURES rows. */
 const struct history_figure *history_figures(bool host);

@@ -1,5 +1,6 @@
-/* See history_codec.h. A block: version, planes, points; then deflated: per plane which points are
- * there (a bit each), and zigzag varints of the differences from one to the next. */
+/* See history_codec.h. A block: version, planes, points; then deflated: per plane how many bits its
+ * codes have, which points are there (a bit each), and zigzag varints of the differences from one to
+ * the next. Version 1 had no bits: codes of all 8. */
 #include "service/vm/history_codec.h"
 
 #include <math.h>
@@ -9,13 +10,14 @@
 
 #include "service/base/str.h"
 
-#define VERSION  1
+#define VERSION  2
+#define BITS     8      /* after the first, that a code has */
 #define HEADER   3
 #define EXACT    256    /* codes below are the value itself */
 #define STEPS    256    /* codes per doubling above */
 #define EXP_MIN  8
 #define LEVEL    6
-#define RAW_MAX  (HISTORY_PLANES * ((HISTORY_POINTS + 7) / 8 + 3 * HISTORY_POINTS))
+#define RAW_MAX  (HISTORY_PLANES * (1 + (HISTORY_POINTS + 7) / 8 + 3 * HISTORY_POINTS))
 
 int16_t history_code(double value, double unit)
 {
@@ -43,6 +45,20 @@ double history_value(int16_t code, double unit)
     return (code < 0 ? -v : v) * unit;
 }
 
+int16_t history_round(int16_t code, unsigned bits)
+{
+    int c = abs((int)code), drop = BITS - (int)bits, step;
+
+    if (code == HISTORY_ABSENT || drop <= 0)
+        return code;
+    /* Below EXACT a code is its value, and its own first bit counts. */
+    while (c < EXACT && drop > 0 && c < 1 << ((int)bits + drop))
+        drop--;
+    step = 1 << drop;
+    c = (c + step / 2) / step * step;
+    return (int16_t)(code < 0 ? -c : c);
+}
+
 static size_t put_varint(uint8_t *out, uint32_t v)
 {
     size_t n = 0;
@@ -55,20 +71,71 @@ static size_t put_varint(uint8_t *out, uint32_t v)
     return n;
 }
 
+/* ---- rounded codes are numbered, so that neighbours differ by one ---- */
+
+static unsigned exponent_of(unsigned c)
+{
+    unsigned e = 0;
+
+    if (c >= EXACT)
+        return (c - EXACT) / STEPS + EXP_MIN;
+    while (c >> (e + 1))
+        e++;
+    return e;
+}
+
+/* c is what history_round(c, bits) leaves as it is. */
+static unsigned rank_of(unsigned c, unsigned bits)
+{
+    unsigned e = exponent_of(c), fraction;
+
+    if (e <= bits)
+        return c;
+    fraction = c >= EXACT ? (c - EXACT) % STEPS >> (BITS - bits) : (c - (1u << e)) >> (e - bits);
+    return (2u << bits) + ((e - bits - 1) << bits) + fraction;
+}
+
+static unsigned code_of_rank(unsigned rank, unsigned bits)
+{
+    unsigned e, fraction;
+
+    if (rank < 2u << bits)
+        return rank;
+    e = ((rank - (2u << bits)) >> bits) + bits + 1;
+    fraction = (rank - (2u << bits)) & ((1u << bits) - 1);
+    return e >= EXP_MIN ? EXACT + (e - EXP_MIN) * STEPS + (fraction << (BITS - bits))
+                        : (1u << e) + (fraction << (e - bits));
+}
+
+static unsigned bits_of(const int16_t *codes, unsigned points)
+{
+    unsigned bits = 1;
+
+    for (unsigned i = 0; i < points && bits < BITS; i++) {
+        while (bits < BITS && codes[i] != HISTORY_ABSENT && history_round(codes[i], bits) != codes[i])
+            bits++;
+    }
+    return bits;
+}
+
 static size_t put_plane(uint8_t *out, const int16_t *codes, unsigned points)
 {
-    size_t n = (points + 7) / 8;
+    unsigned bits = bits_of(codes, points);
+    size_t n = 1 + (points + 7) / 8;
     int before = 0;
 
     memset(out, 0, n);
+    out[0] = (uint8_t)bits;
     for (unsigned i = 0; i < points; i++) {
-        int delta = codes[i] - before;
+        int rank, delta;
 
         if (codes[i] == HISTORY_ABSENT)
             continue;
-        out[i / 8] |= (uint8_t)(1u << i % 8);
+        rank = (int)rank_of((unsigned)abs((int)codes[i]), bits);
+        delta = (codes[i] < 0 ? -rank : rank) - before;
+        out[1 + i / 8] |= (uint8_t)(1u << i % 8);
         n += put_varint(out + n, delta < 0 ? (uint32_t)(-2 * delta - 1) : (uint32_t)(2 * delta));
-        before = codes[i];
+        before += delta;
     }
     return n;
 }
@@ -111,15 +178,24 @@ static bool take_varint(const uint8_t **p, const uint8_t *end, uint32_t *ret)
     return false;
 }
 
-static bool take_plane(const uint8_t **p, const uint8_t *end, int16_t *codes, unsigned points)
+static bool take_plane(const uint8_t **p, const uint8_t *end, int16_t *codes, unsigned points,
+                       unsigned version)
 {
-    const uint8_t *there = *p;
+    unsigned bits = BITS;
+    const uint8_t *there;
     int before = 0;
 
+    if (version > 1) {
+        if (*p == end || !**p || **p > BITS)
+            return false;
+        bits = *(*p)++;
+    }
+    there = *p;
     if ((size_t)(end - *p) < (points + 7) / 8)
         return false;
     *p += (points + 7) / 8;
     for (unsigned i = 0; i < points; i++) {
+        unsigned code;
         uint32_t v;
 
         if (!(there[i / 8] & 1u << i % 8))
@@ -129,7 +205,10 @@ static bool take_plane(const uint8_t **p, const uint8_t *end, int16_t *codes, un
         before += v & 1 ? -(int)(v / 2) - 1 : (int)(v / 2);
         if (before <= INT16_MIN || before > INT16_MAX)
             return false;
-        codes[i] = (int16_t)before;
+        code = code_of_rank((unsigned)abs(before), bits);
+        if (code > INT16_MAX)
+            return false;
+        codes[i] = (int16_t)(before < 0 ? -(int)code : (int)code);
     }
     return true;
 }
@@ -140,7 +219,7 @@ static bool unpack(const uint8_t *in, size_t len, int16_t *codes, unsigned plane
     uLongf size = RAW_MAX;
     const uint8_t *p, *end;
 
-    if (len <= HEADER || in[0] != VERSION || in[1] != planes || in[2] != points)
+    if (len <= HEADER || !in[0] || in[0] > VERSION || in[1] != planes || in[2] != points)
         return false;
     raw = xcalloc(1, RAW_MAX);
     if (uncompress(raw, &size, in + HEADER, len - HEADER) != Z_OK)
@@ -148,7 +227,7 @@ static bool unpack(const uint8_t *in, size_t len, int16_t *codes, unsigned plane
     p = raw;
     end = raw + size;
     for (unsigned i = 0; i < planes; i++) {
-        if (!take_plane(&p, end, codes + (size_t)i * points, points))
+        if (!take_plane(&p, end, codes + (size_t)i * points, points, in[0]))
             return false;
     }
     return p == end;

@@ -219,6 +219,8 @@ int image_inspect(int fd, enum image_kind kind, enum image_part part, enum image
 /* Copy-on-write over the image's content; virtual size at least the image's. Idempotent. */
 int image_overlay_create(struct core *core, const struct image *image, const char *path,
                          int64_t size_bytes, struct error *err);
+/* The same upon another VM's disk, of its size; that one must not be written to from now on. */
+int image_overlay_on_disk(const char *backing, const char *path, struct error *err);
 int image_blank_create(struct core *core, const char *path, int64_t size_bytes, struct error *err);
 
 #endif

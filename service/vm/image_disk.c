@@ -15,6 +15,7 @@
 
 #include "service/base/fd.h"
 #include "service/base/str.h"
+#include "service/vm/image_import.h"
 
 #define CLUSTER_BITS 16
 #define CLUSTER      ((uint64_t)1 << CLUSTER_BITS)
@@ -178,6 +179,31 @@ int image_overlay_create(struct core *core, const struct image *image, const cha
                          image->name);
     d = (struct disk){.backing = backing, .backing_format = image_format_name(image->format)};
     if (disk_size(size_bytes, content->virtual_size_bytes, &d.size, err))
+        return -1;
+    return create_disk(path, &d, err);
+}
+
+/* The size in a header of ours or QEMU's; no guest can write there. */
+int64_t image_disk_size(const char *path)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    uint64_t size = 0;
+
+    if (fd < 0 || pread(fd, &size, sizeof(size), 24) != sizeof(size))
+        return 0;
+    return (int64_t)be64toh(size);
+}
+
+int image_overlay_on_disk(const char *backing, const char *path, struct error *err)
+{
+    struct disk d = {.backing = backing, .backing_format = image_format_name(IMAGE_FORMAT_QCOW2)};
+
+    if (backing[0] != '/' || strlen(backing) > BACKING_MAX)
+        return error_set(err, ERROR_CONFIG,
+                         "the state directory must be an absolute path of at most 900 bytes");
+    if (!file_exists(backing))
+        return error_set(err, ERROR_VM_STATE_CONFLICT, "the template's disk is missing");
+    if (disk_size(image_disk_size(backing), 0, &d.size, err))
         return -1;
     return create_disk(path, &d, err);
 }

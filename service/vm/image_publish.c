@@ -5,7 +5,6 @@
  */
 #include "service/vm/image_import.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -45,17 +44,6 @@ int image_source_bind(struct core *core, const struct actor *actor, const char *
                             vm_ref);
     str_copy_utf8(s->vm, sizeof(s->vm), vm->id);
     return 0;
-}
-
-/* The size in a header of ours or QEMU's; no guest can write there. */
-int64_t image_disk_size(const char *path)
-{
-    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    uint64_t size = 0;
-
-    if (fd < 0 || pread(fd, &size, sizeof(size), 24) != sizeof(size))
-        return 0;
-    return (int64_t)be64toh(size);
 }
 
 static enum fetch_result publish(struct core *core, const struct op *op, const struct image *image,

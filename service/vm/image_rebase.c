@@ -130,6 +130,12 @@ static int ask_mutate(struct core *core, struct vm *next, struct change *change,
 
     if (vm_check_copy(next, err))
         return -1;
+    if (*next->template_id) {
+        error_set(err, ERROR_VM_STATE_CONFLICT, "the disks of %s stand on its pool's template",
+                  next->spec->name);
+        error_remedy(err, "Publish it as an image, and make a VM of that.");
+        return -1;
+    }
     if (!file_exists(disk)) {
         error_set(err, ERROR_VM_STATE_CONFLICT, "the VM %s has no root disk", next->spec->name);
         return -1;

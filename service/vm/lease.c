@@ -240,9 +240,11 @@ static int collect_row(void *arg, const struct lease_row *row)
 int lease_list(struct core *core, const struct lease_filter *filter, struct lease ***ret,
                size_t *ret_count, struct error *err)
 {
+    auto_free char *labels = filter->labels ? doc_text(filter->labels) : NULL;
     const struct lease_list_filter f = {.project_id = filter->project_id,
                                         .state = filter->state,
                                         .pool_id = filter->pool_id,
+                                        .labels = labels,
                                         .before_seq = filter->before_seq,
                                         .limit = filter->limit};
     struct collect c = {.k = core->leases, .room = (size_t)filter->limit};

@@ -93,6 +93,7 @@ struct lease_filter {
     const char *project_id;
     const char *state;  /* or NULL */
     const char *pool_id; /* or NULL */
+    const json_t *labels; /* only those with all of these; or NULL */
     int64_t before_seq;
     int limit;
 };
@@ -105,6 +106,12 @@ int lease_renew(struct core *core, const struct actor *actor, const char *id, in
 /* Gives it back and deletes the VM; again: the same answer. */
 int lease_release(struct core *core, const struct actor *actor, const char *id, struct lease **ret,
                   struct error *err);
+
+struct guest_step;
+struct guest_outcome;
+/* A program was run in the VM: if that is handed out, its record says so. Blocks on the disk. */
+void lease_note_exec(struct core *core, const char *vm_id, const struct guest_step *step,
+                     const struct guest_outcome *outcome);
 
 /* What happened to it, as JSON (see LeaseRecord in openapi.yaml); a new reference. */
 json_t *lease_record(struct core *core, const struct lease *lease);

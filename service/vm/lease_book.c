@@ -259,12 +259,71 @@ bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id
     return true;
 }
 
+bool book_template_take(struct lease_keeper *k, const char *pool_id, int64_t generation,
+                        char ret_vm_id[UUID_TEXT])
+{
+    LOCK_SCOPE(&k->lock);
+    for (struct member *m = k->members; m; m = m->hh.next) {
+        if (m->phase != MEMBER_TEMPLATE || m->stale || m->generation != generation ||
+            !str_eq(m->pool_id, pool_id))
+            continue;
+        m->makings++;
+        memcpy(ret_vm_id, m->vm_id, UUID_TEXT);
+        return true;
+    }
+    return false;
+}
+
+void book_template_give(struct lease_keeper *k, const char *vm_id)
+{
+    struct member *m;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->members, vm_id, m);
+    if (m)
+        m->makings--;
+}
+
+bool book_template_retire(struct lease_keeper *k, const char *vm_id)
+{
+    struct member *m;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->members, vm_id, m);
+    if (!m || m->phase != MEMBER_TEMPLATE || m->makings)
+        return false;
+    set_phase(m, MEMBER_LEAVING);
+    return true;
+}
+
+void book_template_stale(struct lease_keeper *k, const char *vm_id, bool stale)
+{
+    struct member *m;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->members, vm_id, m);
+    if (m)
+        m->stale = stale;
+}
+
+bool book_stands_on_stale(struct lease_keeper *k, const struct vm *vm)
+{
+    struct member *m;
+
+    if (!*vm->template_id)
+        return false;
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->members, vm->template_id, m);
+    return !m || m->stale;
+}
+
 static int64_t pool_size(struct lease_keeper *k, const struct pool_state *p)
 {
     int64_t count = p->reserved;
 
     for (struct member *m = k->members; m; m = m->hh.next)
-        count += str_eq(m->pool_id, p->id) && m->phase != MEMBER_LEAVING;
+        count += str_eq(m->pool_id, p->id) && m->phase != MEMBER_LEAVING &&
+                 m->phase != MEMBER_TEMPLATE;
     return count;
 }
 
@@ -314,6 +373,10 @@ void lease_keeper_on_vm(struct lease_keeper *k, const struct vm *vm, bool remove
             set_phase(m, MEMBER_LEAVING);
         else if (*vm->lease_id)
             set_phase(m, MEMBER_TAKEN);
+        else if (*vm->template_key && m->phase != MEMBER_LEAVING && m->phase != MEMBER_TEMPLATE) {
+            m->stale = true; /* until it was looked at */
+            set_phase(m, MEMBER_TEMPLATE);
+        }
     } else if (!m && !*vm->lease_id) {
         return;
     }

@@ -109,10 +109,19 @@ static int serve_warm(struct core *core, struct lease *lease, struct lease_write
 
 /* ---- a VM that is made ---- */
 
-int pool_vm_spec(const struct pool *pool, struct vm_spec **ret, struct error *err)
+int pool_vm_spec(const struct pool *pool, const struct vm *template, struct vm_spec **ret,
+                 struct error *err)
 {
-    auto_json json_t *whole = json_copy(pool->spec->vm);
+    auto_json json_t *whole = json_copy(pool->spec->vm), *networks = NULL;
     char random[UUID_TEXT], name[VM_NAME_MAX + 1];
+
+    /* The guest has them in its memory: whatever we wrote down, it would use these. */
+    if (template && template->spec->network_count) {
+        auto_json json_t *theirs = vm_spec_encode(template->spec);
+
+        networks = json_deep_copy(json_object_get(theirs, "networks"));
+        json_object_set(whole, "networks", networks);
+    }
 
     uuid_new(random);
     snprintf(name, sizeof(name), "%.*s-%.*s", VM_NAME_MAX - NAME_RANDOM - 1, pool->name, NAME_RANDOM,
@@ -135,13 +144,14 @@ static void on_named(void *arg, const struct vm *vm)
 }
 
 static int make(struct core *core, struct lease *lease, struct vm_spec *spec, int64_t generation,
-                struct lease_write *write, struct error *err)
+                const struct vm *template, struct lease_write *write, struct error *err)
 {
     struct cold cold = {core, lease};
     struct change change = {0};
     struct vm_birth birth = {.lease_id = lease->id,
                              .pool_id = lease->pool_id,
                              .pool_generation = generation,
+                             .template_id = template ? template->id : NULL,
                              .change = &change,
                              .on_named = on_named,
                              .arg = &cold};
@@ -158,14 +168,17 @@ static int make(struct core *core, struct lease *lease, struct vm_spec *spec, in
 static int serve_cold(struct core *core, const struct pool *pool, struct lease *lease,
                       struct lease_write *write, struct error *err)
 {
+    struct vm *template = pool->spec->depth == POOL_SNAPSHOT ? template_take(core, pool) : NULL;
     auto_vm_spec struct vm_spec *spec = NULL;
-    int rc = -1;
+    int rc = 1;
 
-    if (!book_reserve(core->leases, pool->id))
-        return 1;
-    if (pool_vm_spec(pool, &spec, err) == 0)
-        rc = make(core, lease, spec, pool->generation, write, err);
-    book_unreserve(core->leases, pool->id);
+    if (book_reserve(core->leases, pool->id)) {
+        rc = pool_vm_spec(pool, template, &spec, err);
+        if (rc == 0)
+            rc = make(core, lease, spec, pool->generation, template, write, err);
+        book_unreserve(core->leases, pool->id);
+    }
+    template_give(core, template);
     return rc;
 }
 
@@ -176,7 +189,7 @@ int lease_serve(struct core *core, struct lease *lease, struct vm_spec *spec,
     int rc;
 
     if (spec)
-        return make(core, lease, spec, 0, write, err);
+        return make(core, lease, spec, 0, NULL, write, err);
     if (!tracker_is_reconciled(core->tracker))
         return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE,
                          "what runs has not been compared with what is stored yet");

@@ -28,6 +28,7 @@ enum member_phase {
     MEMBER_READY,
     MEMBER_TAKEN,   /* claimed, or being claimed */
     MEMBER_LEAVING, /* to be deleted */
+    MEMBER_TEMPLATE, /* others begin with its memory */
 };
 
 struct member {
@@ -35,6 +36,8 @@ struct member {
     int64_t generation;
     enum member_phase phase;
     int64_t since_ms; /* boot clock: in this phase */
+    bool stale;       /* MEMBER_TEMPLATE: not what the pool or the host is now */
+    unsigned makings; /* MEMBER_TEMPLATE: VMs that are about to stand on it */
     UT_hash_handle hh;
 };
 
@@ -63,7 +66,7 @@ struct lease_entry {
 
 struct lease_keeper {
     struct core *core;
-    char boot_id[UUID_TEXT];
+    char boot_id[UUID_TEXT], kernel[64], processor[96];
     pthread_mutex_t lock; /* leaf */
     pthread_cond_t wake;
     /* lock: */
@@ -103,6 +106,14 @@ bool book_member_move(struct lease_keeper *k, const char *vm_id, enum member_pha
                       enum member_phase to);
 /* Takes a ready VM of the pool for whoever asks; false: there is none. */
 bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id[UUID_TEXT]);
+/* The template of that generation, kept from being retired until it is given back. */
+bool book_template_take(struct lease_keeper *k, const char *pool_id, int64_t generation,
+                        char ret_vm_id[UUID_TEXT]);
+void book_template_give(struct lease_keeper *k, const char *vm_id);
+void book_template_stale(struct lease_keeper *k, const char *vm_id, bool stale);
+bool book_stands_on_stale(struct lease_keeper *k, const struct vm *vm); /* its template */
+/* From MEMBER_TEMPLATE to MEMBER_LEAVING, unless somebody has taken it. */
+bool book_template_retire(struct lease_keeper *k, const char *vm_id);
 /* A place for one more VM within max; given back with book_unreserve once it is in the book. */
 bool book_reserve(struct lease_keeper *k, const char *pool_id);
 void book_unreserve(struct lease_keeper *k, const char *pool_id);
@@ -119,7 +130,7 @@ struct lease_write {
     struct lease *lease; /* borrowed; published after the commit */
     bool insert;
     bool leaves_pool; /* its VM is an ordinary one from now on */
-    const char *event;
+    const char *event; /* NULL: none */
     const struct actor *actor;
     const struct idem *idem; /* or NULL */
     int64_t asked_ns;        /* clock_monotonic_ns() of the request; 0: not a claim */
@@ -127,16 +138,25 @@ struct lease_write {
 /* Fills in what a VM's change commits besides. */
 void lease_write_with(struct lease_write *w, struct change *change);
 int lease_write_alone(struct lease_write *w, struct error *err);
-/* State, times and reason of a lease that ends now; the record, too. */
+
+/* ---- lease_record.c ---- */
+
+/* State, times and reason of a lease that ends now; the record, too. Reads the console's log. */
 void lease_close(struct core *core, struct lease *lease, const char *reason);
+
+/* ---- lease_keeper.c ---- */
+
+/* The newest figures of its VM. */
+void lease_sample(struct core *core, const struct lease *l);
 
 /* ---- lease_claim.c ---- */
 
 /* Gives the lease a VM; 1: there is none to be had now. The lease is edited and published. */
 int lease_serve(struct core *core, struct lease *lease, struct vm_spec *spec,
                 struct lease_write *write, struct error *err);
-/* A VM of the pool's template under a name of its own. */
-int pool_vm_spec(const struct pool *pool, struct vm_spec **ret, struct error *err);
+/* A VM of the pool under a name of its own; with a template: with that one's addresses. */
+int pool_vm_spec(const struct pool *pool, const struct vm *template, struct vm_spec **ret,
+                 struct error *err);
 
 /* ---- lease_end.c ---- */
 
@@ -148,7 +168,32 @@ int lease_end(struct core *core, const struct actor *actor, const char *id, cons
 
 void pools_look(struct core *core);
 void pools_fill(struct core *core);
+/* Made from what the pool is now? An image's name may have moved on to another build. */
+bool member_is_current(struct core *core, const struct pool *pool, const struct member *m,
+                       const struct vm *vm);
+bool member_is_old(const struct pool *pool, const struct member *m);
+/* A VM of the pool did not get ready: the next one is made later and later. */
+void pool_note_failure(struct core *core, const struct pool *pool, const char *reason);
 /* Deletes a VM that nobody holds; a claim that was faster wins. */
 int member_delete(struct core *core, const char *vm_id, struct error *err);
+
+/* ---- pool_template.c ---- */
+
+/* ret_why: "" or a sentence for people. */
+bool template_is_shareable(struct core *core, const struct pool *pool, char *ret_why, size_t size);
+/* What saved memory must find again when it is restored; false: not known yet. */
+bool template_key(struct core *core, char *ret, size_t size);
+bool template_in_use(struct core *core, const char *vm_id);
+enum template_fit { TEMPLATE_FITS, TEMPLATE_STALE, TEMPLATE_UNKNOWN };
+enum template_fit template_fits(struct core *core, const struct pool *pool, const struct member *m,
+                                const struct vm *vm, char *ret_why, size_t size);
+/* The pool's, or NULL; given back once the VM that stands on it is in the registry. */
+struct vm *template_take(struct core *core, const struct pool *pool);
+void template_give(struct core *core, struct vm *vm); /* NULL is fine */
+/* The saved VM is a template from now on. */
+int template_keep(struct core *core, const char *vm_id, struct error *err);
+/* template: NULL while there is none. */
+void template_report(struct core *core, const struct pool *pool, bool shared, const char *why,
+                     const struct vm *template);
 
 #endif

@@ -118,6 +118,8 @@ int lease_keeper_open(struct core *core, struct lease_keeper **ret, struct error
     cond_init(&k->wake);
     for (size_t i = 0; i < LEASE_LOCKS; i++)
         mutex_init(&k->lease_locks[i]);
+    host_kernel(core->host, k->kernel, sizeof(k->kernel));
+    host_processor(core->host, k->processor, sizeof(k->processor));
     *ret = k; /* the caller frees it, also after a failure */
     if (host_boot_id(core->host, k->boot_id, err) ||
         store_pool_each(core->db, load_pool, &load, err) ||
@@ -222,6 +224,14 @@ static void sample(struct core *core, const struct lease *l, const struct snapsh
         e->peak_resident_bytes = v->process.resident_bytes;
     if (v->has_process && v->process.has_ksm_merging_pages)
         e->merging_bytes = (uint64_t)v->process.ksm_merging_pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void lease_sample(struct core *core, const struct lease *l)
+{
+    auto_snapshot struct snapshot *s = sampler_latest(core->sampler);
+
+    if (s && *l->vm_id)
+        sample(core, l, s, clock_boottime_ms());
 }
 
 static void look_leases(struct core *core)

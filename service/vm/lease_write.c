@@ -56,7 +56,7 @@ static int write_lease(struct db_tx *tx, void *arg, struct error *err)
         return -1;
     if (w->leaves_pool && store_pool_member_delete(tx, w->lease->vm_id, err))
         return -1;
-    return store_key(tx, w, err) || append_event(tx, w, err) ? -1 : 0;
+    return store_key(tx, w, err) || (w->event && append_event(tx, w, err)) ? -1 : 0;
 }
 
 /* What is shown as the time a claim took includes the disk; the row has it without. */
@@ -83,59 +83,4 @@ void lease_write_with(struct lease_write *w, struct change *change)
 int lease_write_alone(struct lease_write *w, struct error *err)
 {
     return db_write(w->core->db, write_lease, lease_committed, w, err);
-}
-
-/* ---- the end ---- */
-
-static void add_time(json_t *timeline, const char *what, int64_t wall_ms)
-{
-    char text[CLOCK_TEXT_SIZE];
-
-    if (wall_ms)
-        json_array_append_new(timeline,
-                              json_pack("{s:s, s:s}", "what", what, "at",
-                                        clock_format(wall_ms, text)));
-}
-
-static json_t *usage(struct lease_keeper *k, const char *id)
-{
-    struct lease_entry *e;
-
-    LOCK_SCOPE(&k->lock);
-    HASH_FIND_STR(k->leases, id, e);
-    if (!e || !e->has_usage)
-        return json_object();
-    return json_pack("{s:f, s:I, s:I}", "cpu_seconds", e->cpu_seconds, "peak_resident_bytes",
-                     (json_int_t)e->peak_resident_bytes, "merging_bytes",
-                     (json_int_t)e->merging_bytes);
-}
-
-json_t *lease_record(struct core *core, const struct lease *l)
-{
-    auto_vm struct vm *vm = *l->vm_id ? registry_get(core->registry, l->vm_id) : NULL;
-    json_t *timeline;
-
-    if (l->state == LEASE_ENDED)
-        return json_loads(l->record, 0, NULL);
-    timeline = json_array();
-    add_time(timeline, "asked", l->created_at);
-    if (vm) {
-        add_time(timeline, "vm-created", vm->created_at);
-        add_time(timeline, "vm-started", vm->started_at);
-    }
-    add_time(timeline, "claimed", l->claimed_at);
-    add_time(timeline, "renewed", l->renewed_at);
-    return json_pack("{s:o, s:o}", "timeline", timeline, "usage", usage(core->leases, l->id));
-}
-
-void lease_close(struct core *core, struct lease *lease, const char *reason)
-{
-    auto_json json_t *record = lease_record(core, lease);
-
-    lease->ended_at = clock_wall_ms();
-    add_time(json_object_get(record, "timeline"), "ended", lease->ended_at);
-    free(lease->record);
-    lease->record = doc_text(record);
-    lease->state = LEASE_ENDED;
-    str_copy_utf8(lease->end_reason, sizeof(lease->end_reason), reason);
 }

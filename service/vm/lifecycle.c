@@ -8,6 +8,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/pool.h"
 
 #define BIT(s) (1u << VM_STATE_##s)
 
@@ -137,6 +138,8 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     str_copy_utf8(vm->lease_id, sizeof(vm->lease_id), birth->lease_id ? birth->lease_id : "");
     vm->pool_generation = birth->pool_generation;
     str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), actor->token_id ? actor->token_id : "");
+    str_copy_utf8(vm->template_id, sizeof(vm->template_id),
+                  birth->template_id ? birth->template_id : "");
     vm->state = start ? VM_STATE_STARTING : VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "created");
     vm->generation = 1;
@@ -302,6 +305,12 @@ static int act_mutate(struct core *core, struct vm *next, struct change *change,
         return -1;
     if (!allowed)
         return refuse(next, a->verb, err);
+    if (a->verb == VM_VERB_DELETE && *next->template_key && !template_retire(core, next->id)) {
+        error_set(err, ERROR_VM_STATE_CONFLICT,
+                  "the disks of other VMs stand on those of the template %s", next->spec->name);
+        error_remedy(err, "Delete those VMs first; their pool then deletes the template.");
+        return -1;
+    }
     snprintf(kind, sizeof(kind), "vm.%s", verbs[a->verb].name);
     change->op_insert = op_new(a->actor, next, kind, a->force ? "{\"force\":true}" : "{}");
     /* The intent shows at once; an operation that does not come to it puts the state back. */

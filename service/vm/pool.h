@@ -65,8 +65,18 @@ void pool_spec_unref(struct pool_spec *spec);
 DEFINE_CLEANUP(pool_spec, struct pool_spec *, pool_spec_unref);
 #define auto_pool_spec auto_scope(cleanup_pool_spec)
 
+/* Of a pool of depth snapshot. */
+struct pool_snapshot {
+    bool shared; /* VMs begin with the template's memory; else each was saved by itself */
+    char template_id[UUID_TEXT]; /* of the VM that is the template; "": it is being made */
+    int64_t saved_at;            /* wall ms; 0 without one */
+    uint64_t memory_bytes;       /* of the image they share */
+    char reason[256]; /* why not shared, or why the last template was given up; or "" */
+};
+
 /* What a pool has right now. */
 struct pool_status {
+    struct pool_snapshot snapshot;
     int64_t ready, warming, leased;   /* VMs */
     uint64_t hits, misses;            /* claims since the daemon started: warm, and not */
     uint64_t failures;                /* VMs in a row that never got ready */
@@ -89,6 +99,13 @@ void pool_status_read(struct core *core, const char *pool_id, struct pool_status
 int pool_put(struct core *core, const struct actor *actor, const char *name,
              struct pool_spec *spec, int64_t if_generation, struct pool **ret, bool *ret_created,
              struct error *err);
+/*
+ * For those who start and delete VMs. A template that VMs stand on is not to be deleted; a template
+ * whose memory could not be restored is not used again. Any thread that may wait for the disk.
+ */
+bool template_retire(struct core *core, const char *vm_id);
+void template_spoil(struct core *core, const char *vm_id, const struct error *why);
+
 /* Waiting VMs are deleted; those handed out stay until their lease ends. */
 int pool_delete(struct core *core, const struct actor *actor, const char *ref, struct error *err);
 

@@ -23,7 +23,7 @@ static int failing_fn(struct db_tx *tx, void *arg, struct error *err)
                         err);
 }
 
-static void note_failure(struct core *core, const struct pool *pool, const char *reason)
+void pool_note_failure(struct core *core, const struct pool *pool, const char *reason)
 {
     struct pool_state copy = {.pool = (struct pool *)(uintptr_t)pool};
     struct lease_keeper *k = core->leases;
@@ -135,7 +135,7 @@ static void discard(struct core *core, const struct member *m)
 static void fail(struct core *core, const struct pool *pool, const struct member *m,
                  const char *reason)
 {
-    note_failure(core, pool, reason);
+    pool_note_failure(core, pool, reason);
     discard(core, m);
 }
 
@@ -143,6 +143,8 @@ static bool reached(struct core *core, const struct vm *vm, int point)
 {
     if (vm->state != VM_STATE_RUNNING)
         return false;
+    if (point == WAIT_VM_READY)
+        return vm->marks[VM_MARK_READY] != 0;
     return point == WAIT_VM_RUNNING || console_has_output(core->consoles, vm->id, "console");
 }
 
@@ -181,6 +183,32 @@ static void save(struct core *core, const struct member *m, const struct vm *vm)
     op_unref(op);
 }
 
+/* To be handed out; or the first that was saved, with whose memory the others will begin. */
+static void is_ready(struct core *core, const struct pool *pool, const struct member *m,
+                     const struct vm *vm)
+{
+    char why[256];
+    struct vm *template;
+    struct error err;
+
+    note_success(core->leases, pool->id);
+    if (pool->spec->depth != POOL_SNAPSHOT || *vm->template_id ||
+        !template_is_shareable(core, pool, why, sizeof(why))) {
+        (void)book_member_move(core->leases, m->vm_id, m->phase, MEMBER_READY);
+        if (pool->spec->depth == POOL_SNAPSHOT && !*vm->template_id)
+            template_report(core, pool, false, why, NULL);
+        return;
+    }
+    template = template_take(core, pool);
+    template_give(core, template);
+    if (template)
+        discard(core, m); /* there is one already */
+    else if (template_keep(core, m->vm_id, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot make VM %s a template", vm->spec->name);
+    else
+        book_template_stale(core->leases, m->vm_id, false);
+}
+
 static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
                          struct vm *vm, bool busy)
 {
@@ -190,8 +218,7 @@ static void look_warming(struct core *core, const struct pool *pool, const struc
     if (is_broken(vm, busy)) {
         fail(core, pool, m, *vm->state_reason ? vm->state_reason : vm_state_name(vm->state));
     } else if (snapshot ? vm->state == VM_STATE_SAVED : reached(core, vm, pool->spec->ready_when)) {
-        (void)book_member_move(core->leases, m->vm_id, MEMBER_WARMING, MEMBER_READY);
-        note_success(core->leases, pool->id);
+        is_ready(core, pool, m, vm);
     } else if (snapshot && !busy && reached(core, vm, pool->spec->ready_when)) {
         save(core, m, vm);
     } else if (clock_boottime_ms() - m->since_ms > pool->spec->boot_seconds * 1000) {
@@ -205,15 +232,13 @@ static void look_saving(struct core *core, const struct pool *pool, const struct
                         struct vm *vm, bool busy)
 {
     if (vm->state == VM_STATE_SAVED) {
-        (void)book_member_move(core->leases, m->vm_id, MEMBER_SAVING, MEMBER_READY);
-        note_success(core->leases, pool->id);
+        is_ready(core, pool, m, vm);
     } else if (is_broken(vm, busy) || (vm->state == VM_STATE_RUNNING && !busy)) {
         fail(core, pool, m, "its memory could not be saved");
     }
 }
 
-/* Made from what the pool is now? An image's name may have moved on to another build. */
-static bool is_current(struct core *core, const struct pool *pool, const struct member *m,
+bool member_is_current(struct core *core, const struct pool *pool, const struct member *m,
                        const struct vm *vm)
 {
     const char *ref = json_string_value(json_object_get(pool->spec->vm, "image"));
@@ -226,10 +251,47 @@ static bool is_current(struct core *core, const struct pool *pool, const struct 
     return !image || str_eq(image->id, vm->image_id);
 }
 
-static bool is_old(const struct pool *pool, const struct member *m)
+bool member_is_old(const struct pool *pool, const struct member *m)
 {
     return pool->spec->recycle_seconds &&
            clock_boottime_ms() - m->since_ms > pool->spec->recycle_seconds * 1000;
+}
+
+static void look_template(struct core *core, const struct pool *pool, const struct member *m,
+                          const struct vm *vm)
+{
+    enum template_fit fit = TEMPLATE_STALE;
+    struct error err;
+    char why[256];
+
+    if (pool && pool->spec->depth == POOL_SNAPSHOT &&
+        template_is_shareable(core, pool, why, sizeof(why)))
+        fit = template_fits(core, pool, m, vm, why, sizeof(why));
+    if (fit == TEMPLATE_UNKNOWN)
+        return;
+    book_template_stale(core->leases, m->vm_id, fit == TEMPLATE_STALE);
+    if (fit == TEMPLATE_FITS) {
+        template_report(core, pool, true, "", vm);
+        return;
+    }
+    if (pool && !m->stale)
+        template_report(core, pool, true, why, NULL);
+    if (template_retire(core, m->vm_id) && member_delete(core, m->vm_id, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot delete template %s", vm->spec->name);
+}
+
+/* Is a fresh one at hand, or will soon be, when this one goes? */
+static bool has_successor(struct core *core, const struct pool *pool)
+{
+    char ignored[256];
+    struct vm *template;
+
+    if (pool->spec->depth != POOL_SNAPSHOT ||
+        !template_is_shareable(core, pool, ignored, sizeof(ignored)))
+        return true;
+    template = template_take(core, pool);
+    template_give(core, template);
+    return template != NULL;
 }
 
 /* *replaced: one VM of a pool at a time, so that a change never leaves the pool empty at once. */
@@ -243,7 +305,10 @@ static void look_ready(struct core *core, const struct pool *pool, const struct 
             fail(core, pool, m, "it stopped while it waited");
         else
             discard(core, m);
-    } else if (!*replaced && (!is_current(core, pool, m, vm) || is_old(pool, m))) {
+    } else if (!*replaced &&
+               (!member_is_current(core, pool, m, vm) || book_stands_on_stale(core->leases, vm) ||
+                (!*vm->template_id && member_is_old(pool, m))) &&
+               has_successor(core, pool)) {
         *replaced = true;
         discard(core, m);
     }
@@ -263,6 +328,8 @@ static void look_member(struct core *core, const struct member *m, bool *replace
         if (vm->state != VM_STATE_DELETING && !busy &&
             clock_boottime_ms() - m->since_ms > LEAVING_RETRY_MS && member_delete(core, vm->id, &err))
             log_failure(LOG_LEVEL_WARNING, &err, "cannot delete VM %s of a pool", vm->spec->name);
+    } else if (m->phase == MEMBER_TEMPLATE) {
+        look_template(core, pool, m, vm);
     } else if (!pool || pool->spec->depth == POOL_COLD) {
         discard(core, m);
     } else if (m->phase == MEMBER_WARMING) {
@@ -314,19 +381,21 @@ static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t 
     return wanted - have;
 }
 
-static int make_one(struct core *core, const struct pool *pool, struct error *err)
+static int make_one(struct core *core, const struct pool *pool, const struct vm *template,
+                    struct error *err)
 {
     const struct actor actor = {"system", pool->project_id, "", pool->owner_token};
     struct change change = {.actor = &actor};
     struct vm_birth birth = {
-        .pool_id = pool->id, .pool_generation = pool->generation, .change = &change};
+        .pool_id = pool->id, .pool_generation = pool->generation, .change = &change,
+        .template_id = template ? template->id : NULL};
     auto_vm_spec struct vm_spec *spec = NULL;
     auto_vm struct vm *vm = NULL;
     auto_op struct op *op = NULL;
 
-    if (pool_vm_spec(pool, &spec, err))
+    if (pool_vm_spec(pool, template, &spec, err))
         return -1;
-    return vm_create_born(core, &actor, spec, true, &birth, &vm, &op, err);
+    return vm_create_born(core, &actor, spec, !template, &birth, &vm, &op, err);
 }
 
 /* Too many, because `ready` was lowered: the newest go. */
@@ -346,6 +415,34 @@ static void drop_one(struct core *core, const struct pool *pool)
     free(members);
 }
 
+/* Does one boot already that will be the template? */
+static bool template_boots(struct core *core, const struct pool *pool)
+{
+    struct member *members;
+    bool found = false;
+    size_t count;
+
+    book_members(core->leases, &members, &count);
+    for (size_t i = 0; i < count && !found; i++) {
+        auto_vm struct vm *vm = registry_get(core->registry, members[i].vm_id);
+
+        found = vm && str_eq(members[i].pool_id, pool->id) && !*vm->template_id &&
+                members[i].generation == pool->generation &&
+                (members[i].phase == MEMBER_WARMING || members[i].phase == MEMBER_SAVING);
+    }
+    free(members);
+    return found;
+}
+
+static bool pool_is_due(struct lease_keeper *k, const char *pool_id)
+{
+    struct pool_state *p;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool_id, p);
+    return p && clock_boottime_ms() >= p->retry_ms;
+}
+
 /* It is as full as it is to be: if its owner's quota holds it up again, that is news. */
 static void note_full(struct lease_keeper *k, const char *pool_id)
 {
@@ -362,24 +459,35 @@ static void note_full(struct lease_keeper *k, const char *pool_id)
 static void fill(struct core *core, const struct pool *pool, int64_t wave)
 {
     int64_t warming, count = missing(core->leases, pool, &warming);
+    bool shared = false, due = pool_is_due(core->leases, pool->id);
+    struct vm *template = NULL;
     struct error err;
+    char why[256], key[256];
 
     if (count < 0)
         drop_one(core, pool);
     else if (count == 0)
         note_full(core->leases, pool->id);
+    if (pool->spec->depth == POOL_SNAPSHOT && pool->spec->ready > 0)
+        shared = template_is_shareable(core, pool, why, sizeof(why));
+    if (shared) {
+        template = template_take(core, pool);
+        if (!template)
+            count = due && template_key(core, key, sizeof(key)) && !template_boots(core, pool);
+    }
     for (int64_t i = 0; i < count && warming + i < wave; i++) {
-        if (make_one(core, pool, &err) == 0 || err.code == ERROR_NAME_IN_USE)
+        if (make_one(core, pool, template, &err) == 0 || err.code == ERROR_NAME_IN_USE)
             continue;
         if (err.code == ERROR_QUOTA_EXCEEDED) {
             note_held(core, pool, err.detail);
-            return;
+            break;
         }
         /* While libvirt or the disk is away nothing is wrong with the template. */
         if (err.code != ERROR_HYPERVISOR_UNAVAILABLE && err.code != ERROR_DATABASE_FAILED)
-            note_failure(core, pool, err.detail);
-        return;
+            pool_note_failure(core, pool, err.detail);
+        break;
     }
+    template_give(core, template);
 }
 
 void pools_fill(struct core *core)

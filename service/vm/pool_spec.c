@@ -13,7 +13,7 @@
 #define PLACEHOLDER "pool-template"
 
 static const char *const depths[] = {"cold", "booted", "snapshot", NULL};
-static const char *const points[] = {"running", "console", NULL}; /* as enum wait_vm */
+static const char *const points[] = {"running", "console", "ready", NULL}; /* as enum wait_vm */
 
 const char *pool_depth_name(int depth)
 {

@@ -9,10 +9,12 @@
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/guest.h"
 #include "service/vm/history.h"
 #include "service/vm/sampler_internal.h"
 
@@ -25,12 +27,18 @@ static struct snapshot *snapshot_ref(struct snapshot *s)
     return s;
 }
 
+static void sample_done(struct vm_sample *s)
+{
+    dear_unref((struct vm_dear *)s->dear);
+    guest_figures_unref((struct guest_figures *)s->inside);
+}
+
 void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (size_t i = 0; i < s->count; i++)
-        dear_unref((struct vm_dear *)s->samples[i].dear);
+        sample_done(&s->samples[i]);
     free(s->samples);
     free(s);
 }
@@ -99,6 +107,7 @@ static void tracked_free(void *p)
     struct tracked *t = p;
 
     dear_unref(t->dear);
+    guest_figures_unref(t->inside);
     free(t);
 }
 
@@ -138,14 +147,20 @@ static void forget_unseen(struct sampler *s)
 }
 
 /* What the tick needs of it, copied so that no lock is held over a read of /proc. */
-static struct tracked look_up(struct sampler *s, const char *vm_id)
+static struct tracked look_up(struct sampler *s, const struct vm *vm)
 {
     LOCK_SCOPE(&s->lock);
-    struct tracked *t = track_vm(s, vm_id), copy;
+    struct tracked *t = track_vm(s, vm->id), copy;
+    bool asked = vm->spec->guest_agent && vm->state == VM_STATE_RUNNING &&
+                 s->core->settings->guest_sample_interval_seconds > 0;
 
+    if (asked && !t->has_agent)
+        pthread_cond_signal(&s->inside);
+    t->has_agent = asked;
     t->seen = true;
     copy = *t;
     copy.dear = dear_ref(t->dear);
+    copy.inside = guest_figures_ref(t->inside);
     return copy;
 }
 
@@ -162,6 +177,10 @@ static void process_gone(struct sampler *s, const char *vm_id, int64_t pid)
     (*found)->pid = 0;
     (*found)->known = (*found)->has_first_scan = false;
     (*found)->due_ms = 0;
+    /* A new QEMU is a new guest. */
+    guest_figures_unref((*found)->inside);
+    (*found)->inside = NULL;
+    (*found)->inside_due_ms = (*found)->inside_pause_ms = 0;
     pthread_cond_signal(&s->work);
 }
 
@@ -180,32 +199,6 @@ static void process_known(struct sampler *s, const struct tracked *t)
 }
 
 /* ---- one VM ---- */
-
-static double process_cpu(const struct vm_sample *s)
-{
-    return s->process.cpu_user_seconds + s->process.cpu_system_seconds;
-}
-
-/* From the tick before to this one; a counter that went back gives no rate. */
-static void add_process_rates(struct vm_sample *now, const struct vm_sample *before)
-{
-    const struct host_process *a = &before->process, *b = &now->process;
-    double seconds = (double)(now->process_sampled_at - before->process_sampled_at) / 1e3;
-
-    if (!before->has_process || before->pid != now->pid || a->start_ticks != b->start_ticks ||
-        seconds <= 0)
-        return;
-    if (process_cpu(now) >= process_cpu(before)) {
-        now->has_cpu_percent = true;
-        now->cpu_percent = 100.0 * (process_cpu(now) - process_cpu(before)) / seconds;
-    }
-    if (a->has_io && b->has_io && b->read_bytes >= a->read_bytes &&
-        b->write_bytes >= a->write_bytes) {
-        now->has_io_rate = true;
-        now->io_read_rate = (double)(b->read_bytes - a->read_bytes) / seconds;
-        now->io_write_rate = (double)(b->write_bytes - a->write_bytes) / seconds;
-    }
-}
 
 static void add_process(struct sampler *s, struct vm_sample *now, struct tracked *t,
                         const struct host_ksm *ksm)
@@ -248,12 +241,13 @@ static void judge_ksm(struct vm_sample *now, const struct vm *vm, const struct t
 static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *now,
                       const struct snapshot *last, const struct host_ksm *ksm)
 {
-    struct tracked t = look_up(s, vm->id);
+    struct tracked t = look_up(s, vm);
     const struct vm_sample *before = snapshot_find(last, vm->id);
 
     str_copy_utf8(now->vm_id, sizeof(now->vm_id), vm->id);
     str_copy_utf8(now->project_id, sizeof(now->project_id), vm->project_id);
     now->dear = t.dear;
+    now->inside = t.inside;
     now->sampled_at = t.dear->virt_sampled_at;
     now->promised_bytes = (uint64_t)vm->spec->memory_mib << 20;
     if (t.busy && clock_monotonic_ms() - t.busy_since_ms > DEAR_HANGS_MS) {
@@ -265,7 +259,7 @@ static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *
     }
     add_process(s, now, &t, ksm);
     if (now->has_process && before) {
-        add_process_rates(now, before);
+        sample_rates(now, before);
     } else if (!now->has_process) {
         now->has_cpu_percent = t.dear->has_cpu_percent && !now->stale;
         now->cpu_percent = t.dear->cpu_percent;
@@ -288,25 +282,13 @@ static void add_vms(struct sampler *s, struct snapshot *next, const struct snaps
         if (is_on(vms[i]) && sample_vm(s, vms[i], now, last, &next->ksm)) {
             next->count++;
         } else if (now->dear) {
-            dear_unref((struct vm_dear *)now->dear);
+            sample_done(now);
             *now = (struct vm_sample){0};
         }
         vm_unref(vms[i]);
     }
     if (next->count)
         qsort(next->samples, next->count, sizeof(*next->samples), by_id);
-}
-
-static void add_ksmd(struct snapshot *next, const struct snapshot *last)
-{
-    const struct host_ksm *a = &last->ksm, *b = &next->ksm;
-    double seconds = (double)(next->sampled_at - last->sampled_at) / 1e3;
-
-    if (!a->has_ksmd_cpu || !b->has_ksmd_cpu || seconds <= 0 ||
-        b->ksmd_cpu_seconds < a->ksmd_cpu_seconds)
-        return;
-    next->has_ksmd_percent = true;
-    next->ksmd_percent = 100.0 * (b->ksmd_cpu_seconds - a->ksmd_cpu_seconds) / seconds;
 }
 
 void sampler_step(struct sampler *s)
@@ -320,7 +302,7 @@ void sampler_step(struct sampler *s)
     host_ksm_read(core->host, &next->ksm);
     host_memory_read(core->host, &next->memory);
     next->sampled_at = clock_wall_ms();
-    add_ksmd(next, last);
+    snapshot_rates(next, last);
     add_vms(s, next, last);
     forget_unseen(s);
     {
@@ -334,6 +316,14 @@ void sampler_step(struct sampler *s)
     dear_watch(s);
 }
 
+static int64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 static void *sampler_thread(void *arg)
 {
     struct sampler *s = arg;
@@ -341,13 +331,15 @@ static void *sampler_thread(void *arg)
 
     for (;;) {
         int64_t interval = s->core->settings->sample_interval_ms, now;
-        int64_t began = clock_monotonic_ns();
+        int64_t began = clock_monotonic_ns(), cpu = thread_cpu_ns();
 
         sampler_step(s);
+        cpu = thread_cpu_ns() - cpu;
         now = clock_monotonic_ms();
         LOCK_SCOPE(&s->lock);
         s->stats.ticks++;
         s->stats.tick_ns += (uint64_t)(clock_monotonic_ns() - began);
+        s->tick_percent = 0.9 * s->tick_percent + 0.1 * (double)cpu / 1e4 / (double)interval;
         s->stats.late_ticks += next + interval <= now;
         /* A late tick is skipped, not made up for. */
         next = next + interval > now ? next + interval : now + interval;
@@ -365,7 +357,7 @@ static int start_threads(struct sampler *s, struct error *err)
         if (dear_worker_start(s, err))
             return -1;
     }
-    return thread_start(&s->thread, "sampler", sampler_thread, s, err);
+    return inside_start(s, err) || thread_start(&s->thread, "sampler", sampler_thread, s, err) ? -1 : 0;
 }
 
 static void join_workers(struct sampler *s)
@@ -375,7 +367,10 @@ static void join_workers(struct sampler *s)
         s->stopping = true;
         pthread_cond_broadcast(&s->stop);
         pthread_cond_broadcast(&s->work);
+        pthread_cond_broadcast(&s->inside);
     }
+    if (s->has_inside_thread)
+        pthread_join(s->inside_thread, NULL);
     for (unsigned i = 0; i < s->workers; i++)
         pthread_join(s->worker[i], NULL);
 }
@@ -386,6 +381,7 @@ static void sampler_free(struct sampler *s)
     tdestroy(s->tracked, tracked_free);
     pthread_cond_destroy(&s->stop);
     pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->inside);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
@@ -398,6 +394,7 @@ int sampler_start(struct core *core, struct sampler **ret, struct error *err)
     mutex_init(&s->lock);
     cond_init(&s->stop);
     cond_init(&s->work);
+    cond_init(&s->inside);
     s->latest = xcalloc(1, sizeof(*s->latest));
     atomic_init(&s->latest->refs, 1);
     s->latest->sampled_at = clock_wall_ms();

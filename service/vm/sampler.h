@@ -17,6 +17,7 @@
 #include "service/virt/virt.h"
 
 struct core;
+struct guest_figures;
 struct vm;
 
 /* The dear figures; immutable, shared by the snapshots until there are newer ones. */
@@ -49,6 +50,7 @@ struct vm_sample {
     bool stale;         /* libvirt or QEMU does not answer for this VM; its dear figures are old */
     const char *stale_reason; /* static text, or NULL */
     const struct vm_dear *dear; /* never NULL; a reference */
+    const struct guest_figures *inside; /* NULL: the guest has said nothing; a reference */
     int64_t pid;                /* QEMU, 0 unknown */
     bool has_process;
     int64_t process_sampled_at;

@@ -1,8 +1,8 @@
 /*
- * The sampler's workers: one VM at a time, the one that has waited longest. They keep a budget: after
- * a reading that took t, the next begins t / budget later, however many VMs there are. So few VMs
- * get fresh figures and many VMs cost no more, and the wall time of a call, libvirtd's and QEMU's
- * share included, is what is counted.
+ * The sampler's workers: one VM at a time, the one that has waited longest. They keep a budget, or
+ * what the ticks leave of it: after a reading that took t, the next begins t / budget later, however
+ * many VMs there are. So few VMs get fresh figures and many VMs cost no more, and the wall time of a
+ * call, libvirtd's and QEMU's share included, is what is counted.
  */
 #include <search.h>
 #include <string.h>
@@ -70,66 +70,6 @@ static bool take_work(struct sampler *s, char ret_id[UUID_TEXT], int64_t *ret_pi
     }
 }
 
-static bool sum_blocks(const struct virt_stats *v, double *read, double *written)
-{
-    bool any = false;
-
-    *read = *written = 0;
-    for (size_t i = 0; i < v->block_count; i++) {
-        if (!v->blocks[i].has_requests)
-            continue;
-        *read += (double)v->blocks[i].read_bytes;
-        *written += (double)v->blocks[i].write_bytes;
-        any = true;
-    }
-    return any;
-}
-
-static bool sum_nets(const struct virt_stats *v, double *in, double *out)
-{
-    bool any = false;
-
-    *in = *out = 0;
-    for (size_t i = 0; i < v->net_count; i++) {
-        if (!v->nets[i].has_counters)
-            continue;
-        *in += (double)v->nets[i].receive_bytes;
-        *out += (double)v->nets[i].transmit_bytes;
-        any = true;
-    }
-    return any;
-}
-
-/* A counter that went back began anew: no rate rather than a wrong one. */
-static bool rates(double a0, double a1, double b0, double b1, double seconds, double *ra, double *rb)
-{
-    if (a1 < a0 || b1 < b0)
-        return false;
-    *ra = (a1 - a0) / seconds;
-    *rb = (b1 - b0) / seconds;
-    return true;
-}
-
-static void add_rates(struct vm_dear *now, const struct vm_dear *before)
-{
-    double seconds = (double)(now->virt_sampled_at - before->virt_sampled_at) / 1e3;
-    double a0, a1, b0, b1;
-
-    if (!before->virt_sampled_at || seconds <= 0)
-        return;
-    if (sum_blocks(&before->virt, &a0, &b0) && sum_blocks(&now->virt, &a1, &b1))
-        now->has_block_rate =
-            rates(a0, a1, b0, b1, seconds, &now->read_rate, &now->write_rate);
-    if (sum_nets(&before->virt, &a0, &b0) && sum_nets(&now->virt, &a1, &b1))
-        now->has_network_rate =
-            rates(a0, a1, b0, b1, seconds, &now->receive_rate, &now->transmit_rate);
-    if (before->virt.has_cpu && now->virt.has_cpu && now->virt.cpu_ns >= before->virt.cpu_ns) {
-        now->has_cpu_percent = true;
-        now->cpu_percent =
-            (double)(now->virt.cpu_ns - before->virt.cpu_ns) / 1e7 / seconds;
-    }
-}
-
 /* A pid is believed only as long as its start time stays the same: see the tick. */
 static int64_t find_pid(struct core *core, const char *vm_id)
 {
@@ -156,7 +96,7 @@ static bool read_dear(struct sampler *s, const char *vm_id, int64_t *pid, struct
     ok = virt_stats_read(s->core->virt, vm_id, &now->virt, &ignored) == 0;
     if (ok) {
         now->virt_sampled_at = clock_wall_ms();
-        add_rates(now, before);
+        dear_rates(now, before);
     } else {
         now->virt = before->virt;
     }
@@ -173,16 +113,25 @@ static int64_t jitter(const char *vm_id, int64_t interval)
     return interval / 8 - (int64_t)(hash % 1024) * interval / 4096;
 }
 
+/* Per cent of one CPU, under the lock. What must be read each second comes first. */
+static double budget_left(const struct sampler *s)
+{
+    double budget = (double)s->core->settings->sample_budget_percent, left = budget - s->tick_percent;
+
+    return left > budget / 4 ? left : budget / 4;
+}
+
 static void put_back(struct sampler *s, const char *vm_id, int64_t pid, struct vm_dear *now, bool ok,
                      int64_t ns)
 {
     int64_t interval = s->core->settings->dear_sample_interval_ms, at = clock_monotonic_ms();
     int64_t cost = ns / 1000000 < COST_MAX_MS ? ns : COST_MAX_MS * 1000000LL;
-    int64_t pause = cost / 10000 / s->core->settings->sample_budget_percent;
+    int64_t pause;
     struct tracked key, **found;
 
     memcpy(key.vm_id, vm_id, sizeof(key.vm_id));
     LOCK_SCOPE(&s->lock);
+    pause = (int64_t)((double)cost / 1e4 / budget_left(s));
     s->stats.dear_reads++;
     s->stats.dear_failures += !ok;
     s->stats.dear_ns += (uint64_t)ns;

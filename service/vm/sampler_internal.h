@@ -27,6 +27,9 @@ struct tracked {
     bool busy;           /* a worker is at it */
     int64_t busy_since_ms;
     bool failed;         /* the last dear reading gave nothing */
+    bool has_agent;      /* its definition has one */
+    struct guest_figures *inside; /* NULL: it has said nothing yet */
+    int64_t inside_due_ms, inside_pause_ms;
 };
 
 struct sampler {
@@ -34,11 +37,15 @@ struct sampler {
     pthread_mutex_t lock; /* leaf: all that follows */
     pthread_cond_t stop;
     pthread_cond_t work; /* for the workers */
+    pthread_cond_t inside;
+    bool has_inside_thread;
+    pthread_t inside_thread;
     struct snapshot *latest;
     bool stopping;
     void *tracked; /* tsearch tree of struct tracked */
     size_t tracked_count;
     int64_t pace_ms; /* monotonic: no dear reading but a VM's first begins before */
+    double tick_percent; /* of one CPU, that ticks take */
     unsigned workers;
     pthread_t worker[DEAR_WORKERS_MAX];
     struct sampler_stats stats;
@@ -49,7 +56,14 @@ struct vm_dear *dear_ref(struct vm_dear *d);
 void dear_unref(struct vm_dear *d);
 int tracked_compare(const void *a, const void *b);
 
+/* ---- sampler_rates.c ---- */
+
+void sample_rates(struct vm_sample *now, const struct vm_sample *before); /* of the process */
+void dear_rates(struct vm_dear *now, const struct vm_dear *before);
+void snapshot_rates(struct snapshot *next, const struct snapshot *last); /* ksmd */
+
 int dear_worker_start(struct sampler *s, struct error *err); /* under the lock */
+int inside_start(struct sampler *s, struct error *err);
 /* After each tick: forgives nothing, but counts who hangs and brings workers in their place. */
 void dear_watch(struct sampler *s);
 

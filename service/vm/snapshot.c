@@ -53,6 +53,11 @@ struct vm *vm_copy(const struct vm *vm)
     return copy;
 }
 
+bool vm_is_unborn(const struct vm *vm)
+{
+    return *vm->template_id && !vm->started_at;
+}
+
 int vm_refuse_waiting(const struct vm *vm, struct error *err)
 {
     if (!*vm->pool_id || *vm->lease_id)
@@ -119,6 +124,8 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->reimaged = row->reimaged;
     str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), row->owner_token);
     vm->root_disk_bytes = row->disk_bytes - vm_disk_bytes(vm);
+    str_copy_utf8(vm->template_id, sizeof(vm->template_id), row->template_id);
+    str_copy_utf8(vm->template_key, sizeof(vm->template_key), row->template_key);
     return TAKE_PTR(vm);
 }
 
@@ -161,5 +168,7 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .cpus = vm->spec->cpus,
         .memory_mib = vm->spec->memory_mib,
         .disk_bytes = vm_disk_bytes(vm),
+        .template_id = vm->template_id,
+        .template_key = vm->template_key,
     };
 }

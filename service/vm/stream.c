@@ -26,6 +26,19 @@ uint32_t stream_vsock_port(const char *name)
     return text && number(text, PORT_MAX, &port) ? (uint32_t)port : 0;
 }
 
+bool stream_is_exec(const char *name)
+{
+    const char *id = after(name, "exec/");
+    char text[UUID_TEXT];
+
+    if (!id || strlen(id) != UUID_TEXT - 1 + strlen("/stream") ||
+        !str_eq(id + UUID_TEXT - 1, "/stream"))
+        return false;
+    memcpy(text, id, UUID_TEXT - 1);
+    text[UUID_TEXT - 1] = '\0';
+    return uuid_is_valid(text);
+}
+
 bool stream_name_ok(const char *name)
 {
     const char *rest;
@@ -39,12 +52,12 @@ bool stream_name_ok(const char *name)
         return number(rest, VM_SERIALS_MAX - 1, &n);
     if ((rest = after(name, "channels/")))
         return *rest != '\0';
-    return stream_vsock_port(name) != 0;
+    return stream_is_exec(name) || stream_vsock_port(name) != 0;
 }
 
 bool stream_is_pipe(const char *name)
 {
-    return str_eq(name, "display") || str_starts(name, "vsock/");
+    return str_eq(name, "display") || str_starts(name, "vsock/") || stream_is_exec(name);
 }
 
 bool stream_vm_is_on(const struct vm *vm)
@@ -85,7 +98,7 @@ int stream_require(const struct vm *vm, const char *name, struct error *err)
 {
     const char *rest;
 
-    if (str_eq(name, "console"))
+    if (str_eq(name, "console") || stream_is_exec(name)) /* a VM does not know its programs */
         return 0;
     if (str_eq(name, "display"))
         return vm->spec->display ? 0 : none(vm, err, "display", "Set display to true and start it anew.");

@@ -18,6 +18,8 @@ struct console_pipe;
 
 /* Is it a name of that form at all? Pure. */
 bool stream_name_ok(const char *name);
+/* "exec/ID/stream", a program's: only tickets speak of it as a stream. */
+bool stream_is_exec(const char *name);
 /* Is it opened for each client, and not in the hub? */
 bool stream_is_pipe(const char *name);
 /* The port of "vsock/PORT", 0 when that is no port. */

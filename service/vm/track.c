@@ -143,6 +143,9 @@ struct sync {
 
 static enum vm_state map_state(const struct vm *vm, const struct sync *s)
 {
+    if (vm->state == VM_STATE_SAVED && vm_is_unborn(vm) &&
+        (s->gone || s->info.state == VIRT_STATE_SHUTOFF))
+        return VM_STATE_SAVED; /* in its template's image, of which libvirt knows nothing */
     if (s->gone)
         return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
     switch (s->info.state) {

@@ -65,6 +65,8 @@ struct vm {
     int64_t reimaged; /* how often its disks were made anew */
     char owner_token[SECRET_TOKEN_ID]; /* whose quota it counts against, or ""; may be gone */
     int64_t root_disk_bytes; /* as the guest sees it; 0: none, or its image has not come yet */
+    char template_id[UUID_TEXT]; /* whose saved memory and disks it began with, or "" */
+    char template_key[256]; /* not "": it is a template; what its memory was saved under */
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];
@@ -83,6 +85,9 @@ DEFINE_CLEANUP(vm, struct vm *, vm_unref);
 
 /* All its disks together, as the guest sees them. */
 int64_t vm_disk_bytes(const struct vm *vm);
+
+/* Its memory is still its template's: it is "saved", and its first start restores that. */
+bool vm_is_unborn(const struct vm *vm);
 
 /* Running or paused with a definition newer than the guest was started with. */
 bool vm_has_pending_changes(const struct vm *vm);

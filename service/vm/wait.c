@@ -11,7 +11,7 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease_internal.h"
 
-enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM, WAIT_KIND_LEASE };
+enum wait_kind { WAIT_KIND_OP, WAIT_KIND_VM, WAIT_KIND_LEASE, WAIT_KIND_TIME };
 
 struct waiter {
     struct waiter *prev, *next;
@@ -192,6 +192,8 @@ static void add(struct core *core, struct waiter *w)
         return;
     }
     /* Looked at only after it is in the list, so that a change in between is not missed. */
+    if (kind == WAIT_KIND_TIME)
+        return;
     if (kind == WAIT_KIND_OP)
         wait_wake_op(l, id);
     else if (kind == WAIT_KIND_LEASE)
@@ -261,6 +263,11 @@ static struct waiter *waiter_new(enum wait_kind kind, const char *id, int64_t de
     w->fn = fn;
     w->opaque = opaque;
     return w;
+}
+
+void wait_for_time(struct core *core, int64_t deadline, wait_fn *fn, void *opaque)
+{
+    add(core, waiter_new(WAIT_KIND_TIME, "", deadline, fn, opaque));
 }
 
 void wait_for_op(struct core *core, const char *op_id, int64_t deadline_monotonic_ms, wait_fn *fn,

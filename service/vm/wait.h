@@ -30,6 +30,9 @@ enum wait_vm { WAIT_VM_RUNNING, WAIT_VM_CONSOLE, WAIT_VM_READY, WAIT_VM_COUNT };
 void wait_for_vm(struct core *core, const char *vm_id, enum wait_vm what,
                  int64_t deadline_monotonic_ms, wait_fn *fn, void *opaque);
 
+/* Ends with WAIT_TIMEOUT at the deadline; for what is tried again now and then. */
+void wait_for_time(struct core *core, int64_t deadline_monotonic_ms, wait_fn *fn, void *opaque);
+
 /* Ends when the lease does not wait for a VM any more: it has one, or has ended. */
 void wait_for_lease(struct core *core, const char *lease_id, int64_t deadline_monotonic_ms,
                     wait_fn *fn, void *opaque);

@@ -82,7 +82,7 @@ class Api:
         assert done["state"] == "succeeded", done
 
 
-def fill(daemon, count, clients=8):
+def fill(daemon, count, clients=8, **members):
     """Creates vm-0 to vm-COUNT-1 with parallel clients, and waits until all operations are done."""
     numbers, lock, failures = iter(range(count)), threading.Lock(), []
 
@@ -94,7 +94,7 @@ def fill(daemon, count, clients=8):
                     number = next(numbers, None)
                 if number is None:
                     break
-                api.create(f"vm-{number}")
+                api.create(f"vm-{number}", **members)
         except BaseException as error:  # pylint: disable=broad-except
             failures.append(error)
 

@@ -13,8 +13,8 @@ CONTRACT = Contract()
 DOCUMENT = CONTRACT.document
 OPERATIONS = {o.id: o for o in CONTRACT.operations}
 # Schemas that others are built on with allOf; those others are closed.
-OPEN = {"VmDefinition", "VmObject", "TokenObject", "TicketObject", "ImageObject", "DensitySum",
-        "SetDefinition", "SetMachine", "SetObject"}
+OPEN = {"VmDefinition", "VmObject", "TokenObject", "WebhookObject", "TicketObject", "ImageObject",
+        "DensitySum", "SetDefinition", "SetMachine", "SetObject"}
 SCOPES = set(DOCUMENT["components"]["schemas"]["Scope"]["enum"])
 
 

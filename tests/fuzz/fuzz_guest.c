@@ -13,6 +13,7 @@ static void read_as_everything(const json_t *value, bool cut)
     struct guest_status status = {0};
     struct error err;
     char *bytes = NULL;
+    double load[3];
     size_t len = 0;
     int64_t number;
 
@@ -26,6 +27,9 @@ static void read_as_everything(const json_t *value, bool cut)
     guest_output_done(&status.err);
     if (guest_reply_bytes(json_object_get(value, "buf-b64"), 4096, &bytes, &len, &err) == 0)
         free(bytes);
+    if (json_is_string(value) && guest_load_parse(json_string_value(value), load) &&
+        !(load[0] >= 0 && load[1] >= 0 && load[2] >= 0))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -161,6 +161,19 @@ def halt():
     return c.image()
 
 
+def idle():
+    c = start()
+    c.address(0xBE, "line")      # mov si, line
+    c.near(0xE8, "puts")         # call
+    c.label("end")
+    c(0xFA)                      # cli
+    c(0xF4)                      # hlt
+    c.short(0xEB, "end")         # jmp
+    subroutines(c)
+    text(c, "line", "Nothing to do.\r\n")
+    return c.image()
+
+
 def count():
     """Lines "0000000000" … of ten decimal digits, counted up in the text itself."""
     c = start()
@@ -215,7 +228,7 @@ def keys():
     return c.image()
 
 
-GUESTS = {"hello": hello, "flood": flood, "halt": halt, "count": count, "keys": keys}
+GUESTS = {"hello": hello, "flood": flood, "halt": halt, "count": count, "keys": keys, "idle": idle}
 
 
 def write(directory, names=None, mib=0):

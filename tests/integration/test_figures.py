@@ -191,3 +191,21 @@ def test_requests_are_counted_by_route_not_by_path(api, make_vm):
     rows = [(labels, v) for labels, v in parse(text)["drover_http_requests_total"] if labels["route"] == "/v1/vms/{vm}"]
     assert sum(v for labels, v in rows if labels["method"] == "GET" and labels["code"] == "2xx") >= 3
     assert f"/v1/vms/{vm['id']}" not in text
+
+
+def test_the_dirty_rate_of_a_vm_without_a_qemu(api, make_vm, wait_until):
+    vm = make_vm(start=True)
+    wait_until(lambda: api.get(f"/v1/vms/{vm['id']}").json["state"] == "running")
+    path = f"/v1/vms/{vm['id']}/dirty-rate"
+    assert api.post(path, {"seconds": 1}).code == "not-supported-by-host"
+    assert api.post(path, {"seconds": "long"}).json["pointer"] == "/seconds"
+    assert api.post("/v1/vms/nobody/dirty-rate", {}).code == "vm-not-found"
+
+
+def test_a_remote_vm_says_what_is_missing(api, make_vm, wait_until):
+    """The test driver's VMs have no process here, as those of another host."""
+    vm = make_vm(start=True)
+    stats = wait_until(lambda: (s := api.get(f"/v1/vms/{vm['id']}/stats").json).get("hypervisor_sampled_at") and s)
+    reasons = {m["figures"]: m["reason"] for m in stats["missing"]}
+    assert "not on this host" in reasons["process, pages, ksm, storage rates"]
+    assert {"pressure", "guest"} <= set(reasons)

@@ -77,6 +77,8 @@ BAD = [
     ({"steps": []}, "/steps"), ({"steps": [{"argv": ["a"]}] * 33}, "/steps"), ({"steps": [{}]}, "/steps/0/argv"),
     ({"steps": [{"argv": ["a"]}, {"argv": ["b"], "x": 1}]}, "/steps/1/x"),
     ({"steps": [{"argv": ["a"]}], "argv": ["b"]}, "/argv"), ({"argv": ["a"], "keep_going": True}, "/keep_going"),
+    ({"argv": ["a"], "stream": 1}, "/stream"), ({"steps": [{"argv": ["a"], "stream": True}]}, "/steps/0/stream"),
+    ({"steps": [{"argv": ["a"]}], "stream": True}, "/stream"),
 ]
 
 
@@ -125,3 +127,27 @@ def test_only_those_who_may(daemon, api, off):
         assert caller.get(f"/v1/vms/{off}/agent").status == 200
     assert viewer.post(f"/v1/vms/{off}/agent/freeze", {}).status == 403
     assert operator.post(f"/v1/vms/{off}/exec", {"argv": ["true"]}).status == 409
+
+
+def test_programs_that_are_not_there(daemon, api, off):
+    assert api.get(f"/v1/vms/{off}/exec").json == {"items": [], "next_cursor": None}
+    for path in ("00000000-0000-4000-8000-000000000000", "x"):
+        assert api.get(f"/v1/vms/{off}/exec/{path}").code == "exec-not-found"
+        assert api.delete(f"/v1/vms/{off}/exec/{path}").code == "exec-not-found"
+        assert api.get(f"/v1/vms/{off}/exec/{path}/stream").status == 426
+    assert api.get("/v1/vms/nobody/exec").status == 404
+    ticket = {"vm": off, "stream": "exec/00000000-0000-4000-8000-000000000000/stream"}
+    assert api.post("/v1/tickets", ticket).code == "stream-not-found"
+    viewer = daemon.client(api.post("/v1/tokens", {"name": "t", "role": "viewer"}).json["token"])
+    assert viewer.get(f"/v1/vms/{off}/exec").status == 403
+
+
+def test_a_stream_of_a_vm_that_is_off(api, off):
+    key = {"Idempotency-Key": "off"}
+    for body in ({"argv": ["true"], "stream": True}, {"argv": ["true"]}):
+        answer = api.post(f"/v1/vms/{off}/exec", body, headers=key if "stream" not in body else None)
+        assert answer.status == 409 and answer.code == "vm-state-conflict", answer
+    again = api.post(f"/v1/vms/{off}/exec", {"argv": ["true"]}, headers=key)
+    assert again.status == 409 and again.code == "vm-state-conflict", again  # what came of it the first time
+    told = api.get(f"/v1/vms/{off}/exec").json["items"]
+    assert [p["state"] for p in told] == ["failed", "failed"] and told[0]["problem"]["code"] == "vm-state-conflict"

@@ -1,7 +1,10 @@
 """History, density, the live topic and what goes with /metrics, on the test driver: its VMs have no process."""
+import contextlib
 import json
+import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -76,6 +79,52 @@ def test_a_damaged_history_begins_anew(fresh_daemon, wait_until):
     assert daemon.client().get("/readyz").status == 200
 
 
+def test_what_an_older_version_wrote_moves_along(fresh_daemon, wait_until):
+    """It kept blocks in a table of that name, without rowid."""
+    daemon = fresh_daemon()
+    before = wait_until(lambda: known(daemon.client().get("/v1/host/history", step=1).json, "available_bytes"))
+    daemon.stop()
+    with contextlib.closing(sqlite3.connect(daemon.state_dir / "history.db")) as db:
+        db.executescript("""
+            CREATE TABLE blocks (series INTEGER NOT NULL, level INTEGER NOT NULL, start INTEGER NOT NULL,
+                                 data BLOB NOT NULL, PRIMARY KEY (series, level, start)) WITHOUT ROWID;
+            INSERT INTO blocks SELECT series, level, start, data FROM points;
+            DROP TABLE points;""")
+    daemon.start()
+    after = wait_until(lambda: known(daemon.client().get("/v1/host/history", step=1).json, "available_bytes"))
+    assert {at for at, _ in before} <= {at for at, _ in after}
+
+
+def test_a_full_disk_costs_figures_and_nothing_else(fresh_daemon, wait_until, tmp_path):
+    """history.db on a file system of its own that is full: said in the log, and everything else goes on."""
+    mount = Path("/bin/mount")
+    if os.geteuid() or not mount.exists():
+        pytest.skip("needs root for a file system of its own")
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        daemon = fresh_daemon()
+        daemon.stop()
+        for file in daemon.state_dir.glob("history.db*"):
+            file.unlink()
+        filler = small / "filler"
+        (daemon.state_dir / "history.db").symlink_to(small / "history.db")
+        with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        daemon.start()
+        first = daemon.client().get("/v1/stats").json["sampled_at"]
+        wait_until(lambda: daemon.client().get("/v1/stats").json["sampled_at"] > first, what="samples go on")
+        assert known(daemon.client().get("/v1/host/history", step=1).json, "available_bytes"), "what is in memory is told"
+        assert daemon.client().get("/readyz").status == 200
+        assert [line for line in daemon.log().splitlines() if "figures" in line]
+        daemon.stop()
+    finally:
+        subprocess.run(["/bin/umount", "-l", small], check=True)
+
+
 def test_density(api, make_vm, wait_until):
     vm = make_vm(start=True, memory_mib=96, labels={"class": "linux-101"})
     found = wait_until(lambda: (d := api.get("/v1/ksm/density", by="label.class").json)["groups"] and d)
@@ -85,6 +134,7 @@ def test_density(api, make_vm, wait_until):
     row = next(v for v in found["vms"] if v["vm_id"] == vm["id"])
     assert row["ksm"]["cause"] in ("unknown-process", "no-ksm") and row["ksm"]["reason"]
     assert api.get("/v1/ksm/density").json["by"] == "image"
+    assert api.get("/v1/ksm/density", by="set").json["by"] == "set"
     for bad in ("colour", "label.", ""):
         assert api.get("/v1/ksm/density", by=bad).json["pointer"] == "by"
 

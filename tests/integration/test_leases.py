@@ -316,7 +316,9 @@ def test_the_record_outlives_the_vm(api, make_pool):
     eventually(lambda: gone(api, lease["vm"]["id"]), 30)
     record = api.get(f"/v1/leases/{lease['id']}/record").json
     whats = [step["what"] for step in record["timeline"]]
-    assert whats[0] == "asked" and "claimed" in whats and whats[-1] == "ended"
+    assert whats.index("vm-created") < whats.index("asked") < whats.index("claimed") and whats[-2:] == ["ended", "vm-gone"]
+    assert [step["at"] for step in record["timeline"]] == sorted(step["at"] for step in record["timeline"])
+    assert record["exec"] == [] and record["console_tail"] == ""
     assert record["lease"]["end_reason"] == "released"
     assert record["console_log"] == f"/v1/vms/{lease['vm']['id']}/console/log"
 
@@ -344,6 +346,25 @@ def test_lists_have_pages_and_filters(api, make_pool):
     assert [lease["id"] for lease in rest["items"]] == leases[:1]
     active = api.get("/v1/leases", pool=pool["name"], state="active").json["items"]
     assert {lease["id"] for lease in active} == set(leases[1:])
+
+
+def test_leases_are_found_by_their_labels(api, make_pool):
+    pool = make_pool(depth="cold", max=5)
+    jobs = [api.post("/v1/leases", {"pool": pool["name"], "labels": {"ci.job": job, "s\"t": "ü"}}).json["id"]
+            for job in ("4711", "4712")]
+
+    def found(*labels):
+        answer = api.get("/v1/leases?" + "&".join(f"label={label}" for label in labels))
+        assert answer.status == 200, answer
+        return {lease["id"] for lease in answer.json["items"]} & set(jobs)
+
+    assert found("ci.job%3D4711") == {jobs[0]}
+    assert found("s%22t%3D%C3%BC") == set(jobs)
+    assert found("ci.job%3D4712", "s%22t%3D%C3%BC") == {jobs[1]}
+    assert found("ci.job%3D4711", "s%22t%3Dx") == found("ci.job%3D47") == found("no%3D") == set()
+    for wrong in ("label=4711", "label=%3D4711", "&".join(f"label=k{i}%3Dv" for i in range(9))):
+        problem = api.get(f"/v1/leases?{wrong}")
+        assert problem.status == 400 and problem.json["pointer"] == "label", problem
 
 
 def test_a_viewer_may_look_a_ci_token_may_lease(api, daemon, make_pool, token, name):

@@ -8,8 +8,9 @@ from validate import Coverage, read_record
 # libvirt's test driver has no consoles and no guest agents; tests/qemu has both.
 NEVER_HERE = {"openConsole", "openChannel", "openSerial", "openDisplay", "getConsoleLog", "clearConsoleLog",
               "putImageKernel", "putImageInitrd", "cancelOperation", "patchKsm", "startRecording", "getRecording",
-              "deleteRecording", "stopRecording", "getRecordingContent", "execInVm", "getVmFile", "putVmFile",
-              "freezeVm", "thawVm", "setVmTime", "setGuestPassword", "addGuestSshKeys"}
+              "deleteRecording", "stopRecording", "getRecordingContent", "execInVm", "getVmExec",
+              "killVmExec", "openVmExec", "getVmFile", "putVmFile",
+              "freezeVm", "thawVm", "setVmTime", "setGuestPassword", "addGuestSshKeys", "measureDirtyRate"}
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,10 @@ OWNERS = {
     "pcre2.h": ["service/vm/pattern.c"],
     "archive*.h": ["service/vm/seed.c", "service/cli/bundle.c"],
     "lzma.h": ["service/vm/image_convert.c"],
-    "curl/*": ["service/cli/client.c", "service/net/fetch.c"],
+    "curl/*": ["service/cli/client.c", "service/net/net_internal.h"],
     "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
-                  "service/vm/console_v1*", "service/vm/guest*", "service/vm/lease*", "service/vm/pool*", "service/vm/set*", "api/*",
+                  "service/vm/console_v1*", "service/vm/exec_v1*", "service/vm/guest*", "service/vm/lease*", "service/vm/pool*",
+                  "service/vm/set*", "api/*",
                   "service/cli/value.h"],
     "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "service/cli/base64.c", "api/handlers/images.c", # base64 of a digest
                  "service/vm/guest_reply.c", "api/codec/guest.c"], # base64 of a guest's bytes

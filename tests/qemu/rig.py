@@ -20,7 +20,7 @@ import guests  # noqa: E402
 from daemon import BUILD, Daemon, eventually  # noqa: E402
 from machine import QEMU, accelerations  # noqa: E402
 from validate import Contract  # noqa: E402
-from websocket import WebSocket  # noqa: E402,F401
+from websocket import Refused, WebSocket  # noqa: E402,F401
 
 CONTRACT = Contract()
 HELLO = b"Hello from the boot sector. I echo.\r\n"

@@ -1,4 +1,8 @@
 """Pools of real guests: one that runs is handed out, answers at once, and is gone afterwards."""
+import sqlite3
+import time
+from contextlib import closing
+
 import pytest
 from rig import SLOW, eventually, processes
 
@@ -26,3 +30,158 @@ def test_what_waited_answers_and_is_gone_afterwards(rig, depth):
     eventually(lambda: rig.api.get(f"/v1/vms/{lease['vm']['id']}").status == 404, SLOW, "its end")
     assert not processes(lease["vm"]["id"])
     eventually(lambda: not [v for v in rig.api.get("/v1/vms").json["items"] if v["pool_id"]], SLOW, "an empty pool")
+
+
+def definition(image, **vm):
+    return {"vm": {"image": image, "memory_mib": 16, "acceleration": "emulated", "networks": [], **vm},
+            "depth": "snapshot", "ready_when": "console", "ready": 2, "max": 4}
+
+
+def snapshot(rig, pool):
+    return rig.api.get(f"/v1/pools/{pool}").json["status"]["snapshot"]
+
+
+def claim(rig, pool):
+    lease = rig.api.post("/v1/leases", {"pool": pool}, wait="running", timeout=60, patience=90)
+    assert lease.status == 201, lease
+    return lease.json
+
+
+def members(rig, pool):
+    pool = rig.api.get(f"/v1/pools/{pool}").json["id"]
+    return [v for v in rig.api.get("/v1/vms", limit=1000).json["items"] if v["pool_id"] == pool]
+
+
+def drop(rig, pool):
+    for lease in rig.api.get("/v1/leases", pool=pool, limit=100).json["items"]:
+        rig.api.delete(f"/v1/leases/{lease['id']}")
+    assert rig.api.delete(f"/v1/pools/{pool}").status == 204
+    eventually(lambda: not [v for v in rig.api.get("/v1/vms").json["items"] if v["pool_id"]], SLOW, "an empty pool")
+
+
+@pytest.mark.parametrize("acceleration", ["emulated", "kvm"])
+def test_many_begin_with_the_memory_of_one(rig, acceleration, request):
+    """One boots and is saved; the others are it from then on, each with disks and a name of its own."""
+    if acceleration == "kvm":
+        request.getfixturevalue("need_kvm")
+    rig.ensure_image("hello")
+    pool = f"pool-shared-{acceleration}"
+    assert rig.api.put(f"/v1/pools/{pool}", definition("hello", acceleration=acceleration, disks=[{"size_gib": 1}])).status == 201
+    eventually(lambda: ready(rig, pool) == 2, SLOW, "two VMs that wait")
+    shared = snapshot(rig, pool)
+    assert shared["shared"] and shared["memory_bytes"] > 100000 and shared["saved_at"] and shared["reason"] is None
+    template = shared["template_id"]
+    assert sorted(v["template_id"] or "" for v in members(rig, pool)) == ["", template, template]
+    assert all(v["state"] == "saved" for v in members(rig, pool)), "memory is what waiting must not cost"
+    assert not [v for v in members(rig, pool) if processes(v["id"])]
+    refused = rig.api.delete(f"/v1/vms/{template}", force=True)
+    assert refused.code == "vm-state-conflict" and "template" in refused.json["detail"]
+    leases = [claim(rig, pool) for _ in range(3)]
+    ids = [lease["vm"]["id"] for lease in leases]
+    assert template not in ids and len(set(ids)) == 3 and all(processes(i) for i in ids)
+    for lease in leases:
+        vm = rig.vm(lease["vm"]["id"])
+        assert vm["template_id"] == template and vm["started_at"] and vm["effective_acceleration"] == acceleration
+        with rig.console(vm["id"]) as c:
+            c.send(b"still here")
+            c.expect(b"still here")
+    assert rig.api.delete(f"/v1/leases/{leases[0]['id']}").status == 200
+    eventually(lambda: rig.api.get(f"/v1/vms/{ids[0]}").status == 404, SLOW, "its end")
+    drop(rig, pool)
+    assert rig.api.get(f"/v1/vms/{template}").status == 404 and not processes(str(rig.state_dir))
+    assert not list((rig.state_dir / "vms").iterdir()) and not list((rig.state_dir / "libvirt/lib/qemu/save").iterdir())
+
+
+def test_memory_that_cannot_be_restored_is_given_up(fresh_rig):
+    """The VM that was claimed boots instead, and the pool makes another template and says why."""
+    rig = fresh_rig()
+    rig.expect_warning("cannot be restored|did not get ready")
+    rig.ensure_image("hello")
+    assert rig.api.put("/v1/pools/spoilt", definition("hello", networks=[{"mode": "user"}])).status == 201
+    eventually(lambda: ready(rig, "spoilt") == 2, SLOW, "two VMs that wait")
+    first = snapshot(rig, "spoilt")["template_id"]
+    macs = {v["networks"][0]["mac"] for v in members(rig, "spoilt")}
+    assert len(macs) == 1, "the guest has it in its memory: we do not say otherwise"
+    saved = next((rig.state_dir / "libvirt/lib/qemu/save").iterdir())
+    saved.write_bytes(saved.read_bytes()[:200000])
+    lease = claim(rig, "spoilt")
+    vm = rig.vm(lease["vm"]["id"])
+    assert vm["template_id"] is None and processes(vm["id"])
+    with rig.console(vm["id"]) as c:
+        c.expect(b"Hello from")
+    eventually(lambda: snapshot(rig, "spoilt")["template_id"] not in (None, first), SLOW, "another template")
+    eventually(lambda: ready(rig, "spoilt") == 2, SLOW, "two VMs that wait again")
+    again = claim(rig, "spoilt")
+    assert rig.vm(again["vm"]["id"])["template_id"] == snapshot(rig, "spoilt")["template_id"]
+    drop(rig, "spoilt")
+
+
+def test_another_qemu_is_another_template(fresh_rig):
+    """Memory is only given to what wrote it: the daemon comes back on a host where something has changed."""
+    rig = fresh_rig()
+    rig.ensure_image("hello")
+    assert rig.api.put("/v1/pools/changed", definition("hello")).status == 201
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "two VMs that wait")
+    first, lease = snapshot(rig, "changed")["template_id"], claim(rig, "changed")
+    rig.stop()
+    rig.start()
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "those that wait still do")
+    assert snapshot(rig, "changed")["template_id"] == first
+    rig.stop()
+    with closing(sqlite3.connect(rig.state_dir / "drover.db")) as db, db:
+        assert db.execute("UPDATE vms SET template_key = 'QEMU 1.0' WHERE template_key <> ''").rowcount == 1
+    rig.start()
+    eventually(lambda: snapshot(rig, "changed")["template_id"] not in (None, first), SLOW, "another template")
+    assert rig.vm(first)["id"] == first, "its disks are still stood upon"
+    with rig.console(lease["vm"]["id"]) as c:
+        c.send(b"never mind")
+        c.expect(b"never mind")
+    rig.api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: rig.api.get(f"/v1/vms/{first}").status == 404, SLOW, "the end of the old template")
+    eventually(lambda: ready(rig, "changed") == 2, SLOW, "two VMs that wait")
+    drop(rig, "changed")
+
+
+def test_a_linux_guest_goes_on_where_its_template_was(rig, demo_image):
+    """It boots once; each that is claimed has its memory, and its kernel a name, a time and randomness of its own."""
+    rig.ensure_image("demo")
+    body = definition("demo", memory_mib=96, guest_agent=True, ready_pattern="root@demo:", networks=[{"mode": "user"}])
+    assert rig.api.put("/v1/pools/linux", {**body, "ready_when": "ready", "ready": 1}).status == 201
+    eventually(lambda: ready(rig, "linux") == 1, SLOW, "a VM that waits")
+    template = rig.vm(snapshot(rig, "linux")["template_id"])
+    boots = []
+    for _ in range(2):
+        lease = claim(rig, "linux")
+        vm = rig.vm(lease["vm"]["id"])
+        assert vm["ready_at"] and vm["template_id"] == template["id"]
+        name = lambda: run(rig, vm, "cat /proc/sys/kernel/hostname")  # noqa: E731
+        eventually(lambda: name() == vm["name"], SLOW, "a host name of its own")
+        assert run(rig, vm, "cat /sys/class/net/eth0/address") == vm["networks"][0]["mac"]
+        assert abs(int(run(rig, vm, "date +%s")) - time.time()) < 30
+        boots.append(run(rig, vm, "cat /proc/sys/kernel/random/boot_id"))
+        with rig.console(vm["id"]) as c:
+            c.send(b"\n")
+            c.expect(b"root@")
+    assert boots[0] != boots[1], "drawn when first read: from randomness that only this guest has"
+    rig.api.delete(f"/v1/leases/{lease['id']}")
+    eventually(lambda: rig.api.get(f"/v1/vms/{vm['id']}").status == 404, SLOW, "its end")
+    check_record(rig.api.get(f"/v1/leases/{lease['id']}/record").json, vm)
+    drop(rig, "linux")
+
+
+def check_record(record, vm):
+    """What was asked of the VM and what it printed is still there when it is not."""
+    whats = [step["what"] for step in record["timeline"]]
+    assert whats[0] == "vm-created" and whats[-2:] == ["ended", "vm-gone"], whats
+    assert {"asked", "claimed", "vm-started", "first-output", "ready", "exec"} < set(whats)
+    ran = record["exec"][0]
+    assert "hostname" in ran["command"] and ran["exit_code"] == 0 and record["exec"][-1]["stdout_tail"].count("-") == 4
+    assert vm["name"] in [e["stdout_tail"].strip() for e in record["exec"]]
+    assert "root@" in record["console_tail"]
+    assert record["usage"]["cpu_seconds"] > 0 and record["usage"]["peak_resident_bytes"] > 1 << 20
+
+
+def run(rig, vm, command):
+    answer = rig.api.post(f"/v1/vms/{vm['id']}/exec", {"argv": ["/bin/sh", "-c", command]}, wait=60, patience=90)
+    assert answer.status == 200 and answer.json["exit_code"] == 0, answer
+    return answer.json["stdout"].strip()

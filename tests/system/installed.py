@@ -27,7 +27,7 @@ def commands_of_readme():
 def install(host):
     """Puts the release build and deploy/ where the commands expect them, and types the commands."""
     host.copy([ROOT / "deploy"], "/root/drover")
-    host.copy([BUILD / "droverd", BUILD / "drover"], "/root/drover/build")
+    host.copy([BUILD / "droverd", BUILD / "drover", BUILD / "drover-ksm-helper"], "/root/drover/build")
     host.run(f"cd /root/drover && set -e\n{commands_of_readme()}")
 
 

@@ -162,12 +162,15 @@ def test_equal_memory_is_merged(service, linux, second):
 
 
 def test_the_unprivileged_daemon_may_be_given_ksm(service, linux, second):
-    """deploy/systemd/ksm.conf: the knobs and each VM's merged pages, and still no root."""
-    host, folder = service.host, "/etc/systemd/system/droverd.service.d"
+    """The KSM helper: the knobs and each VM's merged pages, and still no root and no capability."""
+    host, units = service.host, "/etc/systemd/system"
+    folder = f"{units}/droverd.service.d"
     ksm = eventually(lambda: service.ksm(linux["id"]), 60, "figures", every=0.5)
     assert "merging_pages" not in ksm and ksm["reason"], ksm
-    host.run(f"mkdir -p {folder} && cp /root/drover/deploy/systemd/ksm.conf {folder}/ && systemctl daemon-reload && "
-             "systemctl restart droverd")
+    host.run(f"""install -D /root/drover/build/drover-ksm-helper /usr/libexec/drover-ksm-helper &&
+        cp /root/drover/deploy/systemd/drover-ksm.socket /root/drover/deploy/systemd/drover-ksm.service {units}/ &&
+        mkdir -p {folder} && cp /root/drover/deploy/systemd/ksm.conf {folder}/ && systemctl daemon-reload &&
+        systemctl start drover-ksm.socket && systemctl restart droverd""")
     try:
         service.wait_ready()
         assert host.run(f"ps -o user= -p {service.pid()}") == "drover"
@@ -176,8 +179,8 @@ def test_the_unprivileged_daemon_may_be_given_ksm(service, linux, second):
         eventually(lambda: all(service.ksm(vm["id"]).get("merging_pages", 0) > 1000 for vm in (linux, second)), SLOW,
                    "merged pages in both", every=1)
     finally:
-        host.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart droverd; echo 2 >{KSM}/run; "
-                 f"echo 100 >{KSM}/pages_to_scan; chmod g-w {KSM}/*; chgrp root {KSM}/*")
+        host.run(f"""systemctl stop drover-ksm.socket drover-ksm.service; rm -r {folder} {units}/drover-ksm.*
+            systemctl daemon-reload; systemctl restart droverd; echo 2 >{KSM}/run; echo 100 >{KSM}/pages_to_scan""")
     service.wait_ready()
     assert service.api.patch("/v1/ksm", {"knobs": {"run": 1}}).status == 403
 

@@ -86,8 +86,9 @@ export function groupTable({ onBy }) {
     function offer(labels, by) {
         const all = [
             ['image', 'Image'],
+            ['set', 'Set'],
             ...[...new Set([...labels, by.replace(/^label\./, '')])]
-                .filter((key) => key !== 'image')
+                .filter((key) => key !== 'image' && key !== 'set')
                 .sort()
                 .map((key) => [`label.${key}`, `Label ${key}`]),
         ];

@@ -76,7 +76,7 @@ export async function memoryPage({ herd, session, signal }) {
             [...herd.vms.values()].flatMap((vm) => Object.keys(vm.labels ?? {})),
             by,
         );
-        groups.show(answer.groups, by === 'image' ? 'no image' : 'without this label');
+        groups.show(answer.groups, { image: 'no image', set: 'no set' }[by] ?? 'without this label');
         machines.show(answer.vms);
     }
 

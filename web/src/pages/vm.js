@@ -252,6 +252,15 @@ function figuresPanel(herd, current) {
             ['Merged by KSM', bytes(now.ksm?.merging_bytes)],
             ['KSM profit', bytes(now.ksm?.profit_bytes)],
             ...(now.ksm?.reason ? [['KSM figures', now.ksm.reason]] : []),
+            ...(now.guest?.load
+                ? [['Load inside', now.guest.load.map((v) => v.toFixed(2)).join(' ')]]
+                : []),
+            ...(now.guest?.filesystems ?? [])
+                .filter((f) => f.total_bytes)
+                .map((f) => [
+                    `${f.mountpoint} is full to`,
+                    `${percent((100 * f.used_bytes) / f.total_bytes)} of ${bytes(f.total_bytes)}`,
+                ]),
             ['Sampled', clock(now.sampled_at)],
             ...(now.hypervisor_sampled_at
                 ? [['QEMU’s own figures', clock(now.hypervisor_sampled_at)]]

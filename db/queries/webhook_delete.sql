@@ -1,0 +1,4 @@
+-- A webhook and its deliveries.
+-- Parameters: :id
+-- Columns: none
+DELETE FROM webhooks WHERE id = :id;

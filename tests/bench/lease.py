@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+"""Claims, each beside its floor in the same run:
+
+- from a booted pool at 50 a second: the disk's own fsync;
+- from a snapshot pool: `virsh restore` of the same VM, and that VM's boot;
+- from a cold pool: `virsh start` of the same VM;
+- giving back, until the name can be used again.
+
+Real guests: a boot sector that idles (under KVM where that works), and the demo image for what is
+restored and booted. DROVER_DEMO_IMAGE names a directory with the image; without it one is made."""
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / p) for p in ("qemu", "support", "guests", "contract")]
+
+from bench import Api, Daemon, Report, median, percentile  # noqa: E402
+from libvirtd import Libvirtd  # noqa: E402
+from rig import Rig, accelerations, build_demo, eventually  # noqa: E402
+
+RATE = 50
+CLAIMS = int(os.environ.get("BENCH_CLAIMS", 250)) # of the test driver's VMs
+REAL = int(os.environ.get("BENCH_VMS", 24))       # real guests that wait
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", 7))
+CLIENTS = 8
+PATIENCE = 300
+
+
+def timed(call):
+    began = time.monotonic()
+    value = call()
+    return 1000 * (time.monotonic() - began), value
+
+
+class Disk:
+    """One page written and synced: what a commit costs on this disk at least."""
+
+    def __init__(self, folder):
+        self.fd = os.open(Path(folder) / "plain", os.O_CREAT | os.O_WRONLY, 0o600)
+
+    def sync(self):
+        os.pwrite(self.fd, b"\0" * 4096, 0)
+        os.fsync(self.fd)
+
+
+def floor(report, folder):
+    disk = Disk(folder)
+    times = [timed(disk.sync)[0] for _ in range(200)]
+    report.note(f"one fsync: p50 {median(times):.2f} ms, p99 {percentile(times, 0.99):.2f} ms")
+    return times
+
+
+def ready(api, pool):
+    return json.loads(api.call("GET", f"/v1/pools/{pool}"))["status"]["ready"]
+
+
+def fill(api, pool, definition):
+    api.call("PUT", f"/v1/pools/{pool}", definition)
+    eventually(lambda: ready(api, pool) >= definition["ready"], PATIENCE, f"{pool} is full")
+
+
+def claim(api, pool, **query):
+    path = "/v1/leases" + ("?" + "&".join(f"{k}={v}" for k, v in query.items()) if query else "")
+    return json.loads(api.call("POST", path, {"pool": pool, "ttl_seconds": 600}))
+
+
+def at_a_rate(daemon, pool, count):
+    """Claims begin when they are due, however long others take; returns the times and the leases."""
+    due, times, leases = queue.Queue(), [], []
+    begin = time.monotonic() + 0.2
+    for i in range(count):
+        due.put(begin + i / RATE)
+
+    def client():
+        api = Api(daemon)
+        api.call("GET", "/v1/host")
+        while True:
+            try:
+                at = due.get_nowait()
+            except queue.Empty:
+                return
+            time.sleep(max(0, at - time.monotonic()))
+            lease = claim(api, pool)
+            times.append(1000 * (time.monotonic() - at))
+            leases.append(lease)
+
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return times, leases
+
+
+def tell(report, what, times, syncs):
+    report.note(f"{what}: p50 {median(times):.2f} ms, that is {median(times) / median(syncs):.1f} syncs")
+    report.target(f"{what}: p99", percentile(times, 0.99), 10, "ms")
+
+
+def booted(report):
+    """First many VMs without guests (libvirt's test driver), then real ones, whose consoles must work."""
+    with Libvirtd() as libvirtd, Daemon(libvirt=libvirtd.uri) as daemon:
+        api = Api(daemon)
+        fill(api, "many", {"vm": {"memory_mib": 16, "networks": []}, "ready": CLAIMS, "max": 2 * CLAIMS})
+        syncs = floor(report, daemon.state_dir)
+        times, leases = at_a_rate(daemon, "many", CLAIMS)
+        assert len({lease["vm"]["id"] for lease in leases}) == CLAIMS and all(lease["warm"] for lease in leases)
+        tell(report, f"{CLAIMS} claims at {RATE}/s, no guests", times, syncs)
+    with Rig() as rig:
+        api = Api(rig)
+        rig.ensure_image("idle")
+        kind = "kvm" if "kvm" in accelerations() else "emulated"
+        vm = {"image": "idle", "memory_mib": 16, "acceleration": kind, "networks": []}
+        fill(api, "real", {"vm": vm, "ready": REAL, "max": REAL, "ready_when": "console"})
+        syncs = floor(report, rig.state_dir)
+        times, leases = at_a_rate(rig, "real", REAL)
+        for lease in leases:  # answered means: there is a console, with all that was printed
+            with rig.console(lease["vm"]["id"]) as c:
+                c.expect(rb"Nothing to do")
+        api.call("DELETE", "/v1/pools/real")
+        tell(report, f"{REAL} claims at {RATE}/s, guests under {kind}", times, syncs)
+
+
+def virsh(uri, *command):
+    subprocess.run(["virsh", "-q", "-c", uri, *map(str, command)], capture_output=True, timeout=120, check=True)
+
+
+def gone(api, vm_id):
+    return vm_id not in api.call("GET", "/v1/vms?limit=1000").decode()
+
+
+def restored(report, rig, theirs, libvirtd):
+    """The same definition on both sides, in turns: both see the same machine."""
+    api, vm = Api(rig), {"image": "demo", "memory_mib": 96, "acceleration": "emulated", "guest_agent": False,
+                         "networks": [{"mode": "user"}], "ready_pattern": "root@demo:"}
+    fill(api, "snap", {"vm": vm, "depth": "snapshot", "ready": 2, "max": 3, "ready_when": "ready", "boot_seconds": PATIENCE})
+    api.call("PUT", "/v1/pools/cold", {"vm": vm, "depth": "cold", "max": 2})
+    name = theirs.create("demo", wait="ready", **{**vm, "guest_agent": False})["name"]
+    saved = libvirtd.dir / "saved"
+    figures = {"claim": [], "restore": [], "boot": [], "cold": [], "start": [], "release": []}
+    for _ in range(ROUNDS):
+        virsh(libvirtd.uri, "save", name, saved)
+        figures["restore"].append(timed(lambda: virsh(libvirtd.uri, "restore", saved))[0])
+        virsh(libvirtd.uri, "suspend", name)  # nobody else shall have less of the machine for it
+        eventually(lambda: ready(api, "snap") >= 1, PATIENCE, "one that waits")
+        ms, lease = timed(lambda: claim(api, "snap", wait="running", timeout=60))
+        assert lease["warm"] and rig.vm(lease["vm"]["id"])["template_id"]
+        figures["claim"].append(ms)
+        figures["release"].append(release(api, lease))
+        virsh(libvirtd.uri, "resume", name)
+    for _ in range(max(2, ROUNDS // 3)):
+        virsh(libvirtd.uri, "destroy", name)
+        figures["start"].append(timed(lambda: virsh(libvirtd.uri, "start", name))[0])
+        virsh(libvirtd.uri, "suspend", name)
+        began = time.monotonic()
+        lease = claim(api, "cold", wait="running", timeout=120)
+        figures["cold"].append(1000 * (time.monotonic() - began))
+        json.loads(api.call("GET", f"/v1/vms/{lease['vm']['id']}/wait?for=ready&timeout=120"))
+        figures["boot"].append(1000 * (time.monotonic() - began))
+        figures["release"].append(release(api, lease))
+    for pool in ("snap", "cold"):
+        api.call("DELETE", f"/v1/pools/{pool}")
+    for what, values in figures.items():
+        report.note(f"{what}: median {median(values):.1f} ms of {', '.join(f'{v:.0f}' for v in values)}")
+    report.target("snapshot claim as a multiple of virsh restore", median(figures["claim"]) / median(figures["restore"]), 1.3, "x")
+    report.target("boot as a multiple of a snapshot claim", median(figures["boot"]) / median(figures["claim"]), 4, "x", at_least=True)
+    report.target("cold claim until it runs, added to virsh start", median(figures["cold"]) - median(figures["start"]), 50, "ms")
+    report.target("given back until the name is free", median(figures["release"]), 50, "ms")
+
+
+def release(api, lease):
+    """Until nothing of the VM is left and its name can be another's."""
+    began = time.monotonic()
+    api.call("DELETE", f"/v1/leases/{lease['id']}")
+    while not gone(api, lease["vm"]["id"]):
+        time.sleep(0.002)
+    return 1000 * (time.monotonic() - began)
+
+
+def main():
+    report = Report("lease")
+    booted(report)
+    where = os.environ.setdefault("DROVER_DEMO_IMAGE", tempfile.mkdtemp(prefix="drover-demo-"))
+    build_demo(where)
+    with Rig() as rig, Libvirtd(driver="qemu+unix:///session") as libvirtd, Rig(libvirt=libvirtd.uri) as theirs:
+        theirs.state_dir.chmod(0o711)  # a libvirtd's QEMU is another user
+        rig.ensure_image("demo")
+        restored(report, rig, theirs, libvirtd)
+    report.end()
+
+
+main()
