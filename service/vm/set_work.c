@@ -83,14 +83,16 @@ static struct set_note *note_get(struct set_keeper *k, const struct set_look *l,
 
 static void notes_drop(struct set_keeper *k, const char *op_id)
 {
-    struct set_note *note, *next;
+    struct set_note *note = k->notes, *next;
 
-    for (note = k->notes; note; note = next) {
+    /* The others are put back, rather than these taken out: in a way that analysers can follow. */
+    HASH_CLEAR(hh, k->notes);
+    for (; note; note = next) {
         next = note->hh.next;
-        if (strncmp(note->key, op_id, strlen(op_id)) != 0)
-            continue;
-        HASH_DEL(k->notes, note);
-        free(note);
+        if (strncmp(note->key, op_id, strlen(op_id)) == 0)
+            free(note);
+        else
+            HASH_ADD_STR(k->notes, key, note);
     }
 }
 

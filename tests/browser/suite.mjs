@@ -8,6 +8,7 @@ import './streams.mjs';
 import './images.mjs';
 import './fetching.mjs';
 import './guest_agent.mjs';
+import './sets.mjs';
 import './density.mjs';
 import './hostile.mjs';
 import './pages.mjs';

@@ -123,6 +123,18 @@ def test_bad_sets_are_refused_and_make_nothing(api, name, make_vm):
     assert len(vms(api)) == before + 1
 
 
+def test_a_quota_refuses_the_whole_set(fresh_daemon):
+    daemon = fresh_daemon()
+    api = daemon.client()
+    limited = api.post("/v1/tokens", {"name": "class", "role": "operator", "quota": {"vms": 3}}).json
+    teacher = daemon.client(limited["token"])
+    refused = teacher.post("/v1/sets", {"name": "big", "count": 4, "machines": [PC], "start": False})
+    assert refused.status == 429 and refused.code == "quota-exceeded" and refused.json["limit"] == 3, refused
+    assert not vms(api) and api.get("/v1/sets/big").code == "set-not-found"
+    assert teacher.post("/v1/sets", {"name": "small", "count": 3, "machines": [PC], "start": False}, wait=30).status == 201
+    assert len(vms(api, set="small")) == 3
+
+
 def test_a_name_is_taken_once(api, make_set):
     one = make_set(count=1, start=False)
     again = api.post("/v1/sets", {"name": one["name"], "count": 1, "machines": [PC], "name_pattern": "other-{n}"})

@@ -49,6 +49,25 @@ export function clock(iso) {
         : at.toLocaleTimeString(undefined, { hour12: false });
 }
 
+/* "in 12 minutes", "3 hours ago"; the largest unit that fits. */
+export function fromNow(iso, now = Date.now()) {
+    const left = (new Date(iso).getTime() - now) / 1000;
+    if (Number.isNaN(left)) {
+        return ABSENT;
+    }
+    const words = new Intl.RelativeTimeFormat('en', { numeric: 'always' });
+    for (const [unit, size] of [
+        ['day', 86400],
+        ['hour', 3600],
+        ['minute', 60],
+    ]) {
+        if (Math.abs(left) >= 2 * size) {
+            return words.format(Math.round(left / size), unit);
+        }
+    }
+    return words.format(Math.round(left), 'second');
+}
+
 export function plural(number, one, many = `${one}s`) {
     return `${count(number)} ${number === 1 ? one : many}`;
 }
