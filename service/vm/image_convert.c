@@ -207,7 +207,8 @@ static enum fetch_result explain(const struct op *op, const struct exec_result *
     if (r->ended && op_should_end(op))
         return FETCH_ENDED;
     /* It may write as much as is free above the floor. */
-    if (r->signal == SIGXFSZ || (r->status > 0 && (strstr(r->err, "No space left") || strstr(r->err, "File too large"))))
+    if (r->signal == SIGXFSZ ||
+        (r->status > 0 && (strstr(r->err, "No space left") || strstr(r->err, "File too large"))))
         error_set(err, ERROR_INSUFFICIENT_STORAGE, "the disk is full");
     else if (r->timed_out || r->signal)
         error_set(err, ERROR_IMAGE_REFUSED, "converting it took too long or too much");
