@@ -307,6 +307,7 @@ CREATE TABLE sets (
     expires_at      INTEGER NOT NULL CHECK (expires_at >= 0),
     created_at      INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at      INTEGER NOT NULL CHECK (updated_at >= 0),
+    owner_token     TEXT    NOT NULL DEFAULT '', -- whose quota its VMs count against
     UNIQUE (project_id, name)
 ) STRICT;
 

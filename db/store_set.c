@@ -26,6 +26,7 @@ int store_set_insert(struct db_tx *tx, const struct set_row *row, int64_t *ret_s
     stmt_text(&s, ":name", row->name);
     stmt_text(&s, ":actor", row->actor);
     stmt_int(&s, ":created_at", row->created_at);
+    stmt_text(&s, ":owner_token", row->owner_token);
     if (stmt_run(&s, err)) {
         if (s.rc == SQLITE_CONSTRAINT_UNIQUE)
             return error_set_at(err, ERROR_NAME_IN_USE, "/name", "there is already a set called %s",
@@ -80,6 +81,7 @@ int store_set_each(struct db *db, int (*fn)(void *, const struct set_row *), voi
         row.expires_at = stmt_next_int(&s);
         row.created_at = stmt_next_int(&s);
         row.updated_at = stmt_next_int(&s);
+        row.owner_token = stmt_next_text(&s);
         if (fn(arg, &row))
             return 0;
     }

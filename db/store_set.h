@@ -11,6 +11,7 @@ struct set_row {
     const char *id, *project_id, *host_id, *name;
     const char *definition; /* JSON, see service/vm/set.h */
     const char *actor;      /* who made it */
+    const char *owner_token; /* whose quota its VMs count against, or "" */
     int64_t step;           /* of the operation accepted last */
     bool deleting;
     const char *boot_id; /* the boot whose clock expires_boot_ms is of */

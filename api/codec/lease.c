@@ -65,7 +65,8 @@ json_t *codec_lease(const struct lease *l, int64_t position)
         lease_expiry_name(l->on_expiry), "warm", l->warm, "claim_ms",
         served ? json_real((double)l->claim_us / 1000) : json_null(), "ttl_seconds",
         (json_int_t)l->ttl_seconds, "max_seconds", (json_int_t)l->max_seconds, "idle_seconds",
-        (json_int_t)l->idle_seconds, "queue_position", queued ? json_integer(position) : json_null(),
+        (json_int_t)l->idle_seconds, "queue_position",
+        queued && position ? json_integer(position) : json_null() /* its turn has just come */,
         "expires_at", codec_time(l->expires_at), "limit_at", codec_time(l->limit_at), "created_at",
         codec_time(l->created_at), "claimed_at", codec_time(l->claimed_at), "renewed_at",
         codec_time(l->renewed_at), "ended_at", codec_time(l->ended_at));

@@ -56,7 +56,7 @@ static int preflight(struct request *req, const struct image_request *r, struct 
     struct actor actor = request_actor(req);
     struct image_checks checks;
 
-    if (!r->source || *r->source->vm)
+    if (!r->source || *r->source->vm || image_source_is_upload(r->source))
         return 0;
     if (image_preflight(req->core, &actor, r, &checks, err))
         return -1;
@@ -167,10 +167,14 @@ static int upload_write(void *state, const void *data, size_t len, struct error 
 static int upload_finish(struct request *req, void *state, struct response *res, struct error *err)
 {
     auto_image struct image *image = NULL;
+    auto_op struct op *op = NULL;
 
-    if (image_upload_finish(state, &image, err))
+    if (image_upload_finish(state, &image, &op, err))
         return -1;
-    response_json(res, 200, with_users(req, image));
+    if (op)
+        response_json(res, 202, codec_image_created(image, image_users(req->core, image->id), op));
+    else
+        response_json(res, 200, with_users(req, image));
     return 0;
 }
 

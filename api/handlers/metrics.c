@@ -92,17 +92,22 @@ static void add_route_latency(struct metrics_writer *w, const struct request *re
 
 static void add_timing(struct metrics_writer *w, struct core *core)
 {
-    auto_free struct timing_histogram *rows = xcalloc(TIMING_KINDS + 1, sizeof(*rows));
+    static const enum metric others[TIMING_OTHERS] = {[TIMING_BOOT] = METRIC_BOOT_DURATION,
+                                                      [TIMING_READY] = METRIC_BOOT_READY,
+                                                      [TIMING_CLAIM_WARM] = METRIC_CLAIM_DURATION,
+                                                      [TIMING_CLAIM_COLD] = METRIC_CLAIM_DURATION};
+    auto_free struct timing_histogram *rows = xcalloc(TIMING_ROWS, sizeof(*rows));
     size_t count = timing_read(core_timing(core), rows);
 
-    /* Boots are the first row and the last metric of the two. */
-    for (size_t i = 1; i <= count; i++) {
-        const struct timing_histogram *h = &rows[i % count];
+    /* Operations are the first metric and the last rows. */
+    for (size_t n = 0; n < count; n++) {
+        size_t i = (n + TIMING_OTHERS) % count;
+        const struct timing_histogram *h = &rows[i];
         const struct metric_label labels[] = {{*h->kind ? "kind" : NULL, h->kind}, {0}};
 
-        metrics_add_histogram(w, i < count ? METRIC_OPERATION_DURATION : METRIC_BOOT_DURATION, labels,
+        metrics_add_histogram(w, i < TIMING_OTHERS ? others[i] : METRIC_OPERATION_DURATION, labels,
                               &(struct metric_histogram){
-                                  .bounds = timing_bounds,
+                                  .bounds = h->bounds,
                                   .cumulative = h->cumulative,
                                   .buckets = TIMING_BUCKETS,
                                   .count = h->count,

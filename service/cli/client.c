@@ -253,6 +253,17 @@ void failure_from_problem(struct failure *fail, int status, const json_t *proble
         snprintf(fail->title, sizeof(fail->title), "The server answered with status %d", status);
 }
 
+static int64_t header_number(CURL *curl, const char *name)
+{
+    struct curl_header *header;
+    uint64_t number;
+
+    if (curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &header) != CURLHE_OK ||
+        !str_to_u64(header->value, INT64_MAX, &number))
+        return -1;
+    return (int64_t)number;
+}
+
 int client_do(struct client *c, const struct client_request *r, struct answer *ret,
               struct failure *fail)
 {
@@ -270,6 +281,7 @@ int client_do(struct client *c, const struct client_request *r, struct answer *r
     rc = curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     answer.status = (int)status;
+    answer.next = header_number(c->curl, "X-Drover-Next");
     answer.len = x.body.len;
     answer.text = strbuf_take(&x.body);
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);

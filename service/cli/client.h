@@ -62,6 +62,7 @@ struct answer {
     char *text; /* the body as sent, NUL-terminated; NULL when on_data took it */
     size_t len;
     json_t *value; /* parsed, or NULL when it is not JSON */
+    int64_t next;  /* X-Drover-Next: where a stream goes on; -1: it was not sent */
 };
 
 void answer_done(struct answer *a);

@@ -176,8 +176,29 @@ static int wait_for_pattern(struct cli *cli, const char *vm, const regex_t *patt
     return seen < 0 ? -1 : 0;
 }
 
-static int test_vm(struct cli *cli, const char *entry, const regex_t *pattern, int64_t seconds,
-                   struct failure *fail)
+static int start_image(struct cli *cli, const char *image, const char *name, int64_t memory_mib, json_t **ret,
+                       struct failure *fail)
+{
+    auto_value json_t *body = json_pack("{s:s, s:s, s:I, s:b}", "name", name, "image", image, "memory_mib",
+                                        (json_int_t)memory_mib, "start", 1);
+    struct client_request r = {.method = "POST", .path = "/v1/vms", .body = body};
+    auto_value json_t *op = NULL;
+    auto_answer struct answer a = {0};
+
+    if (client_do(cli->client, &r, &a, fail))
+        return -1;
+    *ret = json_incref(a.value);
+    return cli_watch_operation(cli, value_text(value_at(a.value, "operation"), "id", ""), &op, fail);
+}
+
+struct trial {
+    const char *what;   /* an entry's or an image's name */
+    bool is_image;
+    int64_t memory_mib; /* of an image's; an entry says itself */
+    int64_t seconds;
+};
+
+static int test_vm(struct cli *cli, const struct trial *t, const regex_t *pattern, struct failure *fail)
 {
     auto_value json_t *vm = NULL;
     auto_free char *name = NULL, *path = NULL;
@@ -191,9 +212,10 @@ static int test_vm(struct cli *cli, const char *entry, const regex_t *pattern, i
     for (char *p = random; *p; p++)
         *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
     name = xasprintf("test-%.12s", random);
-    rc = start_entry(cli, entry, name, &vm, fail);
+    rc = t->is_image ? start_image(cli, t->what, name, t->memory_mib, &vm, fail)
+                     : start_entry(cli, t->what, name, &vm, fail);
     if (rc == 0)
-        rc = wait_for_pattern(cli, name, pattern, seconds, fail);
+        rc = wait_for_pattern(cli, name, pattern, t->seconds, fail);
     path = xasprintf("/v1/vms/%s?force=true&wait=60", name);
     gone.path = path;
     if (vm)
@@ -201,27 +223,43 @@ static int test_vm(struct cli *cli, const char *entry, const regex_t *pattern, i
     return rc;
 }
 
+/* An entry of a catalogue, or else an image that is here. */
+static int find_trial(struct cli *cli, struct trial *t, struct answer *ret, struct failure *fail)
+{
+    auto_free char *id = url_escape(t->what);
+    auto_free char *entry = xasprintf("/v1/catalogue/%s", id), *image = xasprintf("/v1/images/%s", id);
+
+    if (client_get(cli->client, entry, ret, fail) == 0)
+        return 0;
+    if (fail->exit != CLI_NOT_FOUND)
+        return -1;
+    t->is_image = true;
+    answer_done(ret);
+    *ret = (struct answer){0};
+    *fail = (struct failure){0};
+    return client_get(cli->client, image, ret, fail);
+}
+
 static int run_test(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *id = url_escape(args->operand[0]);
-    auto_free char *path = xasprintf("/v1/catalogue/%s", id);
+    struct trial t = {.what = args->operand[0]};
     auto_answer struct answer a = {0};
     const char *text;
     regex_t pattern;
-    int64_t seconds;
     int rc;
 
-    if (args_number(args, "timeout", 1, 3600, 120, &seconds, fail) || cli_connect(cli, fail) ||
-        client_get(cli->client, path, &a, fail))
+    if (args_number(args, "timeout", 1, 3600, 120, &t.seconds, fail) ||
+        args_number(args, "memory", 16, 1048576, 512, &t.memory_mib, fail) || cli_connect(cli, fail) ||
+        find_trial(cli, &t, &a, fail))
         return -1;
     text = args_text(args, "pattern", value_text(a.value, "expected_console", NULL));
     if (!text || regcomp(&pattern, text, REG_EXTENDED | REG_NOSUB | REG_NEWLINE))
         return failure_set(fail, CLI_USAGE, "%s", text ? "the pattern is not a regular expression"
-                                                       : "the entry has no pattern: --pattern REGEX");
-    rc = test_vm(cli, args->operand[0], &pattern, seconds, fail);
+                                                       : "nothing says what it should print: --pattern REGEX");
+    rc = test_vm(cli, &t, &pattern, fail);
     regfree(&pattern);
     if (rc == 0 && !cli->json)
-        printf("%s boots: the console shows /%s/\n", args->operand[0], text);
+        printf("%s boots: the console shows /%s/\n", t.what, text);
     return rc;
 }
 
@@ -349,6 +387,7 @@ static const struct option_row add_options[] = {
     {0}};
 static const struct option_row build_options[] = {{"key", 0, "FILE", "the secret key to sign with"}, {0}};
 static const struct option_row test_options[] = {
+    {"memory", 0, "MIB", "of the VM, when NAME is an image (default 512)"},
     {"pattern", 0, "REGEX", "instead of the entry's own"},
     {"timeout", 0, "SECONDS", "for the pattern to come (default 120)"},
     {0}};
@@ -366,6 +405,7 @@ const struct command catalogue_commands[] = {
      "Reads DIR/catalogue.json, {\"entries\": [{\"name\", \"kind\", \"format\", \"files\": {\"content\": "
      "{\"path\"}}, \"title\", …}]}, adds sizes and hashes, and writes DIR/index.json and its "
      "signature. Any web server can serve the folder."},
-    {"image test", "ENTRY", 1, 1, "boot a catalogue entry and look for its pattern on the console",
-     test_options, run_test, NULL},
+    {"image test", "NAME", 1, 1, "boot a catalogue entry or an image and look for its pattern on the console",
+     test_options, run_test,
+     "A VM of its own, which is deleted afterwards. The exit status says whether the pattern came in time."},
     {0}};

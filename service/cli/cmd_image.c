@@ -137,6 +137,29 @@ static int run_upload(struct cli *cli, const struct args *args, struct failure *
     return 0;
 }
 
+/* What is sent is converted by an operation: its end is the command's. */
+static int await_conversion(struct cli *cli, const struct answer *last, struct failure *fail)
+{
+    const char *id = value_text(value_at(last->value, "operation"), "id", NULL);
+    auto_value json_t *op = NULL;
+
+    return id ? cli_watch_operation(cli, id, &op, fail) : 0;
+}
+
+static int add_source(json_t *body, const struct args *args, struct failure *fail)
+{
+    const char *from = args_text(args, "from", NULL);
+    auto_value json_t *source = json_pack("{s:s*}", "format", from);
+
+    if (!from && !args_flag(args, "xz"))
+        return 0;
+    if (args_flag(args, "xz"))
+        json_object_set_new(source, "compression", json_string("xz"));
+    if (!source || json_object_set(body, "source", source))
+        return failure_set(fail, CLI_USAGE, "the options must be UTF-8");
+    return 0;
+}
+
 static int run_create(struct cli *cli, const struct args *args, struct failure *fail)
 {
     static const struct {
@@ -154,7 +177,7 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
 
     if (!body)
         return failure_set(fail, CLI_USAGE, "the options must be UTF-8");
-    if (cli_connect(cli, fail) || client_do(cli->client, &r, &last, fail))
+    if (add_source(body, args, fail) || cli_connect(cli, fail) || client_do(cli->client, &r, &last, fail))
         return -1;
     for (size_t i = 0; i < 3; i++) {
         const char *file = args_text(args, files[i].option, NULL);
@@ -171,10 +194,13 @@ static int run_create(struct cli *cli, const struct args *args, struct failure *
         last = a;
         a = (struct answer){0};
     }
+    if (await_conversion(cli, &last, fail))
+        return -1;
     if (cli->json)
         return cli_print_json(&last);
     printf("%s %s\n", value_text(last.value, "name", args->operand[0]),
-           value_text(last.value, "state", ""));
+           value_at(last.value, "operation") && args_text(args, "file", NULL) ? "ready"
+                                                                              : value_text(last.value, "state", ""));
     return 0;
 }
 
@@ -192,6 +218,8 @@ static int run_delete(struct cli *cli, const struct args *args, struct failure *
 static const struct option_row create_options[] = {
     {"kind", 'k', "KIND", "disk, kernel or iso (default disk; kernel with --kernel)"},
     {"format", 0, "FORMAT", "of a disk: qcow2 or raw (default qcow2)"},
+    {"from", 0, "FORMAT", "what --file holds, to be converted: qcow2, raw, vmdk, vdi or vhdx"},
+    {"xz", 0, NULL, "--file is packed with xz"},
     {"file", 0, "FILE", "content to upload for a disk or iso; - is standard input"},
     {"kernel", 0, "FILE", "kernel to upload"},
     {"initrd", 0, "FILE", "initrd to upload"},

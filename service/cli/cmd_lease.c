@@ -201,6 +201,8 @@ static int pool_put(struct cli *cli, const struct args *args, struct failure *fa
         return -1;
     json_object_set_new(vm, "memory_mib", json_integer(memory));
     json_object_set_new(vm, "cpus", json_integer(cpus));
+    if (args_flag(args, "guest-agent"))
+        json_object_set_new(vm, "guest_agent", json_true());
     body = json_pack("{s:O, s:I, s:I, s:s*, s:s*}", "vm", vm, "ready", (json_int_t)ready, "max",
                      (json_int_t)max, "depth", args_text(args, "depth", NULL), "ready_when",
                      args_text(args, "ready-when", NULL));
@@ -211,6 +213,7 @@ static const struct option_row put_options[] = {
     {"image", 'i', "IMAGE", "what its VMs start from"},
     {"memory", 'm', "MIB", "memory of each"},
     {"cpus", 'c', "N", "CPUs of each"},
+    {"guest-agent", 0, NULL, "a port for the QEMU guest agent of each, which `run` needs"},
     {"ready", 'r', "N", "VMs to keep ready (1)"},
     {"max", 0, "N", "VMs altogether (10)"},
     {"depth", 0, "DEPTH", "booted (the default), snapshot or cold"},

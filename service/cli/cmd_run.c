@@ -1,7 +1,9 @@
 /* `run`: one command in a VM of its own, which is gone afterwards. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/cli/interrupt.h"
 #include "service/cli/job.h"
@@ -9,10 +11,11 @@
 #include "service/cli/transfer.h"
 #include "service/cli/work.h"
 
-#define OWN_FAILURE CLI_RUN
-#define DIRECTORY   "/job"
-#define PAIRS_MAX   32
-#define SPARE_S     3600 /* of the lease's longest life, for waiting and copying */
+#define OWN_FAILURE   CLI_RUN
+#define DIRECTORY     "/job"
+#define PAIRS_MAX     32
+#define USER_DATA_MAX (256u << 10)
+#define SPARE_S       3600 /* of the lease's longest life, for waiting and copying */
 
 struct pair {
     char *from; /* owned */
@@ -25,7 +28,10 @@ struct plan {
     int64_t boot_s, timeout_s, keep_s;
     bool may_type;
     const char *directory;
-    const char *argv[ARGS_MAX + 1], *environment[ARGS_MAX + 1];
+    const char *argv[ARGS_MAX + 1];
+    char *environment[ARGS_MAX + 1]; /* owned */
+    char *user_data;                 /* of a VM that works by itself; or NULL */
+    json_t *vm;
     struct pair copies[PAIRS_MAX], fetches[PAIRS_MAX];
     int copy_count, fetch_count;
 };
@@ -36,7 +42,13 @@ static void plan_done(struct plan *p)
         free(p->copies[i].from);
     for (int i = 0; i < p->fetch_count; i++)
         free(p->fetches[i].from);
+    for (char **e = p->environment; *e; e++) {
+        explicit_bzero(*e, strlen(*e)); /* secrets come this way */
+        free(*e);
+    }
+    free(p->user_data);
     json_decref(p->labels);
+    json_decref(p->vm);
 }
 
 /* ---- what is asked for ---- */
@@ -80,11 +92,52 @@ static int read_labels(const struct args *args, struct plan *p, struct failure *
     return 0;
 }
 
+/* NAME=VALUE, or NAME alone: as it is here, which keeps secrets out of the list of processes. */
+static int read_environment(const struct args *args, struct plan *p, struct failure *fail)
+{
+    const char *text;
+    int state = 0, count = 0;
+
+    while ((text = args_next(args, "env", &state))) {
+        const char *here = strchr(text, '=') ? NULL : getenv(text);
+
+        if (!strchr(text, '=') && !here)
+            return failure_set(fail, CLI_USAGE, "--env %s: there is no such variable here", text);
+        p->environment[count] = here ? xasprintf("%s=%s", text, here) : xstrdup(text);
+        if (!work_is_variable(p->environment[count++], fail))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_user_data(const struct args *args, struct plan *p, struct failure *fail)
+{
+    const char *name = args_text(args, "user-data", NULL);
+    struct error err;
+    size_t len;
+    int rc;
+
+    if (!name)
+        return args->count ? 0 : failure_set(fail, CLI_USAGE, "there is no COMMAND (or --user-data)");
+    if (args->count || p->copy_count || p->fetch_count || *p->environment)
+        return failure_set(fail, CLI_USAGE, "with --user-data the VM works by itself: it takes no "
+                                            "COMMAND, --copy, --fetch or --env");
+    if (!p->ask.image)
+        return failure_set(fail, CLI_USAGE, "--user-data needs --image: VMs of a pool have booted before");
+    rc = file_read(name, USER_DATA_MAX + 1, &p->user_data, &len, &err);
+    if (rc <= 0)
+        return rc < 0 ? failure_from_error(fail, &err)
+                      : failure_set(fail, CLI_USAGE, "there is no file %s", name);
+    if (len > USER_DATA_MAX)
+        return failure_set(fail, CLI_USAGE, "%s is larger than 256 KiB", name);
+    p->vm = json_pack("{s:s}", "user_data", p->user_data);
+    p->ask.vm = p->vm;
+    return p->vm ? 0 : failure_set(fail, CLI_USAGE, "%s must be UTF-8", name);
+}
+
 static int plan_read(const struct args *args, struct plan *p, struct failure *fail)
 {
     json_int_t timeout, keep;
-    const char *text;
-    int state = 0, count = 0;
 
     if (job_ask_read(args, &p->ask, &p->boot_s, fail) ||
         args_lifetime(args, "timeout", 0, &timeout, fail) ||
@@ -94,11 +147,8 @@ static int plan_read(const struct args *args, struct plan *p, struct failure *fa
         return -1;
     if (!p->ask.pool && !p->ask.image)
         return failure_set(fail, CLI_USAGE, "--image or --pool must be given");
-    while ((text = args_next(args, "env", &state))) {
-        if (!work_is_variable(text, fail))
-            return -1;
-        p->environment[count++] = text;
-    }
+    if (read_environment(args, p, fail) || read_user_data(args, p, fail))
+        return -1;
     for (int i = 0; i < args->count; i++)
         p->argv[i] = args->operand[i];
     p->timeout_s = timeout;
@@ -142,10 +192,18 @@ static int work(struct job *job, const struct plan *p, struct work_end *ret, str
 {
     const struct work w = {.argv = p->argv,
                            .directory = p->directory,
-                           .environment = p->environment,
+                           .environment = (const char *const *)p->environment,
                            .timeout_s = p->timeout_s};
 
-    if (job_keep(job, fail) || job_ready(job, p->boot_s, fail))
+    if (job_keep(job, fail))
+        return -1;
+    if (p->user_data) {
+        if (job_watch(job, p->timeout_s, &ret->timed_out, fail))
+            return -1;
+        ret->status = ret->timed_out ? EXEC_EXIT_TIMEOUT : 0;
+        return 0;
+    }
+    if (job_ready(job, p->boot_s, fail))
         return -1;
     for (int i = 0; i < p->copy_count; i++) {
         if (transfer_in(job, p->copies[i].from, p->copies[i].to, fail))
@@ -221,8 +279,11 @@ static const struct option_row options[] = {
                                  " unless told otherwise; may be repeated"},
     {"fetch", 0, "PATH:FOLDER", "afterwards copy a file or folder of the VM into this folder here; "
                                 "may be repeated"},
-    {"env", 'e', "NAME=VALUE", "a variable of the command; may be repeated"},
+    {"env", 'e', "NAME[=VALUE]", "a variable of the command, with the value it has here unless told "
+                                 "otherwise; may be repeated"},
     {"workdir", 'w', "PATH", "where the command runs (default " DIRECTORY ")"},
+    {"user-data", 0, "FILE", "instead of a COMMAND, for cloud-init: the VM works by itself, its console "
+                             "is shown, and it is done when it powers off; needs no guest agent"},
     {"timeout", 0, "TIME", "kill the command after this time, exit status 124"},
     {"keep-on-failure", 'k', "TIME", "keep the VM for that long when the command fails, and print a "
                                      "link to its console"},
@@ -233,7 +294,7 @@ static const struct option_row options[] = {
     {0}};
 
 const struct command run_commands[] = {
-    {"run", "-- COMMAND [ARG...]", 1, ARGS_MAX, "run a command in a VM of its own", options, run,
+    {"run", "-- COMMAND [ARG...]", 0, ARGS_MAX, "run a command in a VM of its own", options, run,
      "Leases a VM, waits until its guest agent answers, copies in, runs the command with its output "
      "here as it comes, copies out, and gives the VM back: also on Ctrl-C or a hang-up, and when "
      "this program is killed, because the lease ends by itself a minute later. The exit status is "

@@ -9,4 +9,7 @@ int vm_create_run(struct cli *cli, const struct args *args, struct failure *fail
 /* The definition these arguments describe; the caller owns it. Pure. */
 int vm_create_body(const struct args *args, json_t **ret, struct failure *fail);
 
+/* The merge patch that the operands after the first describe; the caller owns it. Pure but for @FILE. */
+int vm_set_body(const struct args *args, json_t **ret, struct failure *fail);
+
 #endif

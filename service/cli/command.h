@@ -89,7 +89,8 @@ bool args_time(const char *text, json_int_t *ret);
 
 /* ---- tables ---- */
 
-extern const struct command apply_commands[], complete_commands[], context_commands[], export_commands[];
+extern const struct command agent_commands[], apply_commands[], ask_commands[], complete_commands[],
+    context_commands[], export_commands[], history_commands[], vm_set_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
     run_commands[], ci_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],

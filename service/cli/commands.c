@@ -15,6 +15,10 @@
 
 const struct command *const command_groups[] = {
     vm_commands,
+    vm_set_commands,
+    ask_commands,
+    agent_commands,
+    history_commands,
     apply_commands,
     export_commands,
     exec_commands,

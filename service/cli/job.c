@@ -88,7 +88,7 @@ static int interrupted(struct failure *fail)
 int job_request(struct job *job, struct client_request *r, const char *path, struct answer *ret,
                 struct failure *fail)
 {
-    auto_free char *whole = xasprintf("/v1/vms/%s/%s", job->vm, path);
+    auto_free char *whole = xasprintf("/v1/vms/%s%s%s", job->vm, *path ? "/" : "", path);
     int64_t deadline = clock_monotonic_ms() + PATIENCE_MS, pause = PAUSE_MS;
 
     r->path = whole;

@@ -81,6 +81,12 @@ int job_shell(struct job *job, const char *script, const char *const *arguments,
 int job_shell_check(struct job *job, const char *script, const char *const *arguments,
                     int64_t timeout_s, struct failure *fail);
 
+/*
+ * Shows its console until it powers off, or the time is up (0: never). -1: it crashed, or nobody
+ * knows.
+ */
+int job_watch(struct job *job, int64_t timeout_s, bool *ret_timed_out, struct failure *fail);
+
 /* ---- ending ---- */
 
 /* Gives the VM back, whatever signal came; a lease that has ended is fine. */

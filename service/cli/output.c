@@ -21,9 +21,20 @@ static struct {
 static const struct {
     const char *words, *member;
 } names[] = {
-    {"token create", "token"}, {"ticket create", "url"}, {"share", "link"},   {"login-link", "url"},
-    {"token", "id"},           {"ticket", "id"},         {"recording", "id"}, {"lease", "id"},
-    {"op", "id"},              {"host check", "id"},     {"events", "seq"},   {"vm addresses", "address"},
+    {"token create", "token"},
+    {"ticket create", "url"},
+    {"share", "link"},
+    {"login-link", "url"},
+    {"token", "id"},
+    {"ticket", "id"},
+    {"recording", "id"},
+    {"lease", "id"},
+    {"webhook", "id"},
+    {"vm programs", "id"},
+    {"op", "id"},
+    {"host check", "id"},
+    {"events", "seq"},
+    {"vm addresses", "address"},
 };
 
 static const char *const usual[] = {"name", "vm_name", "id", "vm_id"};
@@ -91,6 +102,12 @@ static void print_name(const json_t *thing)
     }
     print_safe(stdout, name);
     putchar('\n');
+    if (json_is_string(json_object_get(thing, "secret"))) {
+        /* It will not be shown again: a form that has no room for it must not lose it. */
+        fputs("Its secret, shown this once: ", stderr);
+        print_safe(stderr, value_text(thing, "secret", ""));
+        fputc('\n', stderr);
+    }
 }
 
 static void print_names(const json_t *value)

@@ -42,6 +42,7 @@ static const struct {
     {"token list", "token."},
     {"op list", "operation."},
     {"op show", "operation."},
+    {"webhook list", "webhook."},
     {"host check", "host. daemon."},
     {"quota show", "quota. vm. lease. image."},
     {"set list", "set. vm."},

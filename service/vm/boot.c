@@ -91,6 +91,9 @@ int vm_mark(struct core *core, const char *vm_id, enum vm_mark mark, const char 
     struct change change = {.quiet = true};
     int rc = vm_change(core, vm_id, mark_mutate, &b, &change, NULL, err);
 
+    if (rc == 0 && mark == VM_MARK_READY && change.event_data)
+        timing_add(core->timing, TIMING_READY,
+                   (double)json_integer_value(json_object_get(change.event_data, "boot_ms")) / 1e3);
     json_decref(change.event_data);
     return rc;
 }

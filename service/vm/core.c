@@ -122,7 +122,7 @@ static void on_first_output(void *opaque, const char *vm_id, const char *stream)
 
     /* A console that speaks for the first time long after the start does not tell of a boot. */
     if (str_eq(stream, "console") && ms >= 0 && ms < BOOT_MAX_MS)
-        timing_add_boot(core->timing, ms);
+        timing_add(core->timing, TIMING_BOOT, (double)ms / 1e3);
     wait_wake_vm(core->waits, vm_id);
     lease_keeper_poke(core->leases);
     set_keeper_poke(core->sets);

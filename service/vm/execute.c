@@ -22,6 +22,7 @@ static int set_state(struct vm *next, enum vm_state state, const char *reason)
 
 struct state_change {
     enum vm_state state;
+    bool deletes; /* by the deletion itself */
     const char *reason;
 };
 
@@ -33,6 +34,12 @@ static int state_mutate(struct core *core, struct vm *next, struct change *chang
     (void)core;
     (void)err;
     if (next->state == s->state && str_eq(next->state_reason, s->reason))
+        return 1;
+    /*
+     * Asked for in the middle of a start, and promised: were it stored as running again, a pool
+     * would hand it out after a crash of ours, in the state its last holder left it in.
+     */
+    if (next->state == VM_STATE_DELETING && !s->deletes)
         return 1;
     if (next->state != s->state) {
         change->event_type = "vm.state";
@@ -46,7 +53,7 @@ static int change_state(struct core *core, const struct op *op, enum vm_state st
                         const char *reason, struct error *err)
 {
     struct actor actor = {op->actor, op->project_id, op->request_id};
-    struct state_change s = {state, reason};
+    struct state_change s = {state, str_eq(op->kind, "vm.delete"), reason};
     struct change change = {.actor = &actor};
     int rc = vm_change(core, op->vm_id, state_mutate, &s, &change, NULL, err);
 
@@ -106,6 +113,8 @@ static int started_mutate(struct core *core, struct vm *next, struct change *cha
 
     (void)core;
     (void)err;
+    if (next->state == VM_STATE_DELETING)
+        return 1; /* as above */
     change->event_data = json_pack("{s:s, s:s, s:s}", "state", "running", "previous",
                                    vm_state_name(next->state), "reason",
                                    s->restored ? "restored" : "started");
@@ -453,8 +462,19 @@ static bool comes_back(struct core *core, const struct error *failure)
             !db_is_writable(core->db, &ignored));
 }
 
+/* What was asked for before the VM's deletion, and has not begun. */
+static bool is_in_vain(struct core *core, const struct op *op)
+{
+    auto_vm struct vm *vm = *op->vm_id ? registry_get(core->registry, op->vm_id) : NULL;
+
+    return vm && vm->state == VM_STATE_DELETING && str_starts(op->kind, "vm.") &&
+           !str_eq(op->kind, "vm.delete");
+}
+
 enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
 {
+    if (is_in_vain(core, op))
+        return EXECUTE_CANCELLED;
     for (size_t i = 0; i < DOC_COUNT(kinds); i++) {
         if (strcmp(kinds[i].kind, op->kind) != 0)
             continue;

@@ -327,16 +327,6 @@ static void create_committed(void *arg)
         image_registry_put(c->registry, c->image);
 }
 
-/* Is there something to fetch or copy, or do the bytes follow? */
-static bool source_is_whole(const struct image_source *s)
-{
-    bool whole = s && *s->vm;
-
-    for (int p = 0; s && p < IMAGE_PART_COUNT; p++)
-        whole |= s->links[p].url != NULL;
-    return whole;
-}
-
 static void fill(struct image *i, const struct actor *actor, const struct image_request *r)
 {
     auto_json json_t *source = image_source_encode(r->source);
@@ -352,7 +342,7 @@ static void fill(struct image *i, const struct actor *actor, const struct image_
     i->kind = r->kind;
     i->format = r->format;
     i->state = IMAGE_EMPTY;
-    if (source_is_whole(r->source)) {
+    if (r->source && !image_source_is_upload(r->source)) {
         i->state = IMAGE_IMPORTING;
         snprintf(i->state_reason, sizeof(i->state_reason), "see its operation");
     }

@@ -62,6 +62,8 @@ struct image_source {
 void image_source_free(struct image_source *s); /* NULL is fine */
 DEFINE_CLEANUP(image_source, struct image_source *, image_source_free);
 #define auto_image_source auto_scope(cleanup_image_source)
+/* Says what is to be done with bytes that are sent, and not where others are. */
+bool image_source_is_upload(const struct image_source *s);
 struct image_source *image_source_copy(const struct image_source *s); /* NULL stays NULL */
 /*
  * From the member `source` of a request, or from what was stored. VM names are left in *ret_vm (or
@@ -195,7 +197,8 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
                        struct image_upload **ret, struct error *err);
 int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err);
 /* Verifies, inspects, links, commits; frees u in any case. */
-int image_upload_finish(struct image_upload *u, struct image **ret, struct error *err);
+int image_upload_finish(struct image_upload *u, struct image **ret, struct op **ret_op,
+                        struct error *err);
 void image_upload_abort(struct image_upload *u);
 
 /* Absolute path of a part's bytes; caller frees. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lzma.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -205,7 +206,9 @@ static enum fetch_result explain(const struct op *op, const struct exec_result *
 {
     if (r->ended && op_should_end(op))
         return FETCH_ENDED;
-    if (why->code == ERROR_SYSTEM && r->signal == 0 && strstr(r->err, "No space left"))
+    /* It may write as much as is free above the floor. */
+    if (r->signal == SIGXFSZ ||
+        (r->status > 0 && (strstr(r->err, "No space left") || strstr(r->err, "File too large"))))
         error_set(err, ERROR_INSUFFICIENT_STORAGE, "the disk is full");
     else if (r->timed_out || r->signal)
         error_set(err, ERROR_IMAGE_REFUSED, "converting it took too long or too much");

@@ -157,7 +157,7 @@ int image_preflight(struct core *core, const struct actor *actor, const struct i
     if (image_check_request(r, err))
         return -1;
     check_name(core, actor, r, ret);
-    if (!r->source) {
+    if (!r->source || image_source_is_upload(r->source)) {
         ret->resumable = false;
         return 0;
     }

@@ -8,11 +8,15 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/image_internal.h"
+
+#define COPY_STEP ((off_t)16 << 20) /* between two looks at whether to end */
 
 /* ---- the disk ---- */
 
@@ -23,13 +27,11 @@ static int sync_file(const char *path, struct error *err)
     return fd < 0 || fsync(fd) ? error_errno(err, errno, "cannot write the disk") : 0;
 }
 
-static enum fetch_result flatten_disk(struct core *core, const struct op *op, const char *disk,
+/* The finished file becomes the disk, or goes. */
+static enum fetch_result put_in_place(enum fetch_result result, const char *tmp, const char *disk,
                                       struct error *err)
 {
-    auto_free char *tmp = xasprintf("%s.flat", disk);
     struct error ignored;
-    enum fetch_result result = image_convert(core, op, IMAGE_ORIGIN_QCOW2, disk, IMAGE_FORMAT_QCOW2, tmp,
-                                             image_disk_size(disk), err);
 
     if (result == FETCH_DONE &&
         (sync_file(tmp, err) ||
@@ -39,13 +41,75 @@ static enum fetch_result flatten_disk(struct core *core, const struct op *op, co
     return result;
 }
 
+static enum fetch_result flatten_disk(struct core *core, const struct op *op, const char *disk,
+                                      struct error *err)
+{
+    auto_free char *tmp = xasprintf("%s.flat", disk);
+    enum fetch_result result = image_convert(core, op, IMAGE_ORIGIN_QCOW2, disk, IMAGE_FORMAT_QCOW2, tmp,
+                                             image_disk_size(disk), err);
+
+    return put_in_place(result, tmp, disk, err);
+}
+
+/* One stretch of data; the file's holes stay holes. 1: there may be more, 0: the end, -1. */
+static int copy_stretch(int from, int to, off_t *at, struct error *err)
+{
+    off_t begin = lseek(from, *at, SEEK_DATA), end;
+
+    if (begin < 0)
+        return errno == ENXIO ? 0 : error_errno(err, errno, "cannot read the disk");
+    end = lseek(from, begin, SEEK_HOLE);
+    if (end > begin + COPY_STEP)
+        end = begin + COPY_STEP;
+    for (off_t out = begin; begin < end;) {
+        ssize_t n = copy_file_range(from, &begin, to, &out, (size_t)(end - begin), 0);
+
+        if (n <= 0)
+            return error_errno(err, n ? errno : EIO, "cannot copy the disk");
+    }
+    *at = end;
+    return 1;
+}
+
+static enum fetch_result copy_disk(struct core *core, const struct op *op, const char *from_path,
+                                   const char *to_path, struct error *err)
+{
+    auto_close int from = open(from_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    auto_close int to = open(to_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct stat st;
+    off_t at = 0;
+    int rc = 1;
+
+    if (from < 0 || to < 0 || fstat(from, &st) || fchown(to, st.st_uid, st.st_gid) ||
+        fchmod(to, st.st_mode & 07777) || ftruncate(to, st.st_size)) {
+        error_errno(err, errno, "cannot copy the disk");
+        return FETCH_REFUSED;
+    }
+    if (image_check_space(core, (int64_t)st.st_blocks * 512, err))
+        return FETCH_REFUSED;
+    atomic_store(&op->progress->stage, "copying");
+    atomic_store(&op->progress->total_bytes, st.st_size);
+    while (rc > 0 && !op_should_end(op)) {
+        rc = copy_stretch(from, to, &at, err);
+        atomic_store(&op->progress->done_bytes, at);
+    }
+    return rc == 0 ? FETCH_DONE : rc < 0 ? FETCH_REFUSED : FETCH_ENDED;
+}
+
+/*
+ * In a copy: qemu-img writes the name of the new base before all of what it copied is in the file's
+ * tables, and one that is killed in between leaves a disk with another content.
+ */
 static enum fetch_result rebase_disk(struct core *core, const struct op *op, const char *disk,
                                      const struct image *image, struct error *err)
 {
     auto_free char *base = image_path(core, image, IMAGE_CONTENT);
-    enum fetch_result result = image_move_base(core, op, disk, base, image->format, err);
+    auto_free char *tmp = xasprintf("%s.based", disk);
+    enum fetch_result result = copy_disk(core, op, disk, tmp, err);
 
-    return result == FETCH_DONE && sync_file(disk, err) ? FETCH_REFUSED : result;
+    if (result == FETCH_DONE)
+        result = image_move_base(core, op, tmp, base, image->format, err);
+    return put_in_place(result, tmp, disk, err);
 }
 
 /* ---- the VM ---- */

@@ -39,6 +39,17 @@ struct image_source *image_source_copy(const struct image_source *s)
     return copy;
 }
 
+bool image_source_is_upload(const struct image_source *s)
+{
+    if (!s || *s->vm)
+        return false;
+    for (int i = 0; i < IMAGE_PART_COUNT; i++) {
+        if (s->links[i].url)
+            return false;
+    }
+    return true;
+}
+
 /* ---- decoding ---- */
 
 struct raw { /* as sent */
@@ -134,6 +145,12 @@ static int check_shape(const struct raw *r, enum image_kind kind, struct error *
     return 0;
 }
 
+/* Only what is to be done with bytes that are sent. */
+static bool is_upload(const struct raw *r)
+{
+    return !r->url && !r->sha256 && !r->sha512 && (r->format >= 0 || r->compression >= 0);
+}
+
 int image_source_decode(const json_t *value, enum image_kind kind, struct image_source **ret,
                         char **ret_vm, struct error *err)
 {
@@ -166,7 +183,7 @@ int image_source_decode(const json_t *value, enum image_kind kind, struct image_
         return -1;
     if (raw.initrd && decode_link(raw.initrd, "/source/initrd", &s->links[IMAGE_INITRD_PART], err))
         return -1;
-    if (!raw.kernel && !raw.vm &&
+    if (!raw.kernel && !raw.vm && !is_upload(&raw) &&
         take_link(&raw, "/source", &s->links[IMAGE_CONTENT], err))
         return -1;
     *ret_vm = TAKE_PTR(raw.vm);

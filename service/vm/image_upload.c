@@ -15,6 +15,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
+#include "service/vm/op.h"
 
 #define MIB           ((int64_t)1 << 20)
 #define CHECK_BYTES   (16 * MIB)   /* between two looks at the free space */
@@ -366,7 +367,93 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
     return rc;
 }
 
-static int finish(struct image_upload *u, struct image **ret, struct error *err)
+/* ---- what is converted first ---- */
+
+struct hand_over {
+    struct image_upload *upload;
+    struct actor actor;
+    struct image *next;
+    struct op *op;
+};
+
+static int hand_over_write(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct hand_over *h = arg;
+    struct image_row row;
+
+    image_to_row(h->next, &row);
+    return store_image_update(tx, &row, err) || image_op_insert(tx, h->op, err) ? -1 : 0;
+}
+
+static void hand_over_done(void *arg)
+{
+    struct hand_over *h = arg;
+
+    image_registry_put(h->upload->registry, h->next);
+}
+
+/* Under `change`: the bytes become what an import has fetched, and the import goes on from there. */
+static int hand_over(struct image_upload *u, struct image **ret, struct op **ret_op, struct error *err)
+{
+    auto_free char *fetched = image_tmp_path(u->core, "fetch", u->image->id, u->part);
+    auto_image struct image *next = NULL, *stored = NULL;
+    struct hand_over h = {.upload = u};
+    int rc;
+    LOCK_SCOPE(&u->registry->change);
+
+    stored = image_registry_stored(u->registry, u->image->id);
+    if (!stored)
+        return error_set(err, ERROR_IMAGE_NOT_FOUND, "the image %s was deleted", u->image->name);
+    if (check_part(stored, u->part, -1, NULL, err))
+        return -1;
+    if (stored->files[u->part].present)
+        return error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the image %s has its %s already", stored->name,
+                         image_part_name(u->part));
+    next = image_copy(stored);
+    next->state = IMAGE_IMPORTING;
+    snprintf(next->state_reason, sizeof(next->state_reason), "see its operation");
+    next->updated_at = clock_wall_ms();
+    h.actor = (struct actor){.id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
+    h.next = next;
+    h.op = image_op_new(u->core, &h.actor, next);
+    if (rename(u->path, fetched))
+        rc = error_errno(err, errno, "cannot keep the upload");
+    else
+        rc = dir_sync(fetched, err) || db_write(core_db(u->core), hand_over_write, hand_over_done, &h, err) ? -1 : 0;
+    if (rc) {
+        (void)unlink(fetched);
+        op_unref(h.op);
+        return -1;
+    }
+    image_op_enqueue(u->core, h.op);
+    *ret_op = h.op;
+    *ret = TAKE_PTR(next);
+    return 0;
+}
+
+/* What our inspector can tell at once is refused at once. */
+static int verify_origin(struct image_upload *u, struct error *err)
+{
+    if (*u->expected && strcmp(u->expected, u->sha256) != 0)
+        return error_set(err, ERROR_DIGEST_MISMATCH, "the %s has the SHA-256 %s", image_part_name(u->part),
+                         u->sha256);
+    return u->image->source->xz ? 0
+                                : image_inspect_origin(u->fd, u->written, image_origin(u->image), &u->facts, err);
+}
+
+static int finish_origin(struct image_upload *u, struct image **ret, struct op **ret_op, struct error *err)
+{
+    if (verify_origin(u, err)) {
+        if (err->code == ERROR_DIGEST_MISMATCH || err->code == ERROR_IMAGE_REFUSED)
+            record_failure(u, err);
+        return -1;
+    }
+    if (fsync(u->fd))
+        return error_errno(err, errno, "cannot write the upload");
+    return hand_over(u, ret, ret_op, err);
+}
+
+static int finish(struct image_upload *u, struct image **ret, struct op **ret_op, struct error *err)
 {
     if (u->size >= 0 && u->written != u->size)
         return error_set(err, ERROR_INCOMPLETE_BODY, "%lld of %lld bytes came",
@@ -374,6 +461,8 @@ static int finish(struct image_upload *u, struct image **ret, struct error *err)
     secret_hash_finish(u->hash, u->sha256);
     if (ftruncate(u->fd, u->written))
         return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
+    if (u->part == IMAGE_CONTENT && image_source_is_upload(u->image->source))
+        return finish_origin(u, ret, ret_op, err);
     if (verify(u, err)) {
         if (err->code == ERROR_DIGEST_MISMATCH || err->code == ERROR_IMAGE_REFUSED)
             record_failure(u, err);
@@ -418,11 +507,12 @@ int image_adopt(struct core *core, const struct actor *actor, const char *image_
     return adopt(u, ret, err);
 }
 
-int image_upload_finish(struct image_upload *upload, struct image **ret, struct error *err)
+int image_upload_finish(struct image_upload *upload, struct image **ret, struct op **ret_op,
+                        struct error *err)
 {
     auto_scope(cleanup_upload) struct image_upload *u = upload;
     struct image *image = NULL;
-    int rc = finish(u, &image, err);
+    int rc = finish(u, &image, ret_op, err);
 
     image_registry_upload_leave(u->registry, u->image->id, u->part);
     if (rc == 0)

@@ -14,6 +14,12 @@
 #define BOOST_SLEEP_MS 4
 #define PAGE_COST_US   2.5   /* a first guess; measuring corrects it */
 #define BOOST_MAX_MS   300000
+/*
+ * A page merges at ksmd's second visit, and nothing is gained by visits that follow each other faster
+ * than guests fill their memory: while few VMs boot, a boost is paced instead of scanning the same
+ * pages again and again.
+ */
+#define SCAN_MIN_MS    3000
 #define GROWTH_MIN     (32ULL << 20)
 #define QUIET_PAGES    512   /* a full scan that brings less brings nothing */
 #define QUIET_SHARE    50    /* … or less than a 50th of what is saved */
@@ -229,6 +235,31 @@ static void steer(struct ksm_policy *p, const struct ksm_input *in, double perce
     p->measured_cpu = in->ksm->ksmd_cpu_seconds;
 }
 
+/* Most pages in one go that make a full scan last SCAN_MIN_MS. */
+static int64_t paced(const struct ksm_input *in)
+{
+    double rate = in->ksm->page_size_bytes
+                      ? (double)(in->mergeable_bytes / in->ksm->page_size_bytes) / SCAN_MIN_MS
+                      : 0; /* pages a ms */
+    double idle = 1 - rate * PAGE_COST_US / 1e3;
+
+    return rate > 0 && idle > 0.05 ? clamp((int64_t)(rate * BOOST_SLEEP_MS / idle), PAGES_MIN, PAGES_MAX)
+                                   : PAGES_MAX;
+}
+
+static void pace(struct ksm_policy *p, const struct ksm_input *in)
+{
+    int64_t most = paced(in), now = p->plan.pages_to_scan;
+
+    /* It grows with the VMs' memory: not a write to the kernel for each megabyte. */
+    if (now > most && p->paced_pages && most < p->paced_pages + p->paced_pages / 8 &&
+        most > p->paced_pages - p->paced_pages / 8)
+        most = p->paced_pages;
+    if (now <= most)
+        return;
+    p->plan.pages_to_scan = p->paced_pages = most;
+}
+
 const struct ksm_plan *ksm_policy_step(struct ksm_policy *p, const struct ksm_budget *b,
                                        const struct ksm_input *in)
 {
@@ -259,5 +290,7 @@ const struct ksm_plan *ksm_policy_step(struct ksm_policy *p, const struct ksm_bu
     plan->budget_percent = (int64_t)(percent + 0.5);
     if (percent > 0 && !plan->advisor)
         steer(p, in, percent);
+    if (plan->phase == KSM_BOOST)
+        pace(p, in);
     return plan;
 }

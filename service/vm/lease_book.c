@@ -390,6 +390,8 @@ void book_claimed(struct lease_keeper *k, const struct lease *lease)
 {
     struct pool_state *p;
 
+    timing_add(k->core->timing, lease->warm ? TIMING_CLAIM_WARM : TIMING_CLAIM_COLD,
+               (double)lease->claim_us / 1e6);
     LOCK_SCOPE(&k->lock);
     if (lease->warm)
         k->counts.claims_warm++;
@@ -398,6 +400,7 @@ void book_claimed(struct lease_keeper *k, const struct lease *lease)
     p = pool_state(k, lease->pool_id);
     if (!p)
         return;
+    p->claimed_ms = clock_boottime_ms();
     if (lease->warm) {
         p->status.hits++;
         p->claims_us[p->claim_count++ % POOL_CLAIM_SAMPLES] = lease->claim_us;

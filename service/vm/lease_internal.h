@@ -20,6 +20,7 @@
 #define POOL_CLAIM_SAMPLES 100
 #define POOL_BACKOFF_MS    1000   /* after the first failure; doubled with each */
 #define POOL_BACKOFF_MAX   300000
+#define POOL_YIELD_MS    300 /* after a claim, while at least half is there */
 #define LEAVING_RETRY_MS   5000
 
 enum member_phase {
@@ -46,6 +47,7 @@ struct pool_state {
     char id[UUID_TEXT];
     int64_t reserved; /* places taken by VMs that are about to be inserted */
     int64_t retry_ms; /* boot clock: no VM is made before */
+    int64_t claimed_ms; /* boot clock: of the last claim */
     bool held; /* by its owner's quota, and that was said */
     struct pool_status status;
     int64_t claims_us[POOL_CLAIM_SAMPLES];

@@ -443,6 +443,21 @@ static bool pool_is_due(struct lease_keeper *k, const char *pool_id)
     return p && clock_boottime_ms() >= p->retry_ms;
 }
 
+/* Making VMs takes disk and CPU from those who claim some right now; half a pool can wait a moment. */
+static bool yields(struct lease_keeper *k, const struct pool *pool)
+{
+    struct pool_state *p;
+    int64_t ready = 0;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool->id, p);
+    if (!p || !p->claimed_ms || clock_boottime_ms() - p->claimed_ms > POOL_YIELD_MS)
+        return false;
+    for (struct member *m = k->members; m; m = m->hh.next)
+        ready += m->phase == MEMBER_READY && str_eq(m->pool_id, pool->id);
+    return 2 * ready >= pool->spec->ready && ready;
+}
+
 /* It is as full as it is to be: if its owner's quota holds it up again, that is news. */
 static void note_full(struct lease_keeper *k, const char *pool_id)
 {
@@ -497,7 +512,8 @@ void pools_fill(struct core *core)
 
     book_pools(core->leases, &pools, &count);
     for (size_t i = 0; i < count; i++) {
-        fill(core, pools[i], core->settings->pool_wave);
+        if (!yields(core->leases, pools[i]))
+            fill(core, pools[i], core->settings->pool_wave);
         pool_unref(pools[i]);
     }
     free(pools);

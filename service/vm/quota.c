@@ -240,6 +240,26 @@ static int check(struct core *core, struct db_tx *tx, const char *project_id, co
                    more, err);
 }
 
+/* The token's first: its holder can do something about it. */
+static int check_both(struct core *core, struct db_tx *tx, const struct vm *vm,
+                      const struct quota_use *project, const struct quota_use *token,
+                      struct error *err)
+{
+    if (*vm->owner_token && check(core, tx, vm->project_id, vm->owner_token, token, err))
+        return -1;
+    return check(core, tx, vm->project_id, NULL, project, err);
+}
+
+int quota_check_new(struct core *core, struct db_tx *tx, struct vm *const *vms, size_t count,
+                    struct error *err)
+{
+    struct quota_use more = {0};
+
+    for (size_t i = 0; i < count; i++)
+        add_vm(&more, vms[i]);
+    return count ? check_both(core, tx, vms[0], &more, &more, err) : 0;
+}
+
 int quota_check_vm(struct core *core, struct db_tx *tx, const struct vm *next, const struct vm *was,
                    struct error *err)
 {
@@ -249,11 +269,7 @@ int quota_check_vm(struct core *core, struct db_tx *tx, const struct vm *next, c
         return 0;
     add_difference(&project, next, was);
     add_difference(&token, next, was && str_eq(was->owner_token, next->owner_token) ? was : NULL);
-    /* The token's first: its holder can do something about it. */
-    if (*next->owner_token &&
-        check(core, tx, next->project_id, next->owner_token, &token, err))
-        return -1;
-    return check(core, tx, next->project_id, NULL, &project, err);
+    return check_both(core, tx, next, &project, &token, err);
 }
 
 int quota_check_lease(struct core *core, struct db_tx *tx, const char *project_id,

@@ -4,6 +4,8 @@
 #ifndef DROVER_VM_QUOTA_INTERNAL_H
 #define DROVER_VM_QUOTA_INTERNAL_H
 
+#include <stddef.h>
+
 #include "service/vm/quota.h"
 
 struct db_tx;
@@ -22,6 +24,9 @@ void quota_measure(struct core *core, struct vm *vm);
  */
 int quota_check_vm(struct core *core, struct db_tx *tx, const struct vm *next, const struct vm *was,
                    struct error *err);
+/* The same for many new ones of one project and token, as one: all fit, or none. */
+int quota_check_new(struct core *core, struct db_tx *tx, struct vm *const *vms, size_t count,
+                    struct error *err);
 /* One more lease. */
 int quota_check_lease(struct core *core, struct db_tx *tx, const char *project_id,
                       const char *token_id, struct error *err);

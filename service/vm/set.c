@@ -114,6 +114,7 @@ static struct set *set_new(struct core *core, const struct actor *actor, const c
     str_copy_utf8(set->host_id, sizeof(set->host_id), HOST_LOCAL);
     str_copy_utf8(set->name, sizeof(set->name), name);
     str_copy_utf8(set->actor, sizeof(set->actor), actor->id);
+    str_copy_utf8(set->owner_token, sizeof(set->owner_token), actor->token_id ? actor->token_id : "");
     set->spec = set_spec_ref((struct set_spec *)(uintptr_t)spec);
     set->step = 1;
     memcpy(set->boot_id, core->sets->boot_id, sizeof(set->boot_id));

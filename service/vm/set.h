@@ -91,6 +91,7 @@ struct set {
     char name[VM_NAME_MAX + 1];
     struct set_spec *spec;
     char actor[80];
+    char owner_token[SECRET_TOKEN_ID]; /* whose quota its VMs count against, or "" */
     int64_t step; /* of the operation accepted last */
     bool deleting;
     char boot_id[UUID_TEXT];

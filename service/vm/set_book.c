@@ -53,6 +53,7 @@ struct set *set_from_row(const struct set_row *row, struct error *err)
     str_copy_utf8(set->host_id, sizeof(set->host_id), row->host_id);
     str_copy_utf8(set->name, sizeof(set->name), row->name);
     str_copy_utf8(set->actor, sizeof(set->actor), row->actor);
+    str_copy_utf8(set->owner_token, sizeof(set->owner_token), row->owner_token);
     set->step = row->step;
     set->deleting = row->deleting;
     str_copy_utf8(set->boot_id, sizeof(set->boot_id), row->boot_id);

@@ -33,12 +33,12 @@ struct vm *set_vm_new(struct core *core, const struct actor *actor, const struct
     str_copy_utf8(vm->place.machine, sizeof(vm->place.machine),
                   set_machine_name(set->spec, slot->machine));
     vm->place.member = slot->member;
-    str_copy_utf8(vm->owner_token, sizeof(vm->owner_token), actor->token_id ? actor->token_id : "");
+    memcpy(vm->owner_token, set->owner_token, sizeof(vm->owner_token));
+    quota_measure(core, vm);
     vm->state = VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "waits for its turn in the set");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
-    quota_measure(core, vm);
     return TAKE_PTR(vm);
 }
 

@@ -7,6 +7,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/quota_internal.h"
 #include "service/vm/set_internal.h"
 
 static int write_row(struct db_tx *tx, struct set *set, bool insert, struct error *err)
@@ -20,6 +21,7 @@ static int write_row(struct db_tx *tx, struct set *set, bool insert, struct erro
                                 .name = set->name,
                                 .definition = text,
                                 .actor = set->actor,
+                                .owner_token = set->owner_token,
                                 .step = set->step,
                                 .deleting = set->deleting,
                                 .boot_id = set->boot_id,
@@ -65,6 +67,8 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     if (idem_race(tx, w->actor, w->idem, err))
         return -1;
     if (w->remove ? store_set_delete(tx, w->set->id, err) : write_row(tx, w->set, w->insert, err))
+        return -1;
+    if (quota_check_new(w->core, tx, w->vms, w->vm_count, err))
         return -1;
     for (size_t i = 0; i < w->vm_count; i++) {
         if (vm_write_new(w->core, tx, w->vms[i], w->actor, err))

@@ -9,7 +9,6 @@
 
 #define TIMING_BUCKETS 12
 #define TIMING_KINDS   24
-extern const double timing_bounds[TIMING_BUCKETS]; /* seconds */
 
 struct timing;
 struct timing *timing_new(void);
@@ -17,15 +16,23 @@ void timing_free(struct timing *t);
 
 /* kind: "vm.start", …, a word that lives as long as the program need not; it is copied. */
 void timing_add_operation(struct timing *t, const char *kind, int64_t ms);
-/* From a VM's start to the first byte on its console. */
-void timing_add_boot(struct timing *t, int64_t ms);
+enum timing_other {
+    TIMING_BOOT,  /* from a VM's start to the first byte on its console */
+    TIMING_READY, /* to its guest's saying that it is ready */
+    TIMING_CLAIM_WARM,
+    TIMING_CLAIM_COLD,
+    TIMING_OTHERS
+};
+void timing_add(struct timing *t, enum timing_other what, double seconds);
 
+#define TIMING_ROWS (TIMING_OTHERS + TIMING_KINDS)
 struct timing_histogram {
-    char kind[24]; /* "" for boots */
+    char kind[24]; /* "warm" and "cold" for claims, "" for boots */
+    const double *bounds; /* TIMING_BUCKETS, in seconds */
     unsigned long long cumulative[TIMING_BUCKETS], count;
     double sum_seconds;
 };
-/* Boots first, then each kind there is; at most TIMING_KINDS + 1. */
+/* The others first, then each kind of operation there is; at most TIMING_ROWS. */
 size_t timing_read(struct timing *t, struct timing_histogram *ret);
 
 #endif

@@ -74,3 +74,23 @@ test('a file that is not what it is said to be is refused in words, and can be r
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await card().waitFor({ state: 'detached', timeout: 20000 });
 });
+
+test('a file of another format is converted on the way', async () => {
+    const foreign = `${name}-vdi`;
+    await go(page, 'images', 'Images');
+    await form.getByLabel('File', { exact: true }).setInputFiles({
+        name: `${foreign}.vdi`,
+        mimeType: 'application/octet-stream',
+        buffer: Buffer.from('this is no VDI'),
+    });
+    ok((await form.getByLabel('Format').inputValue()) === 'vdi', 'the format is guessed');
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    const refusal = page.getByRole('alert').filter({ hasText: `Uploading ${foreign} did not work` });
+    await refusal.filter({ hasText: 'VDI' }).waitFor({ timeout: 20000 });
+    await refusal.getByRole('button', { name: 'Dismiss' }).click();
+    await card(foreign)
+        .getByRole('button', { name: `Delete ${foreign}` })
+        .click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
+    await card(foreign).waitFor({ state: 'detached', timeout: 20000 });
+});

@@ -48,6 +48,14 @@ test('a token is made, shown once and revoked', async () => {
     await page.getByRole('button', { name: `Revoke ${name}-token` }).waitFor({ state: 'detached' });
 });
 
+test('quotas say what is used and what may be', async () => {
+    await go(page, 'tokens', 'Access');
+    const table = page.getByRole('region', { name: 'Quotas' });
+    const machines = table.getByRole('row', { name: /^Machines/ });
+    ok(/no limit/.test(await machines.textContent()), 'a fresh project has no limits');
+    equal(await table.getByRole('row').count(), 7, 'a row for each resource');
+});
+
 test('signing out ends the session', async () => {
     await takeAway(); /* needs the session */
     await page.getByRole('button', { name: 'Sign out' }).click();

@@ -1,4 +1,5 @@
 """How far a boot came, and guests that say so themselves (over the stand-in for vsock)."""
+import re
 import socket
 
 import pytest
@@ -45,6 +46,11 @@ def test_before_the_first_boot(api, make_vm):
 def test_a_guest_says_that_it_is_ready(api, guests, make_vm):
     vm = make_vm(start=True)
     last = api.get("/v1/events").json["last_seq"]
+
+    def measured():
+        return float(re.search(r"^drover_vm_boot_to_ready_seconds_count (\d+)$", api.get("/metrics").text, re.M)[1])
+
+    before = measured()
     say(guests, vm["vsock_cid"], b"STATUS=Starting \x1b[1mthings\nX_SYSTEMD_UNIT_ACTIVE=basic.target")
     times = timeline(api, vm)
     assert times["userland_at"] and not times["ready_at"]
@@ -58,6 +64,7 @@ def test_a_guest_says_that_it_is_ready(api, guests, make_vm):
     assert shown["etag"] == vm["etag"]
     say(guests, vm["vsock_cid"], b"READY=1")
     assert timeline(api, vm) == times
+    assert measured() == before + 1
     events = [e for e in api.get("/v1/events", since=last).json["items"] if e["type"] == "vm.ready"]
     assert [e["subject"]["id"] for e in events] == [vm["id"]]
     assert events[0]["data"]["how"] == "notify" and events[0]["data"]["boot_ms"] >= 0

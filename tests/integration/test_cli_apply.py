@@ -1,6 +1,8 @@
 """drover apply, diff, export: definitions as files."""
 import json
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -194,6 +196,16 @@ def test_files_are_named(drover, tmp_path):  # noqa: F811
     assert drover("apply", "-f", "-", stdin=b"# nothing\n").stdout == b""
     assert b"kinds are" in drover("export", "van", status=2).stderr
     drover("export", "vm", "nosuch", status=4)
+
+
+def test_the_example_in_the_documents_works(drover, herd, tmp_path):  # noqa: F811
+    text = (Path(__file__).resolve().parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    example = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1].replace("ready: 2", "ready: 0").encode()
+    for image in ("ci-base", "debian-12"):
+        drover("image", "label", image, "sector")
+    assert lines(drover("apply", "-f", "-", stdin=example)) == ["pool/ci created", "vm/web-1 created"]
+    drover("vm", "wait", "web-1")
+    drover("vm", "stop", "web-1")
 
 
 def test_a_viewer_exports_all_but_secrets(drover, herd, daemon):  # noqa: F811

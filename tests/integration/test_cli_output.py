@@ -6,7 +6,7 @@ import yaml
 from test_cli import daemon, drover, vm  # noqa: F401
 
 LISTS = ["vm list", "image list", "image labels", "catalogue list", "pool list", "lease list", "token list", "ticket list",
-         "recording list", "op list", "events"]
+         "recording list", "op list", "events", "set list", "webhook list", "quota show", "whoami", "host history"]
 SHOWS = ["vm show pet", "vm timeline pet", "vm addresses pet", "image show sector", "pool show herd", "host show", "ksm",
          "ksm density", "stats", "version --server", "help"]
 
@@ -61,6 +61,13 @@ def test_a_name_is_what_the_next_command_takes(drover, vm):  # noqa: F811
         assert drover("op", "show", operation, "-o", "name").stdout.decode().strip() == operation
     numbers = [int(n) for n in drover("events", "-o", "name").stdout.split()]
     assert numbers == sorted(numbers) and numbers
+
+
+def test_a_secret_that_is_shown_once_is_not_lost(drover):  # noqa: F811
+    made = drover("webhook", "add", "https://example.org/hook", "--disabled", "-o", "name")
+    assert b"shown this once: whsec_" in made.stderr
+    assert drover("webhook", "list", "-o", "name").stdout == made.stdout
+    drover("webhook", "rm", made.stdout.decode().strip())
 
 
 def test_what_has_no_name_says_so(drover):  # noqa: F811

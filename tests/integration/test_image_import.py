@@ -1,11 +1,12 @@
 """Images that the daemon brings by itself: from a URL, converted, from a VM."""
 import hashlib
+import lzma
 import os
 import subprocess
 import time
 
 import pytest
-from daemon import eventually
+from daemon import BUILD, eventually
 from image_server import ImageServer
 
 MIB = 1 << 20
@@ -345,6 +346,46 @@ def test_qcow2_to_raw_and_xz(api, start, name, server, daemon, converted, tmp_pa
     operation = finished(api, image)
     assert operation["state"] == "succeeded", operation
     assert content_of(daemon, api, image, tmp_path) == raw
+
+
+@pytest.mark.parametrize("fmt", ["vmdk", "vdi", "vhdx"])
+def test_an_upload_of_another_format_is_converted(api, start, name, daemon, converted, tmp_path, fmt):
+    folder, raw = converted
+    image = start({"name": name(fmt), "kind": "disk", "format": "qcow2", "source": {"format": fmt}})
+    assert image["state"] == "empty" and image["operation"] is None and image["source"] == {"format": fmt}
+    answer = api.put(f"/v1/images/{image['id']}/content", (folder / f"disk.{fmt}").read_bytes())
+    assert answer.status == 202 and answer.json["state"] == "importing", answer
+    assert finished(api, answer.json)["state"] == "succeeded"
+    assert content_of(daemon, api, image, tmp_path) == raw
+    assert leftovers(daemon) == []
+    again = api.put(f"/v1/images/{image['id']}/content", b"x" * 1000)
+    assert again.code == "image-state-conflict", again
+
+
+def test_an_upload_is_unpacked_and_what_is_wrong_can_be_sent_again(api, start, name, daemon, converted, tmp_path):
+    folder, raw = converted
+    packed = lzma.compress((folder / "disk.vmdk").read_bytes())
+    image = start({"name": name("xz"), "kind": "disk", "format": "raw", "source": {"format": "vmdk", "compression": "xz"}})
+    content = f"/v1/images/{image['id']}/content"
+    cut = api.put(content, packed[:-100])
+    assert cut.status == 202 and finished(api, cut.json)["error"]["code"] == "image-refused"
+    assert api.get(f"/v1/images/{image['id']}").json["state"] == "failed"
+    wrong = start({"name": name("wrong"), "kind": "disk", "format": "qcow2", "source": {"format": "vdi"}})
+    refused = api.put(f"/v1/images/{wrong['id']}/content", raw[:100000])
+    assert refused.status == 422 and refused.code == "image-refused", refused
+    answer = api.put(content, packed)
+    assert answer.status == 202 and finished(api, answer.json)["state"] == "succeeded"
+    assert content_of(daemon, api, image, tmp_path) == raw and leftovers(daemon) == []
+
+
+def test_the_command_uploads_what_is_to_be_converted(daemon, api, name, converted, tmp_path):
+    folder, raw = converted
+    of = name("cli")
+    words = [BUILD / "drover", "--url", daemon.url, "image", "create", of, "--from", "vdi", "--file", folder / "disk.vdi"]
+    done = subprocess.run(words, env={**os.environ, "DROVER_TOKEN": daemon.admin_token()}, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0 and done.stdout == f"{of} ready\n", done
+    assert content_of(daemon, api, api.get(f"/v1/images/{of}").json, tmp_path) == raw
+    api.delete(f"/v1/images/{of}")
 
 
 def test_what_cannot_be_unpacked(api, start, name, server, converted):

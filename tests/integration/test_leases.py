@@ -1,4 +1,5 @@
 """Leases and pools on libvirt's test driver: nobody is given a VM twice, nothing is left behind."""
+import re
 import threading
 import time
 
@@ -53,6 +54,20 @@ def gone(api, vm_id):
 
 def ended(api, lease):
     return api.get(f"/v1/leases/{lease['id']}").json["state"] == "ended"
+
+
+def claims(api, kind):
+    text = api.get("/metrics").text
+    found = re.search(rf'^drover_lease_claim_seconds_count{{kind="{kind}"}} (\d+)$', text, re.M)
+    assert f'drover_lease_claim_seconds_bucket{{kind="{kind}",le="0.0025"}}' in text
+    return int(found[1])
+
+
+def test_how_long_a_claim_took_is_measured(api, make_pool):
+    warm, cold = claims(api, "warm"), claims(api, "cold")
+    pool = make_pool(ready=1)
+    assert api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60}).json["warm"] is True
+    assert claims(api, "warm") == warm + 1 and claims(api, "cold") == cold
 
 
 # ---- pools ----

@@ -335,3 +335,28 @@ def test_metrics_have_usage_and_limits(client):
     assert 'drover_quota_used{project="default",resource="vms"} 1\n' in text
     assert 'drover_quota_limit{project="default",resource="vms"} 5\n' in text
     assert 'drover_quota_limit{project="default",resource="cpus"}' not in text
+
+
+# ---- sets ----
+
+
+def test_a_set_fits_as_a_whole_or_not_at_all(limited, client):
+    token, teacher = token_client(limited, quota={"vms": 5, "memory_mib": 64 * 4})
+    spec = {"machines": [{"name": "pc", **SMALL}, {"name": "server", **SMALL}]}
+    refused(teacher.post("/v1/sets", {"name": "class", "count": 3, **spec}), resource="vms", scope="token", limit=5,
+            used=0, requested=6)
+    assert client.get("/v1/vms").json["items"] == [] and client.get("/v1/sets").json["items"] == []
+    whole = made(teacher.post("/v1/sets", {"name": "class", "count": 2, **spec}))
+    assert client.get(f"/v1/tokens/{token}").json["usage"]["vms"] == 4, "each counts from the first moment"
+    assert client.get(f"/v1/operations/{whole['operation']['id']}", wait=60, patience=90).json["state"] == "succeeded"
+    refused(make(teacher, "one-more"), resource="memory_mib", scope="token", limit=256, used=256, requested=64)
+    # One that is missing is made again for whoever made the set.
+    vm = client.get("/v1/vms").json["items"][0]
+    delete(client, vm["id"])
+    assert client.get(f"/v1/tokens/{token}").json["usage"]["vms"] == 3
+    reset = client.post("/v1/sets/class/members/1/reset")
+    assert reset.status == 202, reset
+    assert client.get(f"/v1/operations/{reset.json['id']}", wait=60, patience=90).json["state"] == "succeeded"
+    assert client.get(f"/v1/tokens/{token}").json["usage"]["vms"] == 4
+    limited.restart()
+    assert limited.client().get(f"/v1/tokens/{token}").json["usage"]["vms"] == 4

@@ -1,4 +1,5 @@
 """What the tests of this folder share: a daemon with real guests, consoles, and QEMU processes."""
+import gzip
 import itertools
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -119,13 +121,16 @@ class Rig(Daemon):
         answer = self.api.put(f"/v1/images/{name}/content", path.read_bytes())
         assert answer.status == 200 and answer.json["state"] == "ready", answer
 
-    def upload_demo(self):
+    def upload_demo(self, name="demo", programs=None):
+        """programs: by path in the guest, in a second archive behind the image's own."""
         where = Path(os.environ["DROVER_DEMO_IMAGE"])
         cmdline = (where / "cmdline").read_text().strip()
-        made = self.api.post("/v1/images", {"name": "demo", "kind": "kernel", "cmdline": cmdline})
+        made = self.api.post("/v1/images", {"name": name, "kind": "kernel", "cmdline": cmdline})
         assert made.status == 201, made
-        for part, file in (("kernel", "vmlinuz"), ("initrd", "initrd.img")):
-            answer = self.api.put(f"/v1/images/demo/content/{part}", (where / file).read_bytes())
+        more = gzip.compress(archive(programs)) if programs else b""
+        for part, data in (("kernel", (where / "vmlinuz").read_bytes()),
+                           ("initrd", (where / "initrd.img").read_bytes() + more)):
+            answer = self.api.put(f"/v1/images/{name}/content/{part}", data)
             assert answer.status == 200, answer
         assert answer.json["state"] == "ready", answer
 
@@ -246,6 +251,18 @@ class Console:
 
     def __exit__(self, *_):
         self.close()
+
+
+def archive(programs):
+    """Files for the kernel's first file system, which may be several archives one behind the other."""
+    with tempfile.TemporaryDirectory(prefix="drover-cpio-") as where:
+        for path, text in programs.items():
+            file = Path(where, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(text)
+            file.chmod(0o755 if text[:2] in (b"#!", b"\x7fE") else 0o644)
+        return subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input="".join(p + "\n" for p in programs).encode(),
+                              cwd=where, check=True, capture_output=True).stdout
 
 
 def build_demo(where):

@@ -1,22 +1,38 @@
 """CI systems and real guests: GitLab's custom executor and GARM's provider, driven by stand-ins of both."""
 import json
+import os
 import re
 import signal
+import subprocess
+import tomllib
+from pathlib import Path
 
 import pytest
+import yaml
 
 from garm import Garm, Home
 from gitlab_runner import Job
 from rig import BUILD, SLOW, eventually
 
 DROVER = BUILD / "drover"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy/ci"
+# What the recipes expect of an image, as small as it can be. The agent behaves as its documentation says.
+TOOLS = {
+    "bin/make": b"#!/bin/sh\n[ \"$1\" = test ] || exit 2\nmkdir -p reports && echo '<testsuite/>' >reports/unit.xml\n"
+                b"echo \"made $(cat source) for $GIT_COMMIT$CI_COMMIT_SHA\"\n",
+    "bin/buildkite-agent": b"#!/bin/sh\n[ \"$1 $2\" = 'start --acquire-job' ] || exit 64\n"
+                           b"[ \"$BUILDKITE_AGENT_TOKEN\" = bk-secret ] || { echo 'invalid token' >&2; exit 1; }\n"
+                           b"case $3 in taken) exit 27 ;; fails) exit 5 ;; slow) echo begun; sleep 1000 ;; esac\n"
+                           b"echo \"job $3 done\"\n",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def pool(rig, demo_image):
     rig.ensure_image("demo")
+    rig.upload_demo("ci-demo", TOOLS)
     made = rig.api.put("/v1/pools/ci", {
-        "vm": {"image": "demo", "memory_mib": 128, "acceleration": "emulated", "guest_agent": True,
+        "vm": {"image": "ci-demo", "memory_mib": 128, "acceleration": "emulated", "guest_agent": True,
                "networks": [{"mode": "user"}]}, "depth": "booted", "ready_when": "console", "ready": 1, "max": 3})
     assert made.status == 201, made
     yield "ci"
@@ -116,3 +132,72 @@ def test_a_garm_runner_serves_one_job_and_powers_off(rig, tmp_path, pool):
         assert garm.list() == []
     finally:
         home.close()
+
+
+# ---- recipes of deploy/ci ----
+
+@pytest.fixture
+def recipe(rig):
+    """recipe(command, …) is what it printed; its exit status is as said."""
+    def run(*command, status=0, cwd=None, **env):
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("DROVER_", "BUILDKITE_"))}
+        path = f"{DROVER.parent}:{clean['PATH']}"
+        done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=SLOW * 2, check=False, stdin=subprocess.DEVNULL,
+                              env={**clean, "PATH": path, "DROVER_URL": rig.url, "DROVER_TOKEN": rig.admin_token(), **env})
+        assert done.returncode == status, done
+        assert not rig.api.get("/v1/leases", state="active").json["items"]
+        return done.stdout.decode()
+    return run
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    (tmp_path / "source").write_text("this\n")
+    return tmp_path
+
+
+def test_the_gitlab_example_is_a_config_the_runner_takes(make_job, rig):
+    runner, = tomllib.loads((DEPLOY / "gitlab/config.toml").read_text())["runners"]
+    custom = runner["custom"]
+    assert runner["executor"] == "custom" and runner["builds_dir"] and runner["cache_dir"]
+    assert [custom[f"{stage}_args"][:3] for stage in ("config", "prepare", "run", "cleanup")] == [
+        ["ci", "gitlab", "config"], ["ci", "gitlab", "prepare"], ["ci", "gitlab", "run"], ["ci", "gitlab", "cleanup"]]
+    job = make_job(5, *custom["config_args"][3:]) # it names no image: it gets a VM of the runner's pool
+    assert job.play("echo this >source; make test") == "success", job.log
+    assert b"made this for" in job.log
+
+
+def test_a_buildkite_job_has_an_agent_of_its_own(recipe):
+    script, env = DEPLOY / "buildkite/one-job", {"IMAGE": "ci-demo", "MEMORY": "128", "CPUS": "1",
+                                                 "BUILDKITE_AGENT_TOKEN": "bk-secret"}
+    assert recipe(script, "0190-abc", **env) == "job 0190-abc done\n"
+    recipe(script, "taken", status=27, **env)
+    recipe(script, status=2, **env)
+
+
+def test_the_buildkite_hook_runs_the_command_in_a_vm(recipe, workspace):
+    hook = DEPLOY / "buildkite/hooks/command"
+    env = {"BUILDKITE_BUILD_CHECKOUT_PATH": str(workspace), "BUILDKITE_JOB_ID": "0190-def", "BUILDKITE_BRANCH": "main",
+           "BUILDKITE_AGENT_ACCESS_TOKEN": "secret", "DROVER_POOL": "ci", "DROVER_FETCH": "reports"}
+    printed = recipe(hook, BUILDKITE_COMMAND="make test && echo $BUILDKITE_BRANCH && echo ${BUILDKITE_AGENT_ACCESS_TOKEN:-none}",
+                     **env)
+    assert printed == "made this for \nmain\nnone\n"
+    assert (workspace / "reports/unit.xml").read_text() == "<testsuite/>\n"
+    recipe(hook, BUILDKITE_COMMAND="exit 6", status=6, **{**env, "DROVER_FETCH": ""})
+
+
+def test_what_jenkins_runs(recipe, workspace):
+    step = re.search(r"sh '''(.*?)'''", (DEPLOY / "jenkins/Jenkinsfile").read_text(), re.DOTALL)[1]
+    # as the plugin runs it: a file, by sh -xe, in the workspace
+    (workspace / "script.sh").write_text(step)
+    printed = recipe("sh", "-xe", "script.sh", cwd=workspace, BUILD_TAG="jenkins-job-7", JOB_NAME="job", BUILD_NUMBER="7",
+                     GIT_COMMIT="abc")
+    assert printed == "made this for abc\n" and (workspace / "reports/unit.xml").exists()
+
+
+def test_what_woodpecker_runs(recipe, workspace):
+    step, = yaml.safe_load((DEPLOY / "woodpecker/woodpecker.yaml").read_text())["steps"]
+    # the local backend runs the commands one after the other with the shell that image: names
+    printed = recipe(step["image"], "-ec", "\n".join(step["commands"]), cwd=workspace, CI_REPO="o/r",
+                     CI_PIPELINE_NUMBER="9", CI_COMMIT_SHA="def")
+    assert printed == "made this for def\n" and (workspace / "reports/unit.xml").exists()

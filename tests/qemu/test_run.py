@@ -1,9 +1,7 @@
 """`drover run`: one command in a real guest that is gone afterwards, whatever happens meanwhile."""
-import gzip
 import hashlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -206,17 +204,7 @@ def test_a_command_that_succeeds_keeps_nothing(rig, pool):
 
 def test_a_guest_without_tar_is_served_file_by_file(rig, tmp_path):
     """A second archive behind the demo image's own takes tar away, and brings a shell that has none in itself."""
-    where = tmp_path / "patch"
-    (where / "bin").mkdir(parents=True)
-    (where / "bin/tar").write_text("not a program")
-    shutil.copy("/usr/bin/dash", where / "bin/sh")
-    patch = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], input=b"bin/tar\nbin/sh\n", cwd=where, check=True,
-                           capture_output=True).stdout
-    demo = Path(os.environ["DROVER_DEMO_IMAGE"])
-    made = rig.api.post("/v1/images", {"name": "no-tar", "kind": "kernel", "cmdline": (demo / "cmdline").read_text().strip()})
-    assert made.status == 201
-    for part, data in (("kernel", (demo / "vmlinuz").read_bytes()), ("initrd", (demo / "initrd.img").read_bytes() + gzip.compress(patch))):
-        assert rig.api.put(f"/v1/images/no-tar/content/{part}", data).status == 200
+    rig.upload_demo("no-tar", {"bin/tar": b"not a program", "bin/sh": Path("/usr/bin/dash").read_bytes()})
     source, out = tmp_path / "src", tmp_path / "out"
     (source / "a b/c").mkdir(parents=True)
     (source / "a b/c/run").write_text("#!/bin/sh\nmkdir -p out/x; cp link 'out/x/y z'; command -v tar || echo none\n")
@@ -241,4 +229,33 @@ def test_a_daemon_that_is_killed_meanwhile_is_waited_for(fresh_rig, demo_image):
     eventually(lambda: rig.api.post(f"/v1/vms/{vm}/exec", {"argv": ["touch", "/tmp/go"]}, patience=SLOW).status == 200,
                SLOW, "the guest goes on")
     assert job.end(3)[0] == b"begun\nover\n"
+    nothing_left(rig)
+
+
+def test_a_vm_that_works_by_itself_is_watched_until_it_powers_off(rig, tmp_path):
+    """The demo image has no cloud-init: somebody else tells its guest to power off."""
+    data = tmp_path / "user-data"
+    data.write_text("#!/bin/sh\npoweroff\n")
+    job = Run(rig, "run", *VM, "--user-data", data, "--lease", "5s")
+    job.expect(rb"root@")
+    vm = active(rig)[0]["vm"]["id"]
+    assert rig.api.get(f"/v1/vms/{vm}/user-data").body == data.read_bytes()
+    script = "(echo bye >/dev/ttyS0; sleep 1; poweroff) >/dev/null 2>&1 &" # not before this is answered
+    eventually(lambda: rig.api.post(f"/v1/vms/{vm}/exec", {"argv": ["sh", "-c", script]}, patience=SLOW).status == 200,
+               SLOW, "its end is asked for")
+    printed, _ = job.end(0)
+    assert b"bye" in printed
+    nothing_left(rig)
+
+
+def test_a_secret_is_passed_by_name(rig, pool):
+    job = Run(rig, "run", "--pool", pool, "--env", "SECRET", "--", "sh", "-c", "echo \"$SECRET\"; sleep 1",
+              env={"SECRET": "it's 5 o'clock"})
+    job.expect(rb"^it's 5 o'clock\n")
+    assert b"clock" not in Path(f"/proc/{job.pid}/cmdline").read_bytes()
+    job.end()
+    assert b"no such variable" in run(rig, "--pool", pool, "--env", "UNSET_HERE", "--", "true", status=125)[1]
+    run(rig, "--pool", pool, "--user-data", "/dev/null", status=125)
+    run(rig, *VM, "--user-data", "/dev/null", "--", "true", status=125)
+    run(rig, *VM, status=125)
     nothing_left(rig)

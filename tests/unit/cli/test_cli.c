@@ -323,4 +323,58 @@ TEST(path_components_are_escaped)
     CHECK_STR(escaped, "a%2Fb%3Fc%3Dd%26e%20%C3%A4~");
 }
 
+static char *set_body(const char *line)
+{
+    struct args args;
+    struct failure fail;
+    auto_value json_t *value = NULL;
+
+    if (parse(line, &args, &fail) || vm_set_body(&args, &value, &fail))
+        return xstrdup("");
+    return json_dumps(value, JSON_COMPACT);
+}
+
+TEST(vm_set_reads_members_as_the_api_has_them)
+{
+    auto_free char *most = set_body("vm set x cpus=4 display=true image=12 labels.ci.job=7 labels.old= cmdline= "
+                                    "disks=[{\"size_gib\":1}] description=a=b");
+    auto_free char *file = set_body("vm set x user_data=@/dev/null");
+
+    CHECK_STR(most, "{\"cpus\":4,\"display\":true,\"image\":\"12\",\"labels\":{\"ci.job\":\"7\",\"old\":null},"
+                    "\"cmdline\":null,\"disks\":[{\"size_gib\":1}],\"description\":\"a=b\"}");
+    CHECK_STR(file, "{\"user_data\":\"\"}");
+}
+
+TEST(vm_set_refuses_what_it_cannot_read)
+{
+    static const char *const wrong[] = {"vm set x", "vm set x cpus", "vm set x =4", "vm set x disks=[",
+                                        "vm set x user_data=@/nonexistent", "vm set x labels=7 labels.a=b",
+                                        "vm set x cpus=&a"};
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        auto_free char *value = set_body(wrong[i]);
+
+        if (*value) {
+            printf("# %s: %s\n", wrong[i], value);
+            CHECK(!"it is refused");
+        }
+    }
+}
+
+TEST(no_command_hides_an_option_that_every_command_has)
+{
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            for (const struct option_row *own = c->options; own && own->name; own++) {
+                for (const struct option_row *all = global_options; all->name; all++) {
+                    if (str_eq(own->name, all->name) || (own->letter && own->letter == all->letter)) {
+                        printf("# drover %s: --%s, -%c\n", c->words, own->name, own->letter);
+                        CHECK(!"it has a name and a letter of its own");
+                    }
+                }
+            }
+        }
+    }
+}
+
 TEST_MAIN();

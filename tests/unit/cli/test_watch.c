@@ -22,6 +22,7 @@ TEST(lists_can_be_watched_and_deeds_cannot)
 TEST(every_list_is_known_here)
 {
     static const char *const silent = "catalogue context";
+    bool all = true;
 
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
@@ -30,10 +31,11 @@ TEST(every_list_is_known_here)
 
             if (str_eq(c->words + first, " list") && !str_has_word(silent, noun) && !watch_events(c->words)) {
                 printf("# %s\n", c->words);
-                CHECK(!"--watch knows its events");
+                all = false;
             }
         }
     }
+    CHECK(all);
 }
 
 TEST_MAIN();

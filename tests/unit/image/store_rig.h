@@ -58,7 +58,7 @@ static inline int upload(const char *name, enum image_part part, int64_t size, c
             return -1;
         }
     }
-    return image_upload_finish(u, ret, err);
+    return image_upload_finish(u, ret, NULL, err);
 }
 
 static inline int upload_only(const char *name, enum image_part part, struct error *err)

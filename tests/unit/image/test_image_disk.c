@@ -69,7 +69,7 @@ static struct image *image_of(const char *name, enum image_format format)
     image_unref(made);
     CHECK_OK(image_upload_begin(core, &test_actor, name, IMAGE_CONTENT, -1, NULL, &u, &err));
     CHECK_OK(image_upload_write(u, b.data, b.len, &err));
-    CHECK_OK(image_upload_finish(u, &full, &err));
+    CHECK_OK(image_upload_finish(u, &full, NULL, &err));
     return full;
 }
 

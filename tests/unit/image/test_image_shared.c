@@ -96,7 +96,7 @@ TEST(deleting_during_an_upload_ends_the_upload)
     CHECK_OK(image_upload_begin(core, &test_actor, "disk", IMAGE_CONTENT, -1, NULL, &u, &err));
     CHECK_OK(image_upload_write(u, "x", 1, &err));
     CHECK_OK(image_delete(core, &test_actor, "disk", false, &err));
-    CHECK_INT(image_upload_finish(u, &i, &err), -1);
+    CHECK_INT(image_upload_finish(u, &i, NULL, &err), -1);
     CHECK_INT(err.code, ERROR_IMAGE_NOT_FOUND);
     CHECK_INT(core_contents(core) + core_leftovers(core), 0);
     core_end(core);
@@ -273,7 +273,7 @@ static void *race(void *arg)
             ++*bad;
             continue;
         }
-        if (image_upload_finish(u, &full, &err)) {
+        if (image_upload_finish(u, &full, NULL, &err)) {
             ++*bad;
             continue;
         }

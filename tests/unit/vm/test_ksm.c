@@ -129,6 +129,27 @@ TEST(a_boost_does_not_last_for_ever)
     CHECK_INT(second(&w, 60)->phase, KSM_STEADY);
 }
 
+TEST(few_vms_are_not_scanned_faster_than_they_change)
+{
+    struct world w;
+    const struct ksm_plan *plan;
+    double seconds;
+    int64_t before;
+
+    world_init(&w);
+    wave(&w, 2);
+    second(&w, 0);
+    plan = second(&w, 5);
+    /* 64 Ki pages, at what a page is thought to cost */
+    seconds = 65536.0 / (double)plan->pages_to_scan * (0.004 + (double)plan->pages_to_scan * 2.5e-6);
+    CHECK(seconds > 2.7 && seconds < 3.3);
+    before = plan->pages_to_scan;
+    w.in.mergeable_bytes += 8 << 20; /* a little more is no reason to write */
+    CHECK_INT(second(&w, 5)->pages_to_scan, before);
+    wave(&w, 2);
+    CHECK(second(&w, 5)->pages_to_scan > before * 3 / 2);
+}
+
 TEST(the_budget_is_kept_whatever_a_page_costs)
 {
     struct world w;
@@ -136,7 +157,7 @@ TEST(the_budget_is_kept_whatever_a_page_costs)
     double cost_us = 10, used = 0; /* far more than the first guess */
 
     world_init(&w);
-    wave(&w, 2);
+    wave(&w, 50);
     plan = second(&w, 0);
     for (int i = 0; i < 20; i++) {
         double busy = (double)plan->pages_to_scan * cost_us / 1000;

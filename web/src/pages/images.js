@@ -8,6 +8,7 @@ import { bytes, plural, time } from '../lib/format.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
 import { upload } from '../lib/upload.js';
+import { catalogue } from './images_catalogue.js';
 import { fetchForm } from './images_fetch.js';
 
 const KINDS = [
@@ -24,6 +25,7 @@ export async function imagesPage({ herd, session, signal }) {
     const trouble = h('div', { role: 'alert' });
     const running = new Map(); /* image id -> {root}, while its bytes are on the way */
     let images = [];
+    let labels = [];
     let uploads = 0;
 
     /* Events that come in a burst cost one or two reads. */
@@ -46,7 +48,10 @@ export async function imagesPage({ herd, session, signal }) {
 
     async function read() {
         try {
-            images = await listAll('/v1/images', { signal });
+            [images, labels] = await Promise.all([
+                listAll('/v1/images', { signal }),
+                listAll('/v1/image-labels', { signal }),
+            ]);
             replace(trouble);
             await follow();
             show();
@@ -132,6 +137,11 @@ export async function imagesPage({ herd, session, signal }) {
                 { class: 'vm-title' },
                 h('strong', null, image.name),
                 h('span', { class: 'tag', 'data-state': image.state }, image.state),
+                labels
+                    .filter((label) => label.image_id === image.id)
+                    .map((label) =>
+                        h('span', { class: 'tag', title: 'a label that moves' }, `${label.name} ${label.version}`),
+                    ),
             ),
             image.description && h('p', null, image.description),
             h('p', { class: 'help' }, facts.join(' · ')),
@@ -266,6 +276,7 @@ export async function imagesPage({ herd, session, signal }) {
         signal,
     );
     await load();
+    const offered = await catalogue({ session, signal });
     return {
         title: 'Images',
         root: h(
@@ -275,6 +286,7 @@ export async function imagesPage({ herd, session, signal }) {
             trouble,
             list,
             blank,
+            offered,
             mayWrite && fetchForm({ onStarted: load }),
             mayWrite && uploadForm({ send, load }),
         ),
@@ -308,6 +320,9 @@ function uploadForm({ send, load }) {
         control: select([
             ['qcow2', 'qcow2'],
             ['raw', 'raw'],
+            ['vmdk', 'VMDK, converted to qcow2'],
+            ['vdi', 'VDI, converted to qcow2'],
+            ['vhdx', 'VHDX, converted to qcow2'],
         ]),
     });
     const content = field({ label: 'File', control: h('input', { type: 'file', required: true }) });
@@ -345,7 +360,8 @@ function uploadForm({ send, load }) {
             kind.control.value = 'kernel';
         } else {
             kind.control.value = 'disk';
-            format.control.value = /\.(raw|img)$/.test(low) ? 'raw' : 'qcow2';
+            const ending = /\.(vmdk|vdi|vhdx)$/.exec(low)?.[1];
+            format.control.value = ending ?? (/\.(raw|img)$/.test(low) ? 'raw' : 'qcow2');
         }
         if (!name.control.value) {
             name.control.value = low
@@ -363,7 +379,11 @@ function uploadForm({ send, load }) {
         const chosen = kind.control.value;
         const wish = { name: name.control.value.trim(), kind: chosen };
         if (chosen === 'disk') {
-            wish.format = format.control.value;
+            const foreign = !['qcow2', 'raw'].includes(format.control.value);
+            wish.format = foreign ? 'qcow2' : format.control.value;
+            if (foreign) {
+                wish.source = { format: format.control.value };
+            }
         }
         if (chosen === 'kernel' && cmdline.control.value.trim()) {
             wish.cmdline = cmdline.control.value.trim();

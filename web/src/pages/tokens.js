@@ -1,11 +1,12 @@
 /* Tokens: who else may use the API. A secret is shown once and kept nowhere. */
-import { del, listAll, post } from '../lib/api.js';
+import { del, get, listAll, post } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { confirm } from '../lib/dialog.js';
 import { h, replace } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
+import { quotaTable } from '../lib/quota.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
 const LIFETIMES = [
@@ -127,7 +128,7 @@ export async function tokensPage({ signal }) {
         }
     }
 
-    await load();
+    const [quotas] = await Promise.all([get('/v1/quotas', { signal }), load()]);
     return {
         title: 'Access',
         root: h(
@@ -159,6 +160,16 @@ export async function tokensPage({ signal }) {
                         ),
                         body,
                     ),
+                ),
+            ),
+            h(
+                'section',
+                { class: 'panel' },
+                h('h2', null, 'Quotas'),
+                h(
+                    'div',
+                    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Quotas' },
+                    quotaTable(quotas),
                 ),
             ),
             h(
