@@ -324,6 +324,7 @@ static int decode_timeout(const json_t *value, const char *pointer, void *out, s
          .kind = DOC_CUSTOM,                                                                       \
          .nullable = true,                                                                         \
          .decode = decode_stdin_base64},                                                           \
+        {.name = "record", .kind = DOC_BOOL, .offset = offsetof(struct guest_step, recorded)},     \
     {                                                                                              \
         .name = "timeout_seconds", .kind = DOC_CUSTOM, .decode = decode_timeout                    \
     }
@@ -334,6 +335,7 @@ static int decode_step(const json_t *value, const char *pointer, struct guest_st
     static const struct doc_field fields[] = {STEP_FIELDS};
 
     ret->timeout_ms = 30000;
+    ret->recorded = true;
     return doc_decode(value, pointer, fields, DOC_COUNT(fields), ret, err);
 }
 
@@ -367,7 +369,7 @@ static int decode_program(const json_t *body, struct guest_exec *ret, struct err
         STEP_FIELDS,
         {.name = "stream", .kind = DOC_BOOL, .offset = offsetof(struct program, stream)},
     };
-    struct program p = {.step.timeout_ms = 30000};
+    struct program p = {.step = {.timeout_ms = 30000, .recorded = true}};
     int rc = doc_decode(body, "", fields, DOC_COUNT(fields), &p, err);
 
     ret->step_count = 1;

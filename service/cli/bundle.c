@@ -15,7 +15,12 @@
 #define BLOCK     65536
 #define DEPTH_MAX 128
 
-DEFINE_CLEANUP(dir, DIR *, closedir);
+static void dir_close(DIR *dir)
+{
+    if (dir)
+        closedir(dir);
+}
+DEFINE_CLEANUP(dir, DIR *, dir_close);
 #define auto_dir auto_scope(cleanup_dir)
 DEFINE_CLEANUP(reader, struct archive *, archive_read_free);
 #define auto_reader auto_scope(cleanup_reader)

@@ -332,7 +332,7 @@ static int tell_code(int status, struct failure *fail)
 static int run_script(struct cli *cli, const struct args *args, struct stage *s, struct failure *fail)
 {
     const char *stage = args->operand[1];
-    const struct work w = {.script = args->operand[0]};
+    const struct work w = {.script = args->operand[0], .name = stage};
     struct work_end end = {0};
     auto_job struct job job = {0};
     struct failure late = {0};

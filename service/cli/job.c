@@ -139,11 +139,12 @@ int job_ready(struct job *job, int64_t seconds, struct failure *fail)
     return -1;
 }
 
-int job_shell(struct job *job, const char *script, const char *const *arguments, int64_t timeout_s,
-              struct answer *ret, struct failure *fail)
+static int shell(struct job *job, const char *script, const char *const *arguments, int64_t timeout_s,
+                 bool recorded, struct answer *ret, struct failure *fail)
 {
-    auto_value json_t *body = json_pack("{s:[s, s, s, s], s:I}", "argv", "/bin/sh", "-c", script,
-                                        "sh", "timeout_seconds", (json_int_t)timeout_s);
+    auto_value json_t *body = json_pack("{s:[s, s, s, s], s:I, s:b}", "argv", "/bin/sh", "-c", script,
+                                        "sh", "timeout_seconds", (json_int_t)timeout_s, "record",
+                                        (int)recorded);
     struct client_request r = {.method = "POST", .timeout_s = (long)timeout_s + 60};
 
     if (!body)
@@ -154,6 +155,18 @@ int job_shell(struct job *job, const char *script, const char *const *arguments,
     }
     r.body = body;
     return job_request(job, &r, "exec", ret, fail);
+}
+
+int job_shell(struct job *job, const char *script, const char *const *arguments, int64_t timeout_s,
+              struct answer *ret, struct failure *fail)
+{
+    return shell(job, script, arguments, timeout_s, false, ret, fail);
+}
+
+int job_shell_recorded(struct job *job, const char *script, const char *const *arguments,
+                       int64_t timeout_s, struct answer *ret, struct failure *fail)
+{
+    return shell(job, script, arguments, timeout_s, true, ret, fail);
 }
 
 int job_shell_check(struct job *job, const char *script, const char *const *arguments,

@@ -77,6 +77,9 @@ int job_request(struct job *job, struct client_request *r, const char *path, str
 /* A shell script with arguments in the guest, which must be harmless when it runs twice. */
 int job_shell(struct job *job, const char *script, const char *const *arguments, int64_t timeout_s,
               struct answer *ret, struct failure *fail);
+/* The same, to be seen in the lease's record, unlike all the others. */
+int job_shell_recorded(struct job *job, const char *script, const char *const *arguments,
+                       int64_t timeout_s, struct answer *ret, struct failure *fail);
 /* The same; fails with what it printed unless it ends with 0. */
 int job_shell_check(struct job *job, const char *script, const char *const *arguments,
                     int64_t timeout_s, struct failure *fail);

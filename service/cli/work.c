@@ -74,7 +74,13 @@ static const char kill_script[] =
 
 static const char make_script[] = "umask 077 && mkdir -p \"$1\"";
 static const char status_script[] = "cat \"$1/status\"";
-static const char tidy_script[] = "rm -rf \"$1\"";
+/* What of all this is in the lease's record: how it ended, and the end of what it printed. */
+static const char note_script[] =
+    "d=$1 status=$(cat \"$1/status\") || exit 0\n"
+    "tail -c 4096 \"$d/out\"\n"
+    "tail -c 4096 \"$d/err\" >&2\n"
+    "[ \"$status\" != 0 ] || rm -rf \"$d\"\n" /* what failed stays for those who look into it */
+    "exit \"$status\"\n";
 
 bool work_is_variable(const char *text, struct failure *fail)
 {
@@ -191,13 +197,26 @@ static int fetch_status(struct run *r, struct work_end *ret, struct failure *fai
     if (!text || !str_to_u64(text, 255, &status))
         return failure_set(fail, CLI_FAILED, "the guest does not say how the command ended");
     ret->status = (int)status;
-    if (status == 0) { /* what failed stays for those who look into it */
-        auto_answer struct answer ignored = {0};
-        struct failure none;
-
-        (void)job_shell(r->job, tidy_script, arguments, STEP_S, &ignored, &none);
-    }
     return 0;
+}
+
+/* The record shows what a program was started with: a comment in front says what this one was. */
+static void note(struct run *r, const struct work *w)
+{
+    const char *const arguments[] = {r->dir, NULL};
+    auto_strbuf struct strbuf script = {0};
+    auto_answer struct answer ignored = {0};
+    struct failure none;
+
+    strbuf_addc(&script, '#');
+    if (w->script)
+        strbuf_addf(&script, " %s", w->name);
+    for (const char *const *a = w->argv; a && *a; a++)
+        strbuf_addf(&script, " %s", *a);
+    for (char *p = script.data; *p; p++)
+        *p = *p == '\n' || *p == '\r' ? ' ' : *p;
+    strbuf_addf(&script, "\n%s", note_script);
+    (void)job_shell_recorded(r->job, script.data, arguments, STEP_S, &ignored, &none);
 }
 
 static void end_early(struct run *r)
@@ -248,6 +267,8 @@ static int follow(struct run *r, const struct work *w, struct work_end *ret, str
         int64_t left;
         int rc = follow_once(r, ret, &pause, &lost_since, fail);
 
+        if (rc == 0)
+            note(r, w);
         if (rc == 0 || (rc < 0 && !interrupt_signal()))
             return rc;
         left = deadline - clock_monotonic_ms();

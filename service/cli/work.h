@@ -13,7 +13,8 @@
 
 struct work {
     const char *const *argv;        /* ends with NULL; or NULL, and */
-    const char *script;             /* the path here of a script, run by bash if the guest has it */
+    const char *script;             /* the path here of a script, run by bash if the guest has it, */
+    const char *name;               /* and what to call it */
     const char *directory;          /* made if it is not there; NULL: / */
     const char *const *environment; /* "NAME=value", ends with NULL; or NULL */
     int64_t timeout_s;              /* 0: none */

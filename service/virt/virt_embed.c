@@ -13,7 +13,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
@@ -255,13 +257,18 @@ static void reap(void)
 void virt_embed_kill(const struct virt *v, const char *name, const char *uuid)
 {
     pid_t pid = v->reaping && v->embedded ? (pid_t)virt_pid(v, name, uuid) : 0;
-    int64_t until = clock_monotonic_ms() + KILL_WAIT_MS;
+    struct pollfd p = {.events = POLLIN};
+    auto_close int fd = -1;
 
     /* Our child, so the number cannot have become somebody else's. */
-    if (!pid || !is_qemu_daemon(pid) || waitpid(pid, NULL, WNOHANG) != 0 || kill(pid, SIGKILL))
+    if (!pid || !is_qemu_daemon(pid) || waitpid(pid, NULL, WNOHANG) != 0)
         return;
-    while (waitpid(pid, NULL, WNOHANG) == 0 && clock_monotonic_ms() < until)
-        poll(NULL, 0, 1);
+    p.fd = fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0 || kill(pid, SIGKILL))
+        return;
+    /* At once: libvirt sees the monitor's end, too, and sleeps if there is still something to kill. */
+    (void)poll(&p, 1, KILL_WAIT_MS);
+    (void)waitpid(pid, NULL, WNOHANG);
 }
 
 static void *reap_thread(void *arg)

@@ -154,6 +154,7 @@ struct guest_step {
     char *input;                           /* stdin, or NULL */
     size_t input_len;
     int64_t timeout_ms;
+    bool recorded; /* in the record of the VM's lease */
 };
 
 struct guest_output {

@@ -185,7 +185,7 @@ int guest_exec_run(struct core *core, void *arg, struct error *err)
     for (size_t i = 0; i < x->step_count; i++) {
         int rc = guest_run_step(link, &x->steps[i], &x->outcomes[i], err);
 
-        if (x->outcomes[i].ran)
+        if (x->outcomes[i].ran && x->steps[i].recorded)
             lease_note_exec(core, x->vm_id, &x->steps[i], &x->outcomes[i]);
         if (rc && i == 0)
             return -1;

@@ -111,6 +111,9 @@ def test_output_is_live_and_the_status_is_the_commands(rig, pool):
     vm = lease["vm"]["id"]
     assert rig.api.post(f"/v1/vms/{vm}/exec", {"argv": ["touch", "/tmp/go"]}, patience=SLOW).status == 200
     assert job.end(42)[0] == b"begun\nno newline"
+    ran, = (e for e in rig.api.get(f"/v1/leases/{lease['id']}/record").json["exec"] if "touch" not in e["command"])
+    assert ran["exit_code"] == 42 and ran["stdout_tail"] == "begun\nno newline"
+    assert ran["command"].startswith("/bin/sh -c # sh -c echo begun;")
     nothing_left(rig)
     assert not processes(vm)
 

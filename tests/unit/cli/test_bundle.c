@@ -256,3 +256,5 @@ TEST(names_are_judged)
     CHECK(!bundle_name_is_safe("") && !bundle_name_is_safe("/a") && !bundle_name_is_safe("..") &&
           !bundle_name_is_safe("a/..") && !bundle_name_is_safe("a/../b"));
 }
+
+TEST_MAIN();

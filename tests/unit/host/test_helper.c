@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -103,6 +104,7 @@ static void start_helper(void)
 
     helper = fork();
     if (helper == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a check that fails must not leave it behind */
         execl(HELPER_PROGRAM, HELPER_PROGRAM, "--user", "65534", "--root", root, "--socket", path, (char *)NULL);
         _exit(127);
     }
