@@ -34,6 +34,7 @@ struct vm *set_vm_new(struct core *core, const struct actor *actor, const struct
                   set_machine_name(set->spec, slot->machine));
     vm->place.member = slot->member;
     memcpy(vm->owner_token, set->owner_token, sizeof(vm->owner_token));
+    quota_measure(core, vm);
     vm->state = VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "waits for its turn in the set");
     vm->generation = 1;
