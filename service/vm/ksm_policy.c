@@ -238,9 +238,9 @@ static void steer(struct ksm_policy *p, const struct ksm_input *in, double perce
 /* Most pages in one go that make a full scan last SCAN_MIN_MS. */
 static int64_t paced(const struct ksm_input *in)
 {
-    double rate = in->ksm->page_size_bytes
-                      ? (double)(in->mergeable_bytes / in->ksm->page_size_bytes) / SCAN_MIN_MS
-                      : 0; /* pages a ms */
+    double rate = in->ksm->page_size_bytes ? (double)in->mergeable_bytes /
+                                                 (double)in->ksm->page_size_bytes / SCAN_MIN_MS
+                                           : 0; /* pages a ms */
     double idle = 1 - rate * PAGE_COST_US / 1e3;
 
     return rate > 0 && idle > 0.05 ? clamp((int64_t)(rate * BOOST_SLEEP_MS / idle), PAGES_MIN, PAGES_MAX)

@@ -525,7 +525,7 @@ TEST(saved_memory_is_given_to_another)
 {
     struct virt_domain from = plain, to = plain;
     auto_free char *xml = NULL, *head = NULL, *got = NULL;
-    const struct domxml_saved *h;
+    struct domxml_saved h;
     size_t len, got_len;
     struct error err;
 
@@ -542,19 +542,19 @@ TEST(saved_memory_is_given_to_another)
     CHECK_OK(virt_domain_xml(&from, INSTALL, &xml, &err));
     head = saved_head(xml, "<cookie/>", &len);
     CHECK_OK(domxml_clone(head, len, &to, INSTALL, &got, &got_len, &err));
-    h = (const struct domxml_saved *)got;
-    CHECK_INT(h->data_len, got_len - sizeof(*h));
-    CHECK_INT(h->was_running, 1);
-    CHECK_STR(got + sizeof(*h) + h->cookie_offset, "<cookie/>");
-    CHECK_XPATH(got + sizeof(*h), "/domain/uuid", to.uuid);
-    CHECK_XPATH(got + sizeof(*h), "/domain/name", "clone");
-    CHECK_XPATH(got + sizeof(*h), "/domain/metadata/*/@id", to.uuid);
-    CHECK_XPATH(got + sizeof(*h), "/domain/devices/disk/source/@file", clone_disk.path);
-    CHECK_XPATH(got + sizeof(*h), "/domain/devices/disk/backingStore/backingStore/source/@file",
+    memcpy(&h, got, sizeof(h));
+    CHECK_INT(h.data_len, got_len - sizeof(h));
+    CHECK_INT(h.was_running, 1);
+    CHECK_STR(got + sizeof(h) + h.cookie_offset, "<cookie/>");
+    CHECK_XPATH(got + sizeof(h), "/domain/uuid", to.uuid);
+    CHECK_XPATH(got + sizeof(h), "/domain/name", "clone");
+    CHECK_XPATH(got + sizeof(h), "/domain/metadata/*/@id", to.uuid);
+    CHECK_XPATH(got + sizeof(h), "/domain/devices/disk/source/@file", clone_disk.path);
+    CHECK_XPATH(got + sizeof(h), "/domain/devices/disk/backingStore/backingStore/source/@file",
                 "/s/images/base");
-    CHECK_XPATH(got + sizeof(*h), "count(/domain/devices/disk/source)", "1");
-    CHECK_XPATH(got + sizeof(*h), "/domain/devices/serial/source/@path", to.console_socket);
-    CHECK_XPATH(got + sizeof(*h), "/domain/devices/vsock/cid/@address", "1001");
+    CHECK_XPATH(got + sizeof(h), "count(/domain/devices/disk/source)", "1");
+    CHECK_XPATH(got + sizeof(h), "/domain/devices/serial/source/@path", to.console_socket);
+    CHECK_XPATH(got + sizeof(h), "/domain/devices/vsock/cid/@address", "1001");
 }
 
 TEST(saved_memory_that_does_not_fit_is_refused)
