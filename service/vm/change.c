@@ -242,9 +242,10 @@ int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struc
     struct change change = {0};
     struct write w = {.core = core, .vm = vm, .change = &change, .insert = true, .now = vm->created_at};
 
-    if (quota_check_vm(core, tx, vm, NULL, err) || write_vm(tx, &w, err))
-        return -1;
-    return event_append(core, tx, actor, "vm.created", "vm", vm->id, vm->spec->name, data, err);
+    return write_vm(tx, &w, err) || event_append(core, tx, actor, "vm.created", "vm", vm->id,
+                                                 vm->spec->name, data, err)
+               ? -1
+               : 0;
 }
 
 void vm_publish_new(struct core *core, struct vm *vm)

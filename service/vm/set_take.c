@@ -150,19 +150,6 @@ static int take_old(struct core *core, const struct set_look *l, const struct ac
     return rc && err->code == ERROR_VM_NOT_FOUND ? 0 : rc;
 }
 
-/* The quota of whom the others count against. */
-static void count_against(const struct set_look *l, struct vm *vm)
-{
-    size_t total = (size_t)l->set->spec->count * l->set->spec->machine_count;
-
-    for (size_t i = 0; i < total; i++) {
-        if (!l->vms[i])
-            continue;
-        memcpy(vm->owner_token, l->vms[i]->owner_token, sizeof(vm->owner_token));
-        return;
-    }
-}
-
 /* One that is missing, as it was: the same name, the same addresses. */
 static int take_new(struct core *core, const struct set_look *l, const struct actor *actor, size_t slot,
                     struct error *err)
@@ -183,7 +170,6 @@ static int take_new(struct core *core, const struct set_look *l, const struct ac
     if (!vm || (boots && admission_admit(core, vm, err)))
         return -1;
     vm->place.step = l->params.step;
-    count_against(l, vm);
     vm->state = boots ? VM_STATE_STARTING : VM_STATE_STOPPED;
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "made again by its set");
     op = op_new(actor, vm, "vm.create", boots ? "{\"start\":true}" : "{\"start\":false}");

@@ -39,7 +39,6 @@ struct vm *set_vm_new(struct core *core, const struct actor *actor, const struct
     str_copy_utf8(vm->state_reason, sizeof(vm->state_reason), "waits for its turn in the set");
     vm->generation = 1;
     vm->created_at = vm->updated_at = clock_wall_ms();
-    quota_measure(core, vm);
     return TAKE_PTR(vm);
 }
 
