@@ -286,10 +286,9 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
             .mode = (enum virt_nic_mode)n->mode, .source = n->source, .mac = n->mac};
     }
     if (vm_spec_has_seed(spec))
-        p->disks[d->disk_count++] = (struct virt_disk){.path = keep(p, seed_path(core, vm)),
-                                                       .format = VIRT_DISK_RAW,
-                                                       .cdrom = true,
-                                                       .read_only = true};
+        /* No CD: the kernels of cloud images have no driver for its controller. */
+        p->disks[d->disk_count++] = (struct virt_disk){
+            .path = keep(p, seed_path(core, vm)), .format = VIRT_DISK_RAW, .read_only = true};
     d->smbios_oem = p->oem;
     keys = keep(p, seed_smbios_keys(spec));
     if (keys)
