@@ -64,7 +64,7 @@ def booted(rig, **definition):
     eventually(lambda: rig.api.get(f"/v1/vms/{vm}/agent", patience=60).json["state"] == "ready", PATIENCE, "the agent", every=2)
     status = run(rig, vm, "cloud-init", "status", "--wait", check=False)
     assert "status: done" in status, status + run(rig, vm, "cat", "/run/cloud-init/result.json", check=False)
-    return rig.vm(vm)
+    return {**rig.vm(vm), "identity": made.json["identity"]}
 
 
 @pytest.fixture(scope="module")
