@@ -61,7 +61,9 @@ run_logged() {
     local limit=$1 label=$2 log=$3 started=$SECONDS next=15 pid rc=0 timed_out=
     shift 3
     mkdir -p "$(dirname "$log")"
-    setsid "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- & # 8 and 9 are the callers' locks
+    # A shell's background commands ignore SIGINT, and what they start would inherit that. 8 and 9 are
+    # the callers' locks.
+    setsid env --default-signal=INT,QUIT,HUP "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
     pid=$!
     # Ctrl-C reaches this shell alone; the EXIT trap takes the other session with it.
     # shellcheck disable=SC2064
