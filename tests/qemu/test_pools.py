@@ -163,6 +163,8 @@ def test_a_linux_guest_goes_on_where_its_template_was(rig, demo_image):
             c.send(b"\n")
             c.expect(b"root@")
     assert boots[0] != boots[1], "drawn when first read: from randomness that only this guest has"
+    # A lease that ends before the sampler saw its VM has no figures.
+    eventually(lambda: rig.api.get(f"/v1/leases/{lease['id']}/record").json["usage"], 30, "its figures")
     rig.api.delete(f"/v1/leases/{lease['id']}")
     eventually(lambda: rig.api.get(f"/v1/vms/{vm['id']}").status == 404, SLOW, "its end")
     check_record(rig.api.get(f"/v1/leases/{lease['id']}/record").json, vm)

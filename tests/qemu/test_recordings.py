@@ -209,7 +209,7 @@ def test_the_command_records_fetches_and_plays(rig, tmp_path):
     assert b"finished" in drover(rig, "recording", "stop", made)
     assert made in drover(rig, "recording", "list", vm).decode()
     file = tmp_path / "a.cast"
-    drover(rig, "recording", "get", made, "--output", str(file))
+    drover(rig, "recording", "get", made, "--file", str(file))
     assert file.read_bytes() == rig.api.get(f"/v1/recordings/{made}/content").body
     assert drover(rig, "recording", "play", made) == b"cli." == drover(rig, "recording", "play", str(file))
     drover(rig, "recording", "delete", made)
