@@ -242,7 +242,10 @@ void stream_end_viewers_locked(struct stream *s, const char *right, int code, co
     {
         if (v->end == VIEWER_ENDS || (right && !str_has_word(v->rights, right)))
             continue;
-        v->end = VIEWER_ENDS;
+        /* A recording has all that was printed, however fast its VM is deleted; a disk may be slow. */
+        if (v->recorder && !right && v->end == VIEWER_STAYS)
+            v->end_offset = s->ring.next;
+        v->end = v->recorder && !right ? VIEWER_DRAINS : VIEWER_ENDS;
         v->end_code = code;
         v->end_reason = reason;
         stream_wake_locked(v);
