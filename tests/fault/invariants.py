@@ -32,6 +32,14 @@ def operations(api):
     return {op["id"]: op for op in pages(api, "/v1/operations")}
 
 
+def unsuccessful(api):
+    """All operations but those that succeeded. What was queued when its VM's deletion was promised is
+    cancelled: that is how it is to be, and nothing else may be cancelled."""
+    return [op for op in operations(api).values() if op["state"] != "succeeded"
+            and not (op["state"] == "cancelled" and op["kind"] != "vm.delete"
+                     and api.get(f"/v1/vms/{op['vm_id']}").status == 404)]
+
+
 def quiet(api, seconds=QUIET_SECONDS):
     """Waits until no operation is left to be done."""
     eventually(lambda: not any(list(pages(api, "/v1/operations", state=s)) for s in UNFINISHED), seconds,

@@ -5,7 +5,7 @@ import time
 import uuid
 
 import pytest
-from invariants import events_are_gapless, everything_agrees, install_id, operations, quiet, vms
+from invariants import events_are_gapless, everything_agrees, install_id, operations, quiet, unsuccessful, vms
 from load import OFFLINE, Call, Clients, History, definition
 
 ROUNDS = 10
@@ -81,7 +81,7 @@ def check_history(daemon, history, listed):
     for vm in listed:
         by_name.setdefault(vm["name"], []).append(vm["id"])
     ops = operations(daemon.client())
-    failed = [op for op in ops.values() if op["state"] != "succeeded"]
+    failed = unsuccessful(daemon.client())
     assert not failed, failed
     for name, create in history.creates.items():
         delete = history.deletes.get(name)

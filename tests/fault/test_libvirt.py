@@ -6,7 +6,7 @@ import time
 
 from api_client import Client
 from daemon import eventually
-from invariants import everything_agrees, operations, owned, install_id, quiet, vms
+from invariants import everything_agrees, owned, install_id, quiet, unsuccessful, vms
 from load import Clients, History
 
 OUTAGES = 5
@@ -90,7 +90,7 @@ def test_outages_under_load(libvirtd, make_daemon, rng, long):
         running = set(libvirtd.virsh("list", "--uuid").split())
         for vm in listed.values():
             assert (vm["id"] in running) == (vm["state"] == "running"), vm
-    failed = [op for op in operations(api).values() if op["state"] != "succeeded"]
+    failed = unsuccessful(api)
     assert not failed, failed
     for vm in list(vms(api)):
         assert api.delete(f"/v1/vms/{vm['id']}", force=True).status == 202

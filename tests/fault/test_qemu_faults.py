@@ -8,7 +8,7 @@ from pathlib import Path
 import guests
 import pytest
 from daemon import eventually
-from invariants import FINAL, database_is_sound, events_are_gapless, operations, quiet, vms
+from invariants import FINAL, database_is_sound, events_are_gapless, quiet, unsuccessful, vms
 from libvirtd import Libvirtd
 from load import Clients, History
 
@@ -118,7 +118,7 @@ def test_kills_with_guests(embedded, rng, long):
         listed = {vm["name"]: vm["id"] for vm in agree(daemon)}
         kept = {n: c.id for n, c in history.creates.items() if n not in history.deletes}
         assert listed == kept
-    failed = [op for op in operations(api).values() if op["state"] != "succeeded"]
+    failed = unsuccessful(api)
     assert not failed, failed
     events_are_gapless(api)
 
