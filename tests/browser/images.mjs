@@ -78,6 +78,7 @@ test('a file that is not what it is said to be is refused in words, and can be r
 test('a file of another format is converted on the way', async () => {
     const foreign = `${name}-vdi`;
     await go(page, 'images', 'Images');
+    await form.getByLabel('Name', { exact: true }).fill(foreign); // what was typed before stays
     await form.getByLabel('File', { exact: true }).setInputFiles({
         name: `${foreign}.vdi`,
         mimeType: 'application/octet-stream',
