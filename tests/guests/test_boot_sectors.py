@@ -36,7 +36,7 @@ def boot(request, images, padded):
 
 
 def test_each_is_one_bootable_sector(images):
-    assert set(images) == {"hello", "flood", "halt", "count", "keys"}
+    assert set(images) == {"hello", "flood", "halt", "count", "keys", "idle"}
     for path in images.values():
         data = path.read_bytes()
         assert len(data) == 512 and data[510:] == b"\x55\xaa"
@@ -78,6 +78,12 @@ def test_halt_switches_the_machine_off(boot, machine):
     with boot("halt", machine) as m:
         m.expect(rb"Going down\.\r\n")
         assert m.wait() == 0
+
+
+def test_idle_says_so_and_stays(boot):
+    with boot("idle") as m:
+        m.expect(rb"Nothing to do\.\r\n")
+        assert m.process.poll() is None
 
 
 def test_flood_does_not_stop(boot):
