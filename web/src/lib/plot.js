@@ -24,7 +24,7 @@ export class Plot {
 
     constructor(spec, signal) {
         this.#spec = spec;
-        this.canvas = h('div', { class: 'plot-canvas', role: 'img' });
+        this.canvas = h('div', { class: 'plot-canvas', role: 'img', 'aria-label': spec.title });
         this.readings = spec.curves.map(() => h('span', { class: 'plot-reading' }));
         this.when = h('span', { class: 'plot-when' });
         this.root = h(
