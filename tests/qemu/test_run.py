@@ -117,7 +117,7 @@ def test_output_is_live_and_the_status_is_the_commands(rig, pool):
     assert ran["exit_code"] == 42 and ran["stdout_tail"] == "begun\nno newline"
     assert ran["command"].startswith("/bin/sh -c # sh -c echo begun;")
     nothing_left(rig)
-    assert not processes(vm)
+    eventually(lambda: not processes(vm), 30, "the end of its QEMU")
 
 
 def test_what_is_large_and_what_is_not_text_arrives_whole(rig, pool):
