@@ -205,7 +205,8 @@ int store_ticket_delete(struct db_tx *tx, const char *id, struct error *err);
 int store_ticket_touch(struct db_tx *tx, const char *id, int64_t last_used_at, struct error *err);
 int store_ticket_each(struct db *db, int (*fn)(void *, const struct ticket_row *), void *arg,
                       struct error *err);
-int store_ticket_prune(struct db_tx *tx, int64_t expired_before, struct error *err);
+/* That one, and all that have expired by the wall clock. */
+int store_ticket_prune(struct db_tx *tx, const char *id, int64_t expired_before, struct error *err);
 
 /* ---- recordings ---- */
 

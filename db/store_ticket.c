@@ -79,10 +79,11 @@ int store_ticket_each(struct db *db, int (*fn)(void *, const struct ticket_row *
     return rc;
 }
 
-int store_ticket_prune(struct db_tx *tx, int64_t expired_before, struct error *err)
+int store_ticket_prune(struct db_tx *tx, const char *id, int64_t expired_before, struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_TICKET_PRUNE);
 
+    stmt_text(&s, ":id", id);
     stmt_int(&s, ":expired_before", expired_before);
     return stmt_run(&s, err);
 }

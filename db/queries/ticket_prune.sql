@@ -1,5 +1,5 @@
--- Removes the share links that have expired.
--- Parameters: :expired_before
+-- Removes a share link whose time is up by either clock, and all that have expired.
+-- Parameters: :id, :expired_before
 -- Columns: none
 DELETE FROM tickets
-WHERE expires_at <= :expired_before;
+WHERE id = :id OR expires_at <= :expired_before;

@@ -85,34 +85,48 @@ static int64_t pause_ms(struct access *a)
 
 static int run_prune(struct db_tx *tx, void *arg, struct error *err)
 {
-    (void)arg;
-    return store_ticket_prune(tx, clock_wall_ms(), err);
+    return store_ticket_prune(tx, arg, clock_wall_ms(), err);
+}
+
+/* The row goes by its name: the wall clock, by which a row expires, may not be there yet. */
+static bool end_due_ticket(struct access *a)
+{
+    char id[SECRET_TOKEN_ID], right[ACCESS_RIGHT_SIZE];
+    bool multi_use;
+    struct error err;
+
+    {
+        LOCK_SCOPE(&a->lock);
+        if (!access_ticket_take_due(a, id, &multi_use))
+            return false;
+    }
+    /* The expiry of one that works once is until when it can be used; who came in stays. */
+    snprintf(right, sizeof(right), "ticket:%s", id);
+    if (multi_use)
+        access_tell_revoked(a, right);
+    /* A row that stays goes with the next one. */
+    if (db_write(a->db, run_prune, NULL, id, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot remove an expired ticket");
+    return true;
+}
+
+static bool end_due_token(struct access *a)
+{
+    char right[ACCESS_RIGHT_SIZE];
+
+    {
+        LOCK_SCOPE(&a->lock);
+        if (!take_due_token(a, right))
+            return false;
+    }
+    access_tell_revoked(a, right);
+    return true;
 }
 
 static void end_due(struct access *a)
 {
-    char right[ACCESS_RIGHT_SIZE];
-    bool any = false;
-    struct error err;
-
-    for (;;) {
-        bool ticket, token = false;
-
-        {
-            LOCK_SCOPE(&a->lock);
-            ticket = access_ticket_take_due(a, right);
-            if (!ticket)
-                token = take_due_token(a, right);
-        }
-        if (!ticket && !token)
-            break;
-        any |= ticket;
-        if (!str_eq(right, "ticket:"))
-            access_tell_revoked(a, right);
-    }
-    /* A row that stays is expired all the same, and goes the next time. */
-    if (any && db_write(a->db, run_prune, NULL, NULL, &err))
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot remove expired tickets");
+    while (end_due_ticket(a) || end_due_token(a))
+        ;
 }
 
 static void *expiry_loop(void *arg)

@@ -156,8 +156,8 @@ void access_ticket_forget_principal(struct access *a, const char *principal_id);
 void access_ticket_clear(struct access *a);
 /* CLOCK_BOOTTIME of the next expiry of a share link, INT64_MAX for none. */
 int64_t access_ticket_next_due(struct access *a);
-/* Forgets a share link that has expired; "ticket:" without an id: its sockets stay. */
-bool access_ticket_take_due(struct access *a, char ret_right[ACCESS_RIGHT_SIZE]);
+/* Forgets a share link that has expired. RET_MULTI_USE: what was opened with it ends as well. */
+bool access_ticket_take_due(struct access *a, char ret_id[SECRET_TOKEN_ID], bool *ret_multi_use);
 
 /* ---- access_expiry.c ---- */
 

@@ -97,7 +97,7 @@ int64_t access_ticket_next_due(struct access *a)
     return due;
 }
 
-bool access_ticket_take_due(struct access *a, char ret_right[ACCESS_RIGHT_SIZE])
+bool access_ticket_take_due(struct access *a, char ret_id[SECRET_TOKEN_ID], bool *ret_multi_use)
 {
     struct access_ticket *t, *next;
 
@@ -105,8 +105,8 @@ bool access_ticket_take_due(struct access *a, char ret_right[ACCESS_RIGHT_SIZE])
     {
         if (!t->stored || !access_ticket_is_due(t))
             continue;
-        /* The expiry of one that works once is until when it can be used; who came in stays. */
-        snprintf(ret_right, ACCESS_RIGHT_SIZE, "ticket:%s", !t->to.multi_use ? "" : t->id);
+        str_copy_utf8(ret_id, SECRET_TOKEN_ID, t->id);
+        *ret_multi_use = t->to.multi_use;
         access_ticket_drop(a, t);
         return true;
     }

@@ -174,7 +174,7 @@ TEST(a_link_outlives_its_session_but_not_its_token)
 
 TEST(an_expired_link_ends_what_was_opened_with_it)
 {
-    struct ticket t = link_for("", true, 1), once = link_for("once", false, 1);
+    struct ticket t = link_for("", true, 3), once = link_for("once", false, 3);
     char secret[SECRET_RANDOM_TEXT], other[SECRET_RANDOM_TEXT], want[ACCESS_RIGHT_SIZE];
     struct ticket_info info, second;
     struct principal p;
@@ -184,7 +184,7 @@ TEST(an_expired_link_ends_what_was_opened_with_it)
     CHECK_OK(access_ticket_create(access_, &admin, &t, secret, &info, &err));
     CHECK_OK(access_ticket_create(access_, &admin, &once, other, &second, &err));
     CHECK_OK(access_ticket_redeem(access_, secret, &t, &p, &err));
-    EVENTUALLY(number("SELECT count(*) FROM tickets") == 0, 10000);
+    EVENTUALLY(number("SELECT count(*) FROM tickets") == 0, 20000);
     CHECK_INT(atomic_load(&ended_count), 1); /* who used the single use may stay */
     snprintf(want, sizeof(want), "ticket:%s", info.id);
     CHECK_STR(ended, want);
@@ -203,11 +203,11 @@ TEST(an_expired_token_ends_its_sockets_and_its_links)
 
     start();
     listen_for_ends();
-    make("short", ACCESS_OPERATOR, 0, 1, token, &token_info);
+    make("short", ACCESS_OPERATOR, 0, 3, token, &token_info);
     CHECK_OK(access_by_token(access_, token, &p, &err));
     CHECK_OK(access_ticket_create(access_, &p, &t, secret, &info, &err));
     CHECK_INT(info.expires_at, token_info.expires_at); /* not longer than its maker */
-    EVENTUALLY(atomic_load(&ended_count) == 2, 10000);
+    EVENTUALLY(atomic_load(&ended_count) == 2, 20000);
     CHECK(refused(access_ticket_redeem(access_, secret, &t, &p, &err), ERROR_TICKET_EXPIRED));
     stop();
 }
