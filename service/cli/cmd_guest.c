@@ -99,9 +99,25 @@ static int copy_out(struct cli *cli, const char *vm, const char *from, const cha
     return 0;
 }
 
+/* A target that ends with a slash, or is a folder here, is where the file goes under its own name. */
+static char *target(const char *from, const char *to, bool here)
+{
+    const char *slash = strrchr(from, '/'), *name = slash ? slash + 1 : from;
+    size_t len = strlen(to);
+    struct stat st;
+
+    if (!*name || str_eq(from, "-"))
+        return xstrdup(to);
+    if (len && to[len - 1] == '/')
+        return xasprintf("%s%s", to, name);
+    if (here && !str_eq(to, "-") && stat(to, &st) == 0 && S_ISDIR(st.st_mode))
+        return xasprintf("%s/%s", to, name);
+    return xstrdup(to);
+}
+
 static int run_cp(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *from_vm = NULL, *to_vm = NULL;
+    auto_free char *from_vm = NULL, *to_vm = NULL, *at = NULL;
     const char *from = args->operand[0], *to = args->operand[1], *inside;
     bool is_from = split(from, &from_vm, &from), is_to = split(to, &to_vm, &to);
 
@@ -110,9 +126,10 @@ static int run_cp(struct cli *cli, const struct args *args, struct failure *fail
     inside = is_from ? from : to;
     if (*inside != '/')
         return failure_set(fail, CLI_USAGE, "the path in the VM must be absolute, not '%s'", inside);
+    at = target(from, to, is_from);
     if (cli_connect(cli, fail))
         return -1;
-    return is_to ? copy_in(cli, from, to_vm, to, fail) : copy_out(cli, from_vm, from, to, fail);
+    return is_to ? copy_in(cli, from, to_vm, at, fail) : copy_out(cli, from_vm, from, at, fail);
 }
 
 /* ---- what it says ---- */
@@ -208,7 +225,8 @@ static const struct option_row dirty_options[] = {
 
 const struct command guest_commands[] = {
     {"cp", "FROM TO", 2, 2, "copy a file into or out of the guest", NULL, run_cp,
-     "One of the two is VM:/PATH, the other a local file or - for standard input or output."},
+     "One of the two is VM:/PATH, the other a local file or - for standard input or output. A target that "
+     "ends with a slash, and a local folder, take the file under its own name."},
     {"vm agent", "VM", 1, 1, "what the guest agent says", NULL, run_agent, NULL},
     {"vm addresses", "VM", 1, 1, "where the VM can be reached", NULL, run_addresses, NULL},
     {"vm dirty-rate", "VM", 1, 1, "measure how fast the guest writes to its memory", dirty_options,

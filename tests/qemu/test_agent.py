@@ -174,6 +174,11 @@ def test_the_command_line_copies_files(rig, guest, tmp_path):
     assert run(rig, guest, "stat", "-c", "%a", "/tmp/copied")["stdout"] == "751\n"
     assert drover(rig, "cp", f"{guest}:/tmp/copied", str(back)).returncode == 0
     assert back.read_bytes() == data
+    # Into folders, under its own name.
+    assert drover(rig, "cp", str(source), f"{guest}:/tmp/").returncode == 0
+    (tmp_path / "folder").mkdir()
+    assert drover(rig, "cp", f"{guest}:/tmp/source", str(tmp_path / "folder")).returncode == 0
+    assert (tmp_path / "folder/source").read_bytes() == data
     failed = drover(rig, "cp", f"{guest}:/nope", str(tmp_path / "none"))
     assert failed.returncode == 4 and not (tmp_path / "none").exists()
     assert drover(rig, "cp", str(source), str(back)).returncode == 2
