@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "service/base/fd.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/seed.h"
@@ -145,6 +146,7 @@ int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
             continue;
         if (unlinkat(dirfd(d), entry->d_name, 0) && errno != ENOENT)
             return error_errno(err, errno, "cannot remove %s of VM %s", entry->d_name, vm_id);
+        CRASH_POINT(DELETE_FILE_GONE);
     }
     if (rmdir(dir) && errno != ENOENT)
         return error_errno(err, errno, "cannot remove %s", dir);
