@@ -377,9 +377,26 @@ static int reboot(struct core *core, const struct op *op, struct error *err)
     return virt_reboot(core->virt, op->vm_id, err);
 }
 
+/*
+ * libvirt refuses what has happened already: an attempt that a crash of ours cut short, or a guest that
+ * was quicker. What counts is that the VM is as it was asked to be.
+ */
+static int unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted,
+                          struct error *err)
+{
+    struct virt_info info;
+    struct error ignored;
+
+    if (rc == 0 || virt_info(core->virt, vm_id, &info, &ignored))
+        return rc;
+    return info.state == wanted ? 0 : rc;
+}
+
 static int pause_vm(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_suspend(core->virt, op->vm_id, err))
+    int rc = virt_suspend(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_PAUSED, err))
         return -1;
     CRASH_POINT(PAUSE_PAUSED);
     return vm_sync(core, op->vm_id, "paused", err);
@@ -387,7 +404,9 @@ static int pause_vm(struct core *core, const struct op *op, struct error *err)
 
 static int resume(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_resume(core->virt, op->vm_id, err))
+    int rc = virt_resume(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_RUNNING, err))
         return -1;
     CRASH_POINT(RESUME_RESUMED);
     if (vm_sync(core, op->vm_id, "resumed", err))
@@ -398,7 +417,9 @@ static int resume(struct core *core, const struct op *op, struct error *err)
 
 static int save(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_save(core->virt, op->vm_id, err))
+    int rc = virt_save(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_SAVED, err))
         return -1;
     CRASH_POINT(SAVE_SAVED);
     return vm_sync(core, op->vm_id, "saved", err);
@@ -413,10 +434,10 @@ static int shutdown_vm(struct core *core, const struct op *op, struct error *err
         return -1;
     if (guest_shutdown(core, op->vm_id, false, &ignored) == 0)
         return 0;
-    if (virt_shutdown(core->virt, op->vm_id, err))
+    if (unless_already(core, op->vm_id, virt_shutdown(core->virt, op->vm_id, err), VIRT_STATE_SHUTOFF, err))
         return -1;
     CRASH_POINT(SHUTDOWN_ASKED);
-    return 0;
+    return vm_sync(core, op->vm_id, "", err);
 }
 
 static const struct {
