@@ -10,6 +10,8 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
+#include "service/vm/set.h"
 
 #define SYNC_TRIES 8
 #define RETRY_MS 1000 /* while the disk does not take what was seen */
@@ -375,6 +377,9 @@ static void handle_link(struct tracker *t, const struct note *n)
     CRASH_POINT(RECOVERY_READY);
     atomic_store(&t->reconciled, !t->missed);
     op_engine_poke(core->ops);
+    /* They make nothing until now, and would look again only after a second. */
+    lease_keeper_poke(core->leases);
+    set_keeper_poke(core->sets);
 }
 
 static void retry(struct tracker *t)
