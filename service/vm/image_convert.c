@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "service/base/exec.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
@@ -278,8 +279,10 @@ enum fetch_result image_convert(struct core *core, const struct op *op, enum ima
         return FETCH_REFUSED;
     }
     atomic_store(&op->progress->stage, "converting");
+    CRASH_POINT(IMAGE_CONVERTING);
     /* qcow2 takes no more than is written; a raw file's holes count for the limit on its size. */
     result = run_qemu_img(op, argv, total, to_format == IMAGE_FORMAT_QCOW2 && left < max ? left : max, err);
+    CRASH_POINT(IMAGE_CONVERTED);
     if (result == FETCH_DONE)
         report_copied(op, allocated(to));
     return result;

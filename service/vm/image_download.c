@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -278,6 +279,7 @@ enum fetch_result image_download(struct core *core, const struct op *op, const s
             error_set(err, ERROR_IMAGE_REFUSED, "the content is empty");
             return FETCH_REFUSED;
         }
+        CRASH_POINT(IMAGE_WHOLE);
         if (hash_is_right(&d, ret_sha256, err))
             return FETCH_DONE;
         if (!taken_up)

@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -240,6 +241,7 @@ int image_upload_write(struct image_upload *u, const void *data, size_t len, str
     if (rc)
         return -1;
     u->written += (int64_t)len;
+    CRASH_POINT(IMAGE_PART);
     return u->written - u->checked >= CHECK_BYTES ? look_around(u, err) : 0;
 }
 
@@ -360,8 +362,10 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
     image_content_doubt(u->registry, u->sha256);
     damaged = image_registry_is_damaged(u->registry, u->sha256);
     rc = link_content(u, err);
+    CRASH_POINT(IMAGE_LINKED);
     if (rc == 0)
         rc = commit(&c, err);
+    CRASH_POINT(IMAGE_READY);
     image_content_settle(u->registry, u->sha256);
     /* Other images with these bytes are whole again, too; at worst their next verification says so. */
     if (rc == 0 && damaged && image_content_found(u->core, &c.actor, u->sha256, true, &ignored))
@@ -430,6 +434,7 @@ static int hand_over(struct image_upload *u, struct image **ret, struct op **ret
         op_unref(h.op);
         return -1;
     }
+    CRASH_POINT(IMAGE_HANDED_OVER);
     image_op_enqueue(u->core, h.op);
     *ret_op = h.op;
     *ret = TAKE_PTR(next);
@@ -463,6 +468,7 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     if (u->size >= 0 && u->written != u->size)
         return error_set(err, ERROR_INCOMPLETE_BODY, "%lld of %lld bytes came",
                          (long long)u->written, (long long)u->size);
+    CRASH_POINT(IMAGE_WHOLE);
     hash_finish(u->hash, u->sha256);
     if (ftruncate(u->fd, u->written))
         return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
@@ -475,6 +481,7 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     }
     if (fchmod(u->fd, 0444) || fsync(u->fd))
         return error_errno(err, errno, "cannot write the upload");
+    CRASH_POINT(IMAGE_CHECKED);
     return adopt(u, ret, err);
 }
 
