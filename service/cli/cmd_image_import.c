@@ -148,9 +148,10 @@ static int run_import(struct cli *cli, const struct args *args, struct failure *
 static int run_publish(struct cli *cli, const struct args *args, struct failure *fail)
 {
     return bring(cli, args,
-                 json_pack("{s:s, s:s, s:s, s:s*, s:{s:s}}", "name", args->operand[1], "kind", "disk",
+                 json_pack("{s:s, s:s, s:s, s:s*, s:{s:s, s:s*}}", "name", args->operand[1], "kind", "disk",
                            "format", args_text(args, "format", "qcow2"), "description",
-                           args_text(args, "description", NULL), "source", "vm", args->operand[0]),
+                           args_text(args, "description", NULL), "source", "vm", args->operand[0], "freeze",
+                           args_text(args, "freeze", NULL)),
                  fail);
 }
 
@@ -166,6 +167,7 @@ static const struct option_row import_options[] = {
     {"no-wait", 0, NULL, "come back at once; `op wait` waits later"},
     {0}};
 static const struct option_row publish_options[] = {
+    {"freeze", 0, "HOW", "of a running VM's file systems, for a moment: auto (default), require or no"},
     {"format", 0, "FORMAT", "qcow2 (default) or raw"},
     {"description", 0, "TEXT", "a line for people"},
     {"no-wait", 0, NULL, "come back at once; `op wait` waits later"},
@@ -175,6 +177,7 @@ const struct command image_import_commands[] = {
     {"image import", "NAME URL", 2, 2, "let the server fetch an image", import_options, run_import,
      "The server checks the hash while it downloads, goes on where a connection breaks off, and "
      "converts the disk if --from says that another format arrives."},
-    {"image publish", "VM NAME", 2, 2, "make an image of a stopped VM's root disk", publish_options,
-     run_publish, NULL},
+    {"image publish", "VM NAME", 2, 2, "make an image of a VM's root disk", publish_options, run_publish,
+     "A VM that runs goes on: the image is its disk at one moment, at which its guest agent has frozen the file "
+     "systems if it can; `image show` says how it went."},
     {0}};

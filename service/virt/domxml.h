@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "service/virt/virt.h"
+
 struct error;
 struct virt_domain;
 struct virt_host;
@@ -58,5 +60,9 @@ int domxml_saved_length(const char data[DOMXML_SAVED_HEADER], size_t *ret, struc
  */
 int domxml_clone(const char *data, size_t len, const struct virt_domain *domain,
                  const char *install_id, char **ret, size_t *ret_len, struct error *err);
+
+/* A <domainbackup> that copies the disk with that target ("vda") into a new file; caller frees. */
+int domxml_backup(const char *target, const char *path, enum virt_disk_format format, char **ret,
+                  struct error *err);
 
 #endif

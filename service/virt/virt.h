@@ -252,6 +252,22 @@ int virt_screenshot(struct virt *v, const char *uuid, size_t max, char **ret, si
  */
 int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error *err);
 
+/* ---- a copy of a running domain's disk, as it is at the moment of virt_backup_begin ---- */
+
+struct virt_backup {
+    bool running, whole; /* neither: it failed, or there is none */
+    uint64_t done_bytes, total_bytes;
+    char reason[256]; /* why it failed, in libvirt's words; for the log */
+};
+/*
+ * target: "vda". path: of a new file, absolute. QEMU goes on by itself, one copy at a time for each
+ * domain. NOT_SUPPORTED_BY_HOST with any but the embedded driver.
+ */
+int virt_backup_begin(struct virt *v, const char *uuid, const char *target, const char *path,
+                      enum virt_disk_format format, struct error *err);
+int virt_backup_look(struct virt *v, const char *uuid, struct virt_backup *ret, struct error *err);
+int virt_backup_end(struct virt *v, const char *uuid, struct error *err); /* before it is whole */
+
 /* ---- what the guest says, where libvirt has its agent ---- */
 
 bool virt_is_embedded(const struct virt *v);

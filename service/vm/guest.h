@@ -227,6 +227,8 @@ int guest_shutdown(struct core *core, const char *vm_id, bool reboot, struct err
 /* *ret_count file systems are frozen, for at most seconds: then they are thawed by themselves. */
 int guest_freeze(struct core *core, const char *vm_id, int64_t seconds, int64_t *ret_count,
                  struct error *err);
+/* Has its agent ever answered since power-on? Does not block. */
+bool guest_was_heard(struct core *core, const char *vm_id);
 int guest_thaw(struct core *core, const char *vm_id, int64_t *ret_count, struct error *err);
 /* Sets the guest's clock to the host's. */
 int guest_set_time(struct core *core, const char *vm_id, struct error *err);

@@ -180,6 +180,17 @@ int guest_freeze(struct core *core, const char *vm_id, int64_t seconds, int64_t 
     return 0;
 }
 
+bool guest_was_heard(struct core *core, const char *vm_id)
+{
+    auto_guest_link struct guest_link *link = NULL;
+    struct error ignored;
+
+    if (guest_link_get(core, vm_id, &link, NULL, &ignored))
+        return false;
+    LOCK_SCOPE(&link->lock);
+    return link->contact_at != 0;
+}
+
 int guest_thaw(struct core *core, const char *vm_id, int64_t *ret_count, struct error *err)
 {
     auto_guest_link struct guest_link *link = NULL;

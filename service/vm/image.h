@@ -52,12 +52,21 @@ struct image_link {
     char hash[SECRET_SHA512_TEXT];
 };
 
+/* Are a running VM's file systems frozen at the moment of its capture? If its agent can; must be; not. */
+enum image_freeze { IMAGE_FREEZE_AUTO, IMAGE_FREEZE_REQUIRE, IMAGE_FREEZE_NO };
+/* What a captured disk is like: not known yet, as after a power cut, frozen, of a VM that is off. */
+enum image_consistency { IMAGE_CAPTURE_NONE, IMAGE_CAPTURE_CRASH, IMAGE_CAPTURE_FROZEN, IMAGE_CAPTURE_OFF };
+
 /* Where an image's bytes come from, when nobody uploads them; immutable. */
 struct image_source {
     struct image_link links[IMAGE_PART_COUNT];
     enum image_origin format;
     bool xz;             /* what the links lead to is compressed; the hash is of what arrives */
     char vm[UUID_TEXT];  /* the root disk of this VM, or "" */
+    enum image_freeze freeze; /* of a VM that runs */
+    /* How it was captured, afterwards; what -1 says is not known, or not so. */
+    enum image_consistency consistency;
+    int64_t frozen_ms, filesystems;
 };
 void image_source_free(struct image_source *s); /* NULL is fine */
 DEFINE_CLEANUP(image_source, struct image_source *, image_source_free);
@@ -71,7 +80,9 @@ struct image_source *image_source_copy(const struct image_source *s); /* NULL st
  */
 int image_source_decode(const json_t *value, enum image_kind kind, struct image_source **ret,
                         char **ret_vm, struct error *err);
-/* Binds a source to a VM that is stopped and has a root disk. */
+/* What is stored of a capture, which no request may say. */
+void image_source_restore(const json_t *stored, struct image_source *s);
+/* Binds a source to a VM that has a root disk, and is stopped or may be captured while it runs. */
 int image_source_bind(struct core *core, const struct actor *actor, const char *vm_ref,
                       struct image_source *s, struct error *err);
 json_t *image_source_encode(const struct image_source *s); /* null for NULL */

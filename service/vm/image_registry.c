@@ -251,6 +251,17 @@ static int index_of(const char *name, const char *(*name_of)(int), int count)
     return count;
 }
 
+static int take_source(struct image *i, json_t *value, char **ret_vm, struct error *err)
+{
+    auto_json json_t *sent = json_copy(value);
+
+    json_object_del(sent, "capture");
+    if (image_source_decode(sent, i->kind, &i->source, ret_vm, err))
+        return -1;
+    image_source_restore(value, i->source);
+    return 0;
+}
+
 /* What cannot be read is shown as nothing: only an unfinished import would miss it, and says so. */
 static void load_source(struct image *i, const char *text)
 {
@@ -263,7 +274,7 @@ static void load_source(struct image *i, const char *text)
         return;
     i->source_text = xstrdup(text);
     if (doc_parse(text, strlen(text), &limits, &value, &err) ||
-        image_source_decode(value, i->kind, &i->source, &vm, &err)) {
+        take_source(i, value, &vm, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "the source of image %s cannot be read", i->id);
         return;
     }

@@ -12,6 +12,9 @@
 
 static const char *const origin_names[] = {"", "qcow2", "raw", "vmdk", "vdi", "vhdx", NULL};
 
+static const char *const freeze_names[] = {"auto", "require", "no", NULL};
+static const char *const consistency_names[] = {"", "crash", "frozen", "off", NULL};
+
 const char *image_origin_name(int origin)
 {
     return origin_names[origin];
@@ -55,7 +58,7 @@ bool image_source_is_upload(const struct image_source *s)
 struct raw { /* as sent */
     char *url, *sha256, *sha512, *vm;
     int format; /* index into formats, -1: not sent */
-    int compression;
+    int compression, freeze;
     const json_t *kernel, *initrd; /* borrowed */
 };
 
@@ -137,6 +140,8 @@ static int check_shape(const struct raw *r, enum image_kind kind, struct error *
                             "goes with a kernel image only");
     if (r->vm && (r->url || r->sha256 || r->sha512 || r->format >= 0 || r->compression >= 0))
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/source/vm", "goes alone");
+    if (!r->vm && r->freeze >= 0)
+        return error_set_at(err, ERROR_VALIDATION_FAILED, "/source/freeze", "goes with a VM only");
     if (kind != IMAGE_DISK && r->vm)
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/source/vm", "goes with a disk image only");
     if (kind != IMAGE_DISK && r->format >= 0)
@@ -170,8 +175,10 @@ int image_source_decode(const json_t *value, enum image_kind kind, struct image_
         {.name = "initrd", .kind = DOC_CUSTOM, .decode = keep_initrd},
         {.name = "vm", .kind = DOC_STRING, .offset = offsetof(struct raw, vm), .min = 1,
          .max = VM_NAME_MAX},
+        {.name = "freeze", .kind = DOC_ENUM, .nullable = true, .offset = offsetof(struct raw, freeze),
+         .choices = freeze_names},
     };
-    auto_scope(raw_done) struct raw raw = {.format = -1, .compression = -1};
+    auto_scope(raw_done) struct raw raw = {.format = -1, .compression = -1, .freeze = -1};
     auto_image_source struct image_source *s = xcalloc(1, sizeof(*s));
 
     if (doc_decode(value, "/source", fields, DOC_COUNT(fields), &raw, err) ||
@@ -179,6 +186,7 @@ int image_source_decode(const json_t *value, enum image_kind kind, struct image_
         return -1;
     s->format = raw.format < 0 ? IMAGE_ORIGIN_SAME : (enum image_origin)(raw.format + 1);
     s->xz = raw.compression == 0;
+    s->freeze = raw.freeze < 0 ? IMAGE_FREEZE_AUTO : (enum image_freeze)raw.freeze;
     if (raw.kernel && decode_link(raw.kernel, "/source/kernel", &s->links[IMAGE_KERNEL_PART], err))
         return -1;
     if (raw.initrd && decode_link(raw.initrd, "/source/initrd", &s->links[IMAGE_INITRD_PART], err))
@@ -191,11 +199,33 @@ int image_source_decode(const json_t *value, enum image_kind kind, struct image_
     return 0;
 }
 
+void image_source_restore(const json_t *stored, struct image_source *s)
+{
+    const json_t *capture = json_object_get(stored, "capture");
+    const char *consistency = json_string_value(json_object_get(capture, "consistency"));
+
+    for (int i = IMAGE_CAPTURE_CRASH; consistency && consistency_names[i]; i++) {
+        if (str_eq(consistency, consistency_names[i]))
+            s->consistency = (enum image_consistency)i;
+    }
+    s->frozen_ms = json_integer_value(json_object_get(capture, "frozen_ms"));
+    s->filesystems = json_integer_value(json_object_get(capture, "filesystems"));
+}
+
 /* ---- encoding ---- */
 
 static json_t *encode_link(const struct image_link *l)
 {
     return json_pack("{s:s, s:s}", "url", l->url, l->bits == 256 ? "sha256" : "sha512", l->hash);
+}
+
+static json_t *encode_capture(const struct image_source *s)
+{
+    bool frozen = s->consistency == IMAGE_CAPTURE_FROZEN;
+
+    return json_pack("{s:s, s:o, s:o}", "consistency", consistency_names[s->consistency], "frozen_ms",
+                     frozen ? json_integer(s->frozen_ms) : json_null(), "filesystems",
+                     frozen ? json_integer(s->filesystems) : json_null());
 }
 
 json_t *image_source_encode(const struct image_source *s)
@@ -215,5 +245,9 @@ json_t *image_source_encode(const struct image_source *s)
         json_object_set_new(object, "compression", json_string("xz"));
     if (*s->vm)
         json_object_set_new(object, "vm", json_string(s->vm));
+    if (s->freeze != IMAGE_FREEZE_AUTO)
+        json_object_set_new(object, "freeze", json_string(freeze_names[s->freeze]));
+    if (s->consistency != IMAGE_CAPTURE_NONE)
+        json_object_set_new(object, "capture", encode_capture(s));
     return object;
 }

@@ -95,3 +95,38 @@ test('a file of another format is converted on the way', async () => {
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();
     await card(foreign).waitFor({ state: 'detached', timeout: 20000 });
 });
+
+test('an image is described, shows it, and is run with one press', async () => {
+    const described = `${name}-told`;
+    await go(page, 'images', 'Images');
+    await form.getByLabel('Name', { exact: true }).fill(described);
+    await form.getByLabel('File', { exact: true }).setInputFiles({
+        name: `${described}.img`,
+        mimeType: 'application/octet-stream',
+        buffer: displayDisk(),
+    });
+    await page.getByRole('button', { name: 'Upload', exact: true }).click();
+    const run = card(described).getByRole('button', { name: `Run ${described}` });
+    await run.waitFor({ timeout: 30000 });
+    await card(described)
+        .getByRole('button', { name: `Describe ${described}` })
+        .click();
+    const sheet = page.getByRole('dialog');
+    await sheet.getByLabel('Title').fill('A <b>picture</b>');
+    await sheet.getByLabel('Notes').fill('It draws.');
+    await sheet.getByLabel('Memory in MiB').fill('48');
+    await sheet.getByLabel('Its console shows').fill('(open');
+    await sheet.getByRole('button', { name: 'Save' }).click();
+    await until(
+        'the pattern is marked',
+        async () => (await sheet.getByLabel('Its console shows').getAttribute('aria-invalid')) === 'true',
+    );
+    await axe(page, 'the form of an image');
+    await sheet.getByLabel('Its console shows').fill('');
+    await sheet.getByRole('button', { name: 'Save' }).click();
+    await card(described).getByText('A <b>picture</b>', { exact: true }).waitFor({ timeout: 20000 });
+    await run.click();
+    await page.getByRole('heading', { level: 1, name: described }).waitFor({ timeout: 20000 });
+    const vm = await page.evaluate(async (of) => (await fetch(`/v1/vms/${of}`)).json(), described);
+    ok(vm.memory_mib === 48 && vm.image === described, 'it has what the image says');
+});

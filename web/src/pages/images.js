@@ -8,6 +8,7 @@ import { bytes, plural, time } from '../lib/format.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
 import { upload } from '../lib/upload.js';
+import { cardWords, editCard, runButton } from './images_card.js';
 import { catalogue } from './images_catalogue.js';
 import { fetchForm } from './images_fetch.js';
 
@@ -143,7 +144,7 @@ export async function imagesPage({ herd, session, signal }) {
                         h('span', { class: 'tag', title: 'a label that moves' }, `${label.name} ${label.version}`),
                     ),
             ),
-            image.description && h('p', null, image.description),
+            cardWords(image),
             h('p', { class: 'help' }, facts.join(' · ')),
             h('p', { class: 'help' }, `since ${time(image.created_at)}`),
             image.state_reason && h('p', { class: 'problem-detail' }, image.state_reason),
@@ -168,7 +169,20 @@ export async function imagesPage({ herd, session, signal }) {
                     icon('plus'),
                     'New machine',
                 ),
+            image.state === 'ready' && image.kind !== 'iso' && session.can('vm:write') && runButton(image),
             mayWrite && waiting && !job && image.kind !== 'kernel' && filePicker(image),
+            mayWrite &&
+                image.state !== 'retired' &&
+                h(
+                    'button',
+                    {
+                        type: 'button',
+                        class: 'button small',
+                        'aria-label': `Describe ${image.name}`,
+                        onclick: () => editCard(image, { onSaved: load }),
+                    },
+                    'Describe',
+                ),
             mayWrite &&
                 !job &&
                 h(
