@@ -459,5 +459,7 @@ int image_run(struct core *core, const struct actor *actor, const char *ref, con
     if (!image)
         return -1;
     definition = define(json_object_get(image->card, "vm"), overrides, vm_name ? vm_name : image->name);
-    return run(core, actor, definition, ref, idem, ret, ret_op, ret_replayed, err);
+    /* A label stays one; an id says nothing to who reads the definition. */
+    return run(core, actor, definition, str_eq(ref, image->id) ? image->name : ref, idem, ret, ret_op,
+               ret_replayed, err);
 }

@@ -110,8 +110,8 @@ def test_a_vm_has_what_the_image_says(api, image, name):
     assert one.status == 201 and one.header("Location") == f"/v1/vms/{one.json['id']}", one
     assert (one.json["memory_mib"], one.json["cpus"], one.json["vsock"], one.json["image"]) == (64, 1, False, image["name"])
     assert api.get(f"/v1/operations/{one.json['operation']['id']}", wait=60, patience=90).json["state"] == "succeeded"
-    two = api.post(f"/v1/images/{image['name']}/run", {})
-    assert two.status == 201 and two.json["name"] == image["name"] and two.json["cpus"] == 2, two
+    two = api.post(f"/v1/images/{image['id']}/run", {})
+    assert two.status == 201 and two.json["name"] == two.json["image"] == image["name"] and two.json["cpus"] == 2, two
     for body, pointer in (({"name": "No Name"}, "/name"), ({"vm": 5}, "/vm"), ({"vm": {"cpus": 0}}, "/cpus"), ({"cpus": 2}, "/cpus")):
         refused = api.post(f"/v1/images/{image['id']}/run", body)
         assert refused.status == 422 and refused.json["pointer"] == pointer, refused
