@@ -267,6 +267,19 @@ static void add_sets(struct metrics_writer *w, struct core *core)
     }
 }
 
+static void add_images(struct metrics_writer *w, struct core *core)
+{
+    struct image_counts c;
+
+    image_counts_read(core, &c);
+    for (int state = 0; state < IMAGE_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", image_state_name(state)}, {0}};
+
+        metrics_add(w, METRIC_IMAGES, label, (double)c.states[state]);
+    }
+    add(w, METRIC_IMAGES_DAMAGED, (double)c.damaged);
+}
+
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
@@ -425,6 +438,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_webhooks(&w, req->core);
     add_quotas(&w, req);
     add_sets(&w, req->core);
+    add_images(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);
