@@ -19,6 +19,7 @@ sys.path[:0] = [str(TESTS / "support"), str(TESTS / "fault")]
 os.environ["DROVER_BUILD"] = os.environ.get("DROVER_CRASH_BUILD") or os.environ.get("DROVER_BUILD", str(TESTS.parent / "build"))
 
 # pylint: disable=wrong-import-position
+import crash_checks  # noqa: E402
 from crash_checks import Checks, quiet  # noqa: E402
 from crash_clients import Client, Ledger, Load, furnish, weights_for  # noqa: E402
 from crash_lab import Lab, Violation  # noqa: E402
@@ -64,6 +65,8 @@ class Campaign:
         lab.start()
         furnish(lab, quiet)
         self.checks = Checks(lab)
+        if self.args.bug:  # it is to be seen, and soon
+            self.checks.patience, crash_checks.SETTLE_SECONDS = 2, 5
         self.clients = [Client(n, self.ledger, lab.state / "drover.sock") for n in range(CLIENTS)]
         self.checks.all()
         deadline = time.monotonic() + self.args.seconds if self.args.seconds else None
