@@ -322,7 +322,8 @@ static int sweep(struct image_registry *r, struct error *err)
 
         if (is_digest(name)) {
             image_content_settle(r, name);
-        } else if ((name[0] != '.' || (SEEDED_BUG(SWEEP_FOREIGN) && name[1] == 'h')) && !is_unfinished_import(r, name)) {
+        } else if ((name[0] != '.' || (SEEDED_BUG(SWEEP_FOREIGN) && name[1] == 'h')) &&
+                   !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
             CRASH_POINT(RECOVERY_SWEPT);
