@@ -95,7 +95,7 @@ extern const struct command vm_commands[], console_commands[], stream_commands[]
     run_commands[], ci_commands[],
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
     catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
-    recording_commands[], ticket_commands[], token_commands[], quota_commands[], db_commands[],
+    recording_commands[], ticket_commands[], token_commands[], quota_commands[], db_commands[], top_commands[],
     webhook_commands[], op_commands[],
     help_commands[];
 

@@ -83,6 +83,8 @@ struct registry *registry_new(void);
 void registry_free(struct registry *r);
 struct vm *registry_get(struct registry *r, const char *id); /* a reference or NULL */
 struct vm *registry_find(struct registry *r, const char *project_id, const char *ref);
+/* Has a VM that is not being deleted the name? */
+bool registry_name_taken(struct registry *r, const char *project_id, const char *name);
 void registry_put(struct registry *r, struct vm *vm); /* inserts or replaces; takes a reference of its own */
 void registry_remove(struct registry *r, const char *id);
 void registry_all(struct registry *r, struct vm ***ret, size_t *ret_count); /* references */

@@ -78,7 +78,7 @@ static int defined_mutate(struct core *core, struct vm *next, struct change *cha
     return 0;
 }
 
-/* libvirt keeps the name of a known uuid, so a renamed domain is defined anew. */
+/* Not every driver can rename a domain, so that of a renamed VM is defined anew. */
 static int define(struct core *core, const struct vm *vm, struct error *err)
 {
     struct vm_domain_choice choice;
@@ -86,7 +86,7 @@ static int define(struct core *core, const struct vm *vm, struct error *err)
     struct error ignored;
 
     if (virt_info(core->virt, vm->id, &info, &ignored) == 0 &&
-        strcmp(info.name, vm->spec->name) != 0 && virt_undefine(core->virt, vm->id, err))
+        !virt_name_fits(info.name, vm->spec->name, vm->id) && virt_undefine(core->virt, vm->id, err))
         return -1;
     if (vm_disks_ensure(core, vm, err))
         return -1;

@@ -35,7 +35,8 @@ struct job {
 struct op_engine {
     struct core *core;
     pthread_mutex_t lock; /* leaf locks of the registry, virt and the database may be taken under it */
-    pthread_cond_t work;
+    /* A worker that cannot take a job must not be the one that is woken for it: [1] copies. */
+    pthread_cond_t work[2];
     struct job *jobs, *by_id; /* in order of acceptance */
     struct job *last;
     bool stopping, started;
@@ -49,7 +50,8 @@ struct op_engine *op_engine_new(struct core *core)
 
     e->core = core;
     mutex_init(&e->lock);
-    cond_init(&e->work);
+    cond_init(&e->work[0]);
+    cond_init(&e->work[1]);
     return e;
 }
 
@@ -66,9 +68,16 @@ void op_engine_free(struct op_engine *e)
         op_unref(job->outcome);
         free(job);
     }
-    pthread_cond_destroy(&e->work);
+    pthread_cond_destroy(&e->work[0]);
+    pthread_cond_destroy(&e->work[1]);
     pthread_mutex_destroy(&e->lock);
     free(e);
+}
+
+static void wake_all(struct op_engine *e)
+{
+    pthread_cond_broadcast(&e->work[0]);
+    pthread_cond_broadcast(&e->work[1]);
 }
 
 void op_enqueue(struct op_engine *e, struct op *op)
@@ -85,7 +94,7 @@ void op_enqueue(struct op_engine *e, struct op *op)
         e->jobs = job;
     e->last = job;
     HASH_ADD_KEYPTR(hh, e->by_id, job->op->id, strlen(job->op->id), job);
-    pthread_cond_signal(&e->work);
+    pthread_cond_signal(&e->work[!!(job->traits & OP_COPIES)]);
 }
 
 static void job_remove(struct op_engine *e, struct job *job)
@@ -133,7 +142,7 @@ bool op_vm_busy(struct op_engine *e, const char *vm_id)
 void op_engine_poke(struct op_engine *e)
 {
     LOCK_SCOPE(&e->lock);
-    pthread_cond_broadcast(&e->work);
+    wake_all(e);
 }
 
 /* Do two operations touch the same VM or the same image? */
@@ -228,7 +237,7 @@ static void set_phase(struct op_engine *e, struct job *job, enum phase phase)
 {
     LOCK_SCOPE(&e->lock);
     job->phase = phase;
-    pthread_cond_broadcast(&e->work);
+    wake_all(e);
 }
 
 /* The outcome is stored and told, or kept until it can be. */
@@ -248,7 +257,7 @@ static void store_outcome(struct op_engine *e, struct job *job, struct op *outco
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     op_unref(job->op);
     free(job);
@@ -347,7 +356,7 @@ static void *work(struct op_engine *e, unsigned copies)
         {
             LOCK_SCOPE(&e->lock);
             while (!e->stopping && !(job = pick(e, copies)))
-                cond_wait_until(&e->work, &e->lock, clock_monotonic_ms() + POLL_MS);
+                cond_wait_until(&e->work[!!copies], &e->lock, clock_monotonic_ms() + POLL_MS);
             if (e->stopping)
                 return NULL;
             phase = job->phase;
@@ -410,7 +419,7 @@ void op_engine_stop(struct op_engine *e)
         e->stopping = true;
         for (struct job *job = e->jobs; job; job = job->next)
             atomic_store(&job->op->progress->stop, true);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     for (unsigned i = 0; i < e->thread_count; i++)
         pthread_join(e->threads[i], NULL);
@@ -522,7 +531,7 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     op_unref(job->op);
     free(job);

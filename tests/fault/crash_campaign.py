@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -146,6 +147,7 @@ def main():
     parser.add_argument("--power-cut", action="store_true", help="what was not synced is lost with each death")
     parser.add_argument("--bug", choices=sorted(BUGS), help="with this mistake compiled in and made")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     campaign, begin, why, resources = Campaign(args), time.monotonic(), None, None
     try:
         resources = campaign.run()
