@@ -13,6 +13,7 @@
 #include "service/base/str.h"
 #include "service/host/host.h"
 #include "service/virt/virt.h"
+#include "service/vm/backups.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
@@ -405,6 +406,7 @@ static void add_sampler(struct metrics_writer *w, struct core *core)
 
 static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
 {
+    struct backups_figures backups;
     struct host_self self;
 
     if (snapshot->memory.ok) {
@@ -414,6 +416,10 @@ static void add_host(struct metrics_writer *w, struct core *core, const struct s
     if (snapshot->sampled_at)
         add(w, METRIC_SAMPLE_TIME, (double)snapshot->sampled_at / 1e3);
     add_sampler(w, core);
+    backups_read(core_backups(core), &backups);
+    if (backups.newest_at)
+        add(w, METRIC_BACKUP_TIME, (double)backups.newest_at / 1e3);
+    add(w, METRIC_BACKUP_FAILURES, (double)backups.failures);
     host_self_read(core_host(core), &self);
     add(w, METRIC_PROCESS_CPU, self.cpu_seconds);
     add(w, METRIC_PROCESS_RESIDENT, (double)self.resident_bytes);
