@@ -42,6 +42,7 @@ const struct command *const command_groups[] = {
     catalogue_commands,
     token_commands,
     quota_commands,
+    db_commands,
     context_commands,
     op_commands,
     help_commands,

@@ -65,6 +65,7 @@ struct core {
     struct stats_topic *stats_topic;
     struct timing *timing;
     struct janitor *janitor;
+    struct backups *backups;
     struct audit *audit;
     struct guest_hub *guests;
     struct lease_keeper *leases;

@@ -153,6 +153,8 @@ int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
     auto_closedir DIR *d = opendir(dir);
     const struct dirent *entry;
 
+    if (SEEDED_BUG(KEEP_FILES))
+        return 0;
     if (!d)
         return errno == ENOENT ? 0 : error_errno(err, errno, "cannot open %s", dir);
     while ((entry = readdir(d))) {

@@ -219,7 +219,7 @@ void image_counts_read(struct core *core, struct image_counts *ret)
  */
 void image_content_doubt(struct image_registry *r, const char *sha256)
 {
-    auto_free char *mark = xasprintf("%s/%s", r->tmp_dir, sha256);
+    auto_free char *mark = xasprintf("%s/%s", SEEDED_BUG(NO_DOUBT) ? "/nowhere" : r->tmp_dir, sha256);
     auto_close int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
     if (fd < 0) /* at worst a crash right now leaves a file that nobody uses */
@@ -404,7 +404,8 @@ static int sweep(struct image_registry *r, struct error *err)
 
         if (is_digest(name)) {
             image_content_settle(r, name);
-        } else if (name[0] != '.' && !is_unfinished_import(r, name)) {
+        } else if ((name[0] != '.' || (SEEDED_BUG(SWEEP_FOREIGN) && name[1] == 'h')) &&
+                   !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
             CRASH_POINT(RECOVERY_SWEPT);

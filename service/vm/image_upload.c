@@ -479,7 +479,7 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
             record_failure(u, err);
         return -1;
     }
-    if (fchmod(u->fd, 0444) || fsync(u->fd))
+    if (fchmod(u->fd, SEEDED_BUG(WRITABLE_IMAGE) ? 0644 : 0444) || fsync(u->fd))
         return error_errno(err, errno, "cannot write the upload");
     CRASH_POINT(IMAGE_CHECKED);
     return adopt(u, ret, err);
