@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "db/store_lease.h"
@@ -261,6 +262,12 @@ static int commit(struct write *w, struct error *err)
     quota_measure(w->core, w->vm);
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
+    if (w->insert)
+        CRASH_POINT(CREATE_INTENT);
+    else if (w->change->remove)
+        CRASH_POINT(DELETE_STORED);
+    else if (w->vm->state == VM_STATE_DELETING)
+        CRASH_POINT(DELETE_INTENT);
     if (w->change->op_insert)
         op_enqueue(w->core->ops, w->change->op_insert);
     wait_wake_vm(w->core->waits, w->vm->id);

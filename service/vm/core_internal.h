@@ -270,6 +270,8 @@ int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
 /* The guest rebooted. */
 void vm_boot_again(struct core *core, const struct vm *vm);
 /* The console showed a mark. */
+/* What libvirt says (NULL: it does not know it) as a state of the VM. */
+enum vm_state vm_state_seen(const struct vm *vm, const struct virt_info *info);
 void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
 /* What the guest says about itself; at most once a second. */
 int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);

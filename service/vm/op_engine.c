@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
@@ -250,6 +251,7 @@ static void store_outcome(struct op_engine *e, struct job *job, struct op *outco
         set_phase(e, job, PHASE_UNSTORED);
         return;
     }
+    CRASH_POINT(OP_STORED);
     if (kept->started_at)
         timing_add_operation(e->core->timing, kept->kind, kept->finished_at - kept->started_at);
     {
@@ -308,6 +310,7 @@ static struct op *cancelled(const struct op *op)
 
 static void run(struct op_engine *e, struct job *job)
 {
+    enum execute_result result;
     struct error err;
 
     if (job->op->state == OP_PENDING) {
@@ -320,7 +323,9 @@ static void run(struct op_engine *e, struct job *job)
         (void)TAKE_PTR(next);
     }
     log_set_request(job->op->request_id);
-    switch (op_execute(e->core, job->op, &err)) {
+    result = op_execute(e->core, job->op, &err);
+    CRASH_POINT(OP_EXECUTED);
+    switch (result) {
     case EXECUTE_AGAIN:
         set_phase(e, job, PHASE_QUEUED);
         break;
