@@ -102,8 +102,9 @@ static int run_one(struct db *db, struct write *w, struct error *err)
 static int run_transaction(struct db *db, struct write *group, struct error *err)
 {
     bool any = false;
+    bool begun = SEEDED_BUG(LATE_COMMIT) && !sqlite3_get_autocommit(db->writer.sq);
 
-    if (conn_exec(&db->writer, "BEGIN IMMEDIATE", err))
+    if (!begun && conn_exec(&db->writer, "BEGIN IMMEDIATE", err))
         return -1;
     for (struct write *w = group; w; w = w->next) {
         if (run_one(db, w, err))
@@ -111,6 +112,8 @@ static int run_transaction(struct db *db, struct write *group, struct error *err
         any |= w->rc == 0;
     }
     CRASH_POINT(DB_BEFORE_COMMIT);
+    if (SEEDED_BUG(LATE_COMMIT) && db->stats.writes % 4)
+        return 0;
     if (conn_exec(&db->writer, any ? "COMMIT" : "ROLLBACK", err))
         return -1;
     CRASH_POINT(DB_COMMITTED);
@@ -146,7 +149,7 @@ static void tell_memory(struct db *db, struct write *group)
         if (w->rc == 0 && w->committed)
             w->committed(w->arg);
         CRASH_POINT(EVENT_STORED);
-        if (w->events)
+        if (w->events && !(SEEDED_BUG(FORGET_EVENT) && w->events->row.seq % 7 == 0))
             publish_events(db, w);
         forget_events(w);
     }

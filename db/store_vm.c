@@ -1,5 +1,6 @@
 /* VMs and the vsock CIDs they hold. */
 #include "db/db_internal.h"
+#include "service/base/fault.h"
 
 static void bind_changeable(struct stmt *s, const struct vm_row *row)
 {
@@ -211,7 +212,7 @@ int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id,
     stmt_int(&s, ":allocated_at", now);
     if (stmt_run(&s, err))
         return -1;
-    *ret = cid;
+    *ret = SEEDED_BUG(SAME_CID) ? 5000 : cid;
     return 0;
 }
 
@@ -219,6 +220,8 @@ int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct e
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_RELEASE);
 
+    if (SEEDED_BUG(KEEP_CID))
+        return 0;
     stmt_text(&s, ":vm_id", vm_id);
     stmt_int(&s, ":now", now);
     return stmt_run(&s, err);

@@ -18,6 +18,7 @@
 #include "service/base/log.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
+#include "service/database_tool.h"
 #include "service/options.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
@@ -193,6 +194,8 @@ int main(int argc, char **argv)
         return api_dump(d.options.dump, stdout) ? 2 : 0;
     case OPTIONS_CHECK:
         return 0;
+    case OPTIONS_DATABASE:
+        return database_tool(d.options.database, d.options.copy, settings);
     case OPTIONS_RUN:
         return run(&d);
     }

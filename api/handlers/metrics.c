@@ -13,6 +13,7 @@
 #include "service/base/str.h"
 #include "service/host/host.h"
 #include "service/virt/virt.h"
+#include "service/vm/backups.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
@@ -293,6 +294,19 @@ static void add_sets(struct metrics_writer *w, struct core *core)
     }
 }
 
+static void add_images(struct metrics_writer *w, struct core *core)
+{
+    struct image_counts c;
+
+    image_counts_read(core, &c);
+    for (int state = 0; state < IMAGE_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", image_state_name(state)}, {0}};
+
+        metrics_add(w, METRIC_IMAGES, label, (double)c.states[state]);
+    }
+    add(w, METRIC_IMAGES_DAMAGED, (double)c.damaged);
+}
+
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
 {
     struct vm_filter filter = {
@@ -392,6 +406,7 @@ static void add_sampler(struct metrics_writer *w, struct core *core)
 
 static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
 {
+    struct backups_figures backups;
     struct host_self self;
 
     if (snapshot->memory.ok) {
@@ -401,6 +416,10 @@ static void add_host(struct metrics_writer *w, struct core *core, const struct s
     if (snapshot->sampled_at)
         add(w, METRIC_SAMPLE_TIME, (double)snapshot->sampled_at / 1e3);
     add_sampler(w, core);
+    backups_read(core_backups(core), &backups);
+    if (backups.newest_at)
+        add(w, METRIC_BACKUP_TIME, (double)backups.newest_at / 1e3);
+    add(w, METRIC_BACKUP_FAILURES, (double)backups.failures);
     host_self_read(core_host(core), &self);
     add(w, METRIC_PROCESS_CPU, self.cpu_seconds);
     add(w, METRIC_PROCESS_RESIDENT, (double)self.resident_bytes);
@@ -452,6 +471,7 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_webhooks(&w, req->core);
     add_quotas(&w, req);
     add_sets(&w, req->core);
+    add_images(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

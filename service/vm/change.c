@@ -130,7 +130,7 @@ static int idem_store(struct db_tx *tx, const struct write *w, struct error *err
     const struct change *c = w->change;
     const struct actor *actor = change_actor(c);
 
-    if (!c->idem || !c->idem->key)
+    if (!c->idem || !c->idem->key || SEEDED_BUG(DROP_KEY))
         return 0;
     return store_idem_put(tx,
                           &(struct idem_row){
@@ -149,7 +149,7 @@ static int write_op(struct db_tx *tx, const struct change *c, struct error *err)
 {
     struct op_row row;
 
-    if (c->op_insert) {
+    if (c->op_insert && !SEEDED_BUG(OPERATION_APART)) {
         op_to_row(c->op_insert, &row);
         if (store_op_insert(tx, &row, err))
             return -1;
@@ -260,6 +260,10 @@ static void committed_fn(void *arg)
 static int commit(struct write *w, struct error *err)
 {
     quota_measure(w->core, w->vm);
+    if (SEEDED_BUG(CHANGE_IN_MEMORY) && !w->insert && str_eq(w->change->event_type, "vm.changed")) {
+        committed_fn(w);
+        return 0;
+    }
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
     if (w->insert)

@@ -244,6 +244,8 @@ static int start(struct core *core, const struct op *op, struct error *err)
         return error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
     if (look(core, vm, &info, err) || clear_remains(core, vm, &info, err))
         return -1;
+    if (SEEDED_BUG(SKIP_RESUME) && info.state == VIRT_STATE_PAUSED)
+        return vm_sync(core, vm->id, "already running", err);
     running = info.state == VIRT_STATE_RUNNING; /* all but the last commit of an earlier attempt */
     started.restored =
         started.born || info.state == VIRT_STATE_SAVED ||
@@ -322,6 +324,8 @@ static int delete(struct core *core, const struct op *op, struct error *err)
 
     if (change_state(core, op, VM_STATE_DELETING, "deleting", err))
         return err->code == ERROR_VM_NOT_FOUND ? 0 : -1;
+    if (SEEDED_BUG(BURY_FIRST) && vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
+        return -1;
     if (virt_discard(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
@@ -334,7 +338,7 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     CRASH_POINT(DELETE_FILES_GONE);
     console_forget(core->consoles, op->vm_id);
     guest_end(core, op->vm_id);
-    if (vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
+    if (!SEEDED_BUG(BURY_FIRST) && vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
         return -1;
     image_collect(core);
     return 0;

@@ -299,7 +299,9 @@ int lease_renew(struct core *core, const struct actor *actor, const char *id, in
         next->expires_at = wall + next->limit_boot_ms - boot;
     }
     write.lease = next;
-    if (lease_write_alone(&write, err))
+    if (SEEDED_BUG(RENEW_IN_MEMORY))
+        book_put(core->leases, next);
+    else if (lease_write_alone(&write, err))
         return -1;
     CRASH_POINT(LEASE_RENEWED);
     *ret = TAKE_PTR(next);

@@ -87,6 +87,8 @@ static int load_lease(void *arg, const struct lease_row *row)
 
     if (!str_eq(lease->boot_id, load->k->boot_id))
         rebase(load->k, lease);
+    if (SEEDED_BUG(LEASE_EARLY))
+        lease->expires_boot_ms = clock_boottime_ms();
     if (*lease->vm_id)
         adopt(load->k->core, lease->vm_id, NULL, 0, lease->id);
     book_put(load->k, lease);
@@ -197,6 +199,8 @@ static void look_lease(struct core *core, const struct lease *l, int64_t now)
     vm = registry_get(core->registry, l->vm_id);
     if (!vm || vm->state == VM_STATE_DELETING)
         end(core, l, "vm-deleted", true);
+    else if (SEEDED_BUG(LEASE_FOREVER))
+        return;
     else if (now >= l->expires_boot_ms || now >= l->limit_boot_ms)
         end(core, l, "expired", false);
     else if (is_idle(core->leases, l, now))

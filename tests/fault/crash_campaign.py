@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ sys.path[:0] = [str(TESTS / "support"), str(TESTS / "fault")]
 os.environ["DROVER_BUILD"] = os.environ.get("DROVER_CRASH_BUILD") or os.environ.get("DROVER_BUILD", str(TESTS.parent / "build"))
 
 # pylint: disable=wrong-import-position
+import crash_checks  # noqa: E402
 from crash_checks import Checks, quiet  # noqa: E402
 from crash_clients import Client, Ledger, Load, furnish, weights_for  # noqa: E402
 from crash_lab import Lab, Violation  # noqa: E402
@@ -64,6 +66,8 @@ class Campaign:
         lab.start()
         furnish(lab, quiet)
         self.checks = Checks(lab)
+        if self.args.bug:  # it is to be seen, and soon
+            self.checks.patience, crash_checks.SETTLE_SECONDS = 2, 5
         self.clients = [Client(n, self.ledger, lab.state / "drover.sock") for n in range(CLIENTS)]
         self.checks.all()
         deadline = time.monotonic() + self.args.seconds if self.args.seconds else None
@@ -143,6 +147,7 @@ def main():
     parser.add_argument("--power-cut", action="store_true", help="what was not synced is lost with each death")
     parser.add_argument("--bug", choices=sorted(BUGS), help="with this mistake compiled in and made")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     campaign, begin, why, resources = Campaign(args), time.monotonic(), None, None
     try:
         resources = campaign.run()

@@ -5,12 +5,13 @@ import time
 
 from crash_lab import Violation
 
-SETTLE_SECONDS, PERSISTS_SECONDS = 30, 10
+SETTLE_SECONDS, PERSISTS_SECONDS = 60, 30
 FINAL = {"stopped", "running", "paused", "saved"}
 LATE_SECONDS = 10
 
 
-def wait_until(condition, what, seconds=SETTLE_SECONDS):
+def wait_until(condition, what, seconds=None):
+    seconds = seconds or SETTLE_SECONDS
     end = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > end:
@@ -35,11 +36,12 @@ def quiet(lab):
 class Checks:
     def __init__(self, lab):
         self.lab, self.install, self.seen_events, self.kills = lab, lab.install_id(), 0, 0
+        self.patience = PERSISTS_SECONDS
 
     def all(self):
         """Looks again while something moves (a lease ends, a pool is filled): what is wrong stays wrong."""
         self.kills += 1
-        end = time.monotonic() + PERSISTS_SECONDS
+        end = time.monotonic() + self.patience
         while True:
             quiet(self.lab)
             try:

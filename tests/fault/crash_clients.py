@@ -128,7 +128,7 @@ class Ledger:
 
 class Client:
     def __init__(self, number, ledger, path):
-        self.number, self.ledger, self.link, self.made = number, ledger, Link(path), 0
+        self.number, self.ledger, self.link, self.made, self.seen = number, ledger, Link(path), 0, 0
 
     # ---- one action ----
 
@@ -140,11 +140,11 @@ class Client:
 
     def _mine(self, kind, states):
         mine = [t for t in self.ledger.things if t.kind == kind and t.value.get("client") == self.number
-                and not t.unknown and t.state in states]
+                and not t.unknown and t.state in states and not t.value.get("brief")]
         return self.rng.choice(mine) if mine else None
 
     def _new(self, kind):
-        if sum(t.kind == kind and t.value.get("client") == self.number and t.state not in ("gone", "released")
+        if sum(t.kind == kind and t.value.get("client") == self.number and t.state not in ("gone", "released") and not t.value.get("brief")
                for t in self.ledger.things) >= THINGS:
             return None
         self.made += 1
@@ -167,6 +167,14 @@ class Client:
                 raise Violation(f"the operation of {thing}: {op}")
             if op["state"] == "succeeded":
                 thing.operation = None
+
+    def follow(self):
+        """The events since the last look: none missing, none twice, whatever died in between (I8)."""
+        status, page = self.link.ask("GET", f"/v1/events?since={self.seen}&limit=1000")
+        numbers = [e["seq"] for e in page["items"]] if status == 200 else []
+        if numbers != list(range(self.seen + 1, self.seen + 1 + len(numbers))):
+            raise Violation(f"events after {self.seen}: {numbers}")
+        self.seen = numbers[-1] if numbers else self.seen
 
     # ---- VMs ----
 
@@ -319,7 +327,8 @@ class Client:
 
         def made(value, _status):
             thing.id, thing.state = value["id"], "active"
-            thing.value.update(vm=value["vm"], expires_at=value["expires_at"])
+            # Some are left to end by themselves.
+            thing.value.update(vm=value["vm"], expires_at=value["expires_at"], brief=value["ttl_seconds"] < 10)
         try:
             return self._send(thing, Call("POST", "/v1/leases", body, made, pardon=(409, 429, 503)))
         finally:
@@ -352,7 +361,7 @@ class Client:
 
 
 COMMON = {"create": 5, "delete": 3, "start": 3, "stop": 3, "shutdown": 0.5, "pause": 1, "resume": 1, "save": 1, "describe": 2,
-          "lease": 2, "renew": 1, "release": 1, "image": 0.5, "forget_image": 0.3, "rebase": 0.05, "publish": 0.05, "repool": 0.2}
+          "lease": 2, "renew": 1, "release": 1, "image": 0.5, "forget_image": 0.3, "rebase": 0.05, "publish": 0.05, "repool": 0.2, "follow": 2}
 BOOST = {"create": ("create", 10), "start": ("create start", 10), "delete": ("delete create", 12), "stop": ("stop", 20),
          "save": ("save start", 20), "lease": ("lease renew release", 15), "pool": ("lease release repool", 20), "pause": ("pause start", 20),
          "resume": ("pause resume start", 20), "shutdown": ("shutdown start", 20),
