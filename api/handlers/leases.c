@@ -145,7 +145,7 @@ int handle_lease_record(struct request *req, struct response *res, struct error 
 
 /* ---- ask ---- */
 
-enum ask_until { ASK_NOTHING, ASK_CLAIMED, ASK_RUNNING, ASK_CONSOLE };
+enum ask_until { ASK_NOTHING, ASK_CLAIMED, ASK_RUNNING, ASK_CONSOLE, ASK_READY };
 
 struct ask {
     char id[UUID_TEXT], vm_id[UUID_TEXT];
@@ -156,7 +156,7 @@ struct ask {
 
 static int ask_read(const struct request *req, struct ask *ret, struct error *err)
 {
-    static const char *const names[] = {"", "claimed", "running", "console", NULL};
+    static const char *const names[] = {"", "claimed", "running", "console", "ready", NULL};
     const char *what = request_query(req, "wait");
 
     *ret = (struct ask){.seconds = ASK_WAIT_SECONDS};
@@ -168,7 +168,7 @@ static int ask_read(const struct request *req, struct ask *ret, struct error *er
     }
     if (what && ret->until == ASK_NOTHING)
         return error_set_at(err, ERROR_INVALID_ARGUMENT, "wait",
-                            "wait must be claimed, running or console");
+                            "wait must be claimed, running, console or ready");
     return 0;
 }
 
@@ -185,6 +185,8 @@ static bool vm_came_true(struct request *req, const struct ask *ask, const struc
 {
     if (ask->until == ASK_CONSOLE)
         return console_has_output(core_consoles(req->core), vm->id, "console");
+    if (ask->until == ASK_READY)
+        return vm->state == VM_STATE_RUNNING && vm->marks[VM_MARK_READY];
     return vm->state == VM_STATE_RUNNING;
 }
 
@@ -227,7 +229,9 @@ static int ask_resume(struct request *req, struct response *res, struct error *e
             ask->vm_phase = true;
             memcpy(ask->vm_id, lease->vm_id, sizeof(ask->vm_id));
             return request_park_vm(req, ask->vm_id,
-                                   ask->until == ASK_CONSOLE ? WAIT_VM_CONSOLE : WAIT_VM_RUNNING,
+                                   ask->until == ASK_CONSOLE ? WAIT_VM_CONSOLE
+                                   : ask->until == ASK_READY ? WAIT_VM_READY
+                                                             : WAIT_VM_RUNNING,
                                    ask->seconds * 1000, ask_resume);
         }
     }

@@ -91,15 +91,29 @@ static int parse_options(const struct spec *s, const char *command, int argc, ch
     return 0;
 }
 
-/* How many of the words in argv name this command; 0: not this one. */
-static int match(const char *words, int argc, char **argv)
+/* Words that end a thing, whatever that is called for its kind: people type what they are used to. */
+static bool is_end(const char *word, size_t len)
+{
+    static const char *const words[] = {"delete", "rm", "remove", "revoke", "release"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        if (strlen(words[i]) == len && strncmp(words[i], word, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+int args_match(const char *words, int count, const char *const *typed)
 {
     int n = 0;
 
     while (*words) {
         size_t len = strcspn(words, " ");
 
-        if (n == argc || strlen(argv[n]) != len || strncmp(argv[n], words, len) != 0)
+        if (n == count)
+            return 0;
+        if ((strlen(typed[n]) != len || strncmp(typed[n], words, len) != 0) &&
+            (n == 0 || !is_end(words, len) || !is_end(typed[n], strlen(typed[n]))))
             return 0;
         n++;
         words += len + (words[len] == ' ');
@@ -115,7 +129,7 @@ static const struct command *find(const struct command *const *groups, int argc,
     *ret_words = 0;
     for (; *groups; groups++) {
         for (const struct command *c = *groups; c->words; c++) {
-            int n = match(c->words, argc, argv);
+            int n = args_match(c->words, argc, (const char *const *)argv);
 
             if (n > *ret_words) {
                 best = c;

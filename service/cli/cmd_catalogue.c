@@ -414,7 +414,7 @@ const struct command catalogue_commands[] = {
      run_run, NULL},
     {"catalogue add", "NAME URL", 2, 2, "add a source: a signed index", add_options, run_add, NULL},
     {"catalogue refresh", "NAME", 1, 1, "read a source's index again", NULL, run_refresh, NULL},
-    {"catalogue remove", "NAME", 1, 1, "forget a source; images stay", NULL, run_remove, NULL},
+    {"catalogue delete", "NAME", 1, 1, "forget a source; images stay", NULL, run_remove, NULL},
     {"catalogue key", "FILE", 1, 1, "make a key pair: FILE and FILE.pub", NULL, run_key, NULL},
     {"catalogue build", "DIR", 1, 1, "write a signed index for a folder of images", build_options,
      run_build,

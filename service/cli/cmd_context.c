@@ -170,5 +170,5 @@ const struct command context_commands[] = {
      "The order: --url or --socket, --context, DROVER_URL, DROVER_CONTEXT, DROVER_STATE_DIR, what "
      "`context use` chose, this host's socket. A context's token goes to its server only, and "
      "DROVER_TOKEN to none that a context names; --token-file outweighs both."},
-    {"context remove", "NAME", 1, 1, "forget a server and its token", NULL, run_remove, NULL},
+    {"context delete", "NAME", 1, 1, "forget a server and its token", NULL, run_remove, NULL},
     {0}};

@@ -157,7 +157,7 @@ static int run_help(struct cli *cli, const struct args *args, struct failure *fa
     }
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (strcmp(c->words, words) == 0)
+            if (args_match(c->words, args->count, args->operand) == args->count)
                 return help_command(c, stdout), 0;
         }
     }

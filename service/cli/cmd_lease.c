@@ -143,7 +143,7 @@ static const struct option_row create_options[] = {
     {"queue", 'q', "TIME", "wait that long in line when the pool has no VM to give"},
     {"holder", 0, "NAME", "who holds it, in your words"},
     {"on-expiry", 0, "WHAT", "delete (the default), stop or pause the VM when time is up"},
-    {"wait", 'w', "WHAT", "until it is claimed (the default), running, or its console has printed"},
+    {"wait", 'w', "WHAT", "until it is claimed (the default), running, its console has printed, or it is ready"},
     {0}};
 static const struct option_row renew_options[] = {
     {"for", 'f', "TIME", "from now; an hour unless told otherwise"}, {0}};

@@ -205,7 +205,7 @@ static int set_reset(struct cli *cli, const struct args *args, struct failure *f
     return ask(cli, args, "POST", path, body, fail);
 }
 
-static int set_rm(struct cli *cli, const struct args *args, struct failure *fail)
+static int set_delete(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *path = address(args, "");
 
@@ -398,5 +398,5 @@ const struct command set_commands[] = {
      "What was on their disks is lost. Names and addresses stay; an image's name that has moved on "
      "gives the newer build."},
     {"set extend", "SET", 1, 1, "change when a set ends", extend_options, set_extend, NULL},
-    {"set rm", "SET", 1, 1, "delete a set, its VMs and their disks", wait_options, set_rm, NULL},
+    {"set delete", "SET", 1, 1, "delete a set, its VMs and their disks", wait_options, set_delete, NULL},
     {0}};

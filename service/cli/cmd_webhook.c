@@ -131,7 +131,7 @@ static int run_show(struct cli *cli, const struct args *args, struct failure *fa
     return 0;
 }
 
-static int run_rm(struct cli *cli, const struct args *args, struct failure *fail)
+static int run_delete(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *path = hook_path(args, "");
     struct client_request r = {.method = "DELETE", .path = path};
@@ -210,5 +210,5 @@ const struct command webhook_commands[] = {
     {"webhook disable", "ID", 1, 1, "send nothing until it is enabled", NULL, run_disable, NULL},
     {"webhook redeliver", "ID SEQ", 2, 2, "deliver again what follows from an event", NULL,
      run_redeliver, NULL},
-    {"webhook rm", "ID", 1, 1, "delete a webhook", NULL, run_rm, NULL},
+    {"webhook delete", "ID", 1, 1, "delete a webhook", NULL, run_delete, NULL},
     {0}};

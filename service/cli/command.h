@@ -66,6 +66,11 @@ struct args {
 };
 
 /*
+ * How many of the typed words name the command that is called `words`; 0: not this one. What ends a
+ * thing (delete, revoke, release) goes by each of those words, and by rm and remove.
+ */
+int args_match(const char *words, int count, const char *const *typed);
+/*
  * Parses argv[0..argc) against the tables: finds the command by its words, then options and
  * operands in any order; "--" ends options. *args borrows from argv.
  */

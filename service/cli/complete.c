@@ -125,26 +125,11 @@ static const struct option_row *option_row(const struct complete_line *l, const 
     return own ? own : find_option(global_options, name, len, letter);
 }
 
-static int words_matching(const char *words, const struct complete_line *l)
-{
-    int n = 0;
-
-    while (*words) {
-        size_t len = strcspn(words, " ");
-
-        if (n == l->plain_count || strlen(l->plain[n]) != len || strncmp(l->plain[n], words, len) != 0)
-            return 0;
-        n++;
-        words += len + (words[len] == ' ');
-    }
-    return n;
-}
-
 static void find_command(struct complete_line *l)
 {
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
-            int n = words_matching(c->words, l);
+            int n = args_match(c->words, l->plain_count, l->plain);
 
             if (n > l->command_words) {
                 l->command = c;

@@ -130,7 +130,7 @@ static int serve_or_queue(struct core *core, const struct lease_request *r, cons
     /* Who waits comes first. */
     if (!book_others_wait(core->leases, pool->id))
         rc = lease_serve(core, w->lease, NULL, w, err);
-    if (rc <= 0)
+    if (rc == 0 || (rc < 0 && (err->code != ERROR_INSUFFICIENT_MEMORY || !r->queue_seconds)))
         return rc;
     if (!r->queue_seconds)
         return exhausted(core, pool, err);

@@ -66,7 +66,7 @@ struct lease_request {
     int64_t ttl_seconds;     /* 0: the pool's, or an hour */
     int64_t max_seconds;     /* 0: the pool's, or a day */
     int64_t idle_seconds;    /* 0: may idle */
-    int64_t queue_seconds;   /* wait this long for a VM of a pool that is exhausted; 0: do not */
+    int64_t queue_seconds;   /* wait this long when the pool is exhausted or the host full; 0: do not */
     int on_expiry;           /* enum lease_expiry */
     const char *holder;      /* NULL: the actor */
     const json_t *labels;    /* of strings, or NULL */

@@ -164,7 +164,9 @@ static void serve(struct core *core, const struct lease *l)
     bool held = failed && err.code == ERROR_QUOTA_EXCEEDED;
 
     book_hold(core->leases, l->id, held);
-    if (failed && !held && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    /* Neither libvirt's absence nor a host that is full is news: it waits for just that. */
+    if (failed && !held && err.code != ERROR_HYPERVISOR_UNAVAILABLE &&
+        err.code != ERROR_INSUFFICIENT_MEMORY)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot serve lease %s", l->id);
 }
 

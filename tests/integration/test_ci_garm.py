@@ -205,7 +205,7 @@ def test_the_example_is_what_garm_takes(make_garm, daemon, tmp_path):
     assert external["interface_version"] in ("v0.1.0", "v0.1.1")
     assert external["config_file"].startswith("/etc/garm/")
     program = DEPLOY / "garm-provider"
-    assert external["provider_executable"] == f"/usr/share/drover/ci/garm/{program.name}" and os.access(program, os.X_OK)
+    assert external["provider_executable"] == f"/usr/share/doc/drover/examples/ci/garm/{program.name}" and os.access(program, os.X_OK)
     # GARM runs it without arguments and with an environment of its own.
     garm = make_garm()
     script = tmp_path / "as-garm-runs-it"

@@ -185,8 +185,18 @@ def test_a_set_from_its_making_to_its_end(drover):
     assert drover("set", "show", "cli-set", parse=True)["state"] == "stopped"
     drover("set", "extend", "cli-set")
     assert drover("set", "show", "cli-set", parse=True)["expires_at"] is None
-    drover("set", "rm", "cli-set")
+    drover("set", "delete", "cli-set")
     assert b"No sets" in drover("set", "list").stderr
+
+
+def test_what_ends_a_thing_goes_by_every_word_for_it(drover):
+    for kind in ("vm", "set", "pool", "lease", "token", "ticket", "webhook", "image", "recording", "catalogue", "context"):
+        said = {drover("help", *kind.split(), word).stdout for word in ("delete", "rm", "remove", "revoke", "release")}
+        assert len(said) == 1 and said.pop().startswith(f"Usage: drover {kind} ".encode()), kind
+    drover("pool", "put", "cli-rm", "--memory", "64", "--ready", "0", "--max", "1")
+    drover("pool", "rm", "cli-rm")
+    assert b"cli-rm" not in drover("pool", "list").stdout
+    assert drover("rm", "cli-rm", status=2).stderr.count(b"no command")
 
 
 def test_a_pool_is_made_and_its_vms_leased(drover):

@@ -50,10 +50,10 @@ def test_servers_are_added_used_shown_and_forgotten(run, daemon, tmp_path):  # n
         shown = json.loads(run("context", "show", "-o", "json").stdout)
         assert (shown["name"], shown["chosen_by"]) == (context, "drover context use")
     assert secret.encode() not in run("context", "list").stdout + run("context", "show", "lab").stdout
-    run("context", "remove", "sock")
+    run("context", "delete", "sock")
     assert run("context", "list", "-o", "name").stdout.split() == [b"lab", b"local"]
     assert json.loads(run("context", "show", "-o", "json").stdout)["socket"] == "/var/lib/drover/drover.sock"
-    run("context", "remove", "sock", status=4)
+    run("context", "delete", "sock", status=4)
     run("context", "use", "sock", status=4)
     run("vm", "list", "--context", "sock", status=2)
     file = tmp_path / ".config/drover/contexts"

@@ -76,7 +76,7 @@ def test_a_secret_that_is_shown_once_is_not_lost(drover):  # noqa: F811
     made = drover("webhook", "add", "https://example.org/hook", "--disabled", "-o", "name")
     assert b"shown this once: whsec_" in made.stderr
     assert drover("webhook", "list", "-o", "name").stdout == made.stdout
-    drover("webhook", "rm", made.stdout.decode().strip())
+    drover("webhook", "delete", made.stdout.decode().strip())
 
 
 def test_what_has_no_name_says_so(drover):  # noqa: F811

@@ -63,7 +63,7 @@ def test_a_webhook_from_its_making_to_its_end(drover, daemon, tmp_path):  # noqa
         drover("webhook", "enable", hook)
         receiver.answer = 500
         assert b"status 500" in drover("webhook", "test", hook, status=1).stderr
-    drover("webhook", "rm", hook)
+    drover("webhook", "delete", hook)
     drover("webhook", "show", hook, status=4)
     assert drover("webhook", "list", parse=True)["items"] == []
 
@@ -73,6 +73,6 @@ def test_a_secret_that_was_drawn_is_shown_once(drover):  # noqa: F811
     assert re.search(rb"whsec_[A-Za-z0-9+/]{43}=", done.stderr) and b"whsec" not in done.stdout
     hook = done.stdout.decode().strip()
     assert "whsec" not in drover("webhook", "show", hook).stdout.decode()
-    drover("webhook", "rm", hook)
+    drover("webhook", "delete", hook)
     drover("webhook", "add", "https://example.org/", "--secret-file", "/nonexistent", status=2)
     drover("webhook", "add", "https://example.org/", "--label", "nothing", status=2)

@@ -68,6 +68,28 @@ def drop(rig, pool):
     eventually(lambda: not [v for v in rig.api.get("/v1/vms").json["items"] if v["pool_id"]], SLOW, "an empty pool")
 
 
+def test_who_finds_the_host_full_may_wait_in_line(rig):
+    much = {"memory_mib": 4194304, "acceleration": "emulated", "networks": []}
+    assert rig.api.put("/v1/pools/much", {"vm": much, "depth": "cold", "max": 4}).status == 201
+    refused = rig.api.post("/v1/leases", {"pool": "much"})
+    assert refused.code == "insufficient-memory", refused
+    first, second = (rig.api.post("/v1/leases", {"pool": "much", "queue_seconds": 600}) for _ in range(2))
+    assert [a.status for a in (first, second)] == [201, 201], (first, second)
+    assert [a.json["queue_position"] for a in (first, second)] == [1, 2]
+    assert rig.api.delete(f"/v1/leases/{first.json['id']}").json["state"] == "ended"
+    assert rig.api.get(f"/v1/leases/{second.json['id']}").json["queue_position"] == 1
+    drop(rig, "much")
+
+
+def test_a_lease_is_waited_for_until_its_guest_is_ready(rig):
+    rig.ensure_image("hello")
+    vm = {"image": "hello", "memory_mib": 16, "acceleration": "emulated", "networks": [], "ready_pattern": "."}
+    assert rig.api.put("/v1/pools/soon", {"vm": vm, "depth": "cold", "max": 1}).status == 201
+    lease = rig.api.post("/v1/leases", {"pool": "soon"}, wait="ready", timeout=60, patience=90)
+    assert lease.status == 201 and rig.vm(lease.json["vm"]["id"])["ready_at"], lease
+    drop(rig, "soon")
+
+
 @pytest.mark.parametrize("acceleration", ["emulated", "kvm"])
 def test_many_begin_with_the_memory_of_one(rig, acceleration, request):
     """One boots and is saved; the others are it from then on, each with disks and a name of its own."""

@@ -44,7 +44,7 @@ def test_every_command_works(rig, newcomer):
     assert "a-file" in done["run --image demo --copy . -- ls"]
     for name in ("ci", "course"):
         kind = "pool" if name == "ci" else "set"
-        subprocess.run([BUILD / "drover", "--socket", rig.socket_path, kind, "delete" if kind == "pool" else "rm", name],
+        subprocess.run([BUILD / "drover", "--socket", rig.socket_path, kind, "delete", name],
                        check=True, timeout=SLOW)
     eventually(lambda: [v["name"] for v in rig.api.get("/v1/vms").json["items"] if not v["lease_id"]] == ["hello"], SLOW,
                "what is left")

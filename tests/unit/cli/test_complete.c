@@ -95,7 +95,7 @@ TEST(values_have_their_sources)
     CHECK_INT(complete_value("token revoke", NULL, "ID", &words, &source), COMPLETE_THINGS);
     CHECK(str_starts(source.collection, "/v1/tokens"));
     CHECK_INT(complete_value("recording play", NULL, "ID|FILE", &words, &source), COMPLETE_THINGS);
-    CHECK_INT(complete_value("catalogue remove", NULL, "NAME", &words, &source), COMPLETE_THINGS);
+    CHECK_INT(complete_value("catalogue delete", NULL, "NAME", &words, &source), COMPLETE_THINGS);
     CHECK_INT(complete_value("vm create", NULL, "NAME", &words, &source), COMPLETE_NOTHING);
     CHECK_INT(complete_value("ksm tune", NULL, "off|static|auto", &words, &source), COMPLETE_WORDS);
     CHECK_INT(complete_value("image create", "file", "FILE", &words, &source), COMPLETE_FILES);
