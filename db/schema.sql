@@ -56,7 +56,11 @@ CREATE TABLE images (
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at   INTEGER NOT NULL CHECK (updated_at >= 0)
     -- where its bytes come from, as JSON, or ''
-    , source TEXT NOT NULL DEFAULT '') STRICT;
+    , source TEXT NOT NULL DEFAULT ''
+    , card TEXT NOT NULL DEFAULT '' -- title, notes, ... as JSON, or ''
+    , screenshot TEXT NOT NULL DEFAULT '' -- PNG in base64, or ''
+    , revision INTEGER NOT NULL DEFAULT 1 -- counts changes of the row
+    ) STRICT;
 
 -- A name is free again as soon as its image is on the way out.
 CREATE UNIQUE INDEX images_living_name ON images (project_id, name) WHERE state <> 'deleting';
@@ -69,6 +73,7 @@ CREATE TABLE image_files (
     size_bytes         INTEGER NOT NULL CHECK (size_bytes >= 0),
     virtual_size_bytes INTEGER NOT NULL DEFAULT 0 CHECK (virtual_size_bytes >= 0), -- disks
     verified_at INTEGER NOT NULL DEFAULT 0, -- when the bytes were last compared with sha256
+    damaged_at INTEGER NOT NULL DEFAULT 0, -- they did not agree; 0: whole, as far as known
     PRIMARY KEY (image_id, role)
 ) STRICT, WITHOUT ROWID;
 

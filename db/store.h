@@ -254,6 +254,9 @@ struct image_row {
     const char *state;   /* "empty", "importing", "ready", "failed", "deleting" */
     const char *state_reason;
     const char *source; /* JSON, or "" */
+    const char *card;   /* JSON, or "" */
+    const char *screenshot; /* base64, or "" */
+    int64_t revision;
     int64_t created_at, updated_at;
 };
 struct image_file_row {
@@ -263,6 +266,7 @@ struct image_file_row {
     int64_t size_bytes;
     int64_t virtual_size_bytes; /* disk: what the guest sees */
     int64_t verified_at;        /* the bytes were last compared with sha256; 0: never since */
+    int64_t damaged_at;         /* they did not agree; 0: whole, as far as known */
 };
 struct image_label_row {
     const char *project_id, *name;

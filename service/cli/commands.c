@@ -38,6 +38,7 @@ const struct command *const command_groups[] = {
     image_commands,
     image_import_commands,
     image_label_commands,
+    image_card_commands,
     catalogue_commands,
     token_commands,
     quota_commands,

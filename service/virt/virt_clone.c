@@ -13,8 +13,9 @@
 
 #include "service/base/fd.h"
 
-#define PIPE_BYTES  (1 << 20)
-#define SPLICE_MOST (1 << 20)
+#define PIPE_MOST   (256 << 20) /* of what a pipe may hold; the pages in it are the page cache's own */
+#define PIPE_LEAST  (1 << 20)
+#define SPLICE_MOST (16 << 20)
 
 bool virt_can_clone(const struct virt *v)
 {
@@ -63,6 +64,18 @@ static int read_head(int fd, char **ret, size_t *ret_len, struct error *err)
 }
 
 /*
+ * All of the memory fits in, if the kernel lets us: QEMU then never waits for this thread to be
+ * scheduled again, which on a busy host is most of what a pipe costs.
+ */
+static void widen(int pipe)
+{
+    for (int size = PIPE_MOST; size >= PIPE_LEAST; size /= 2) {
+        if (fcntl(pipe, F_SETPIPE_SZ, size) >= 0)
+            return;
+    }
+}
+
+/*
  * Ends when all is through, or when nobody reads any more (a restore that failed); the reader sees
  * an end of file in either case.
  */
@@ -75,7 +88,7 @@ static void *feed_thread(void *arg)
 
     if (out < 0)
         return NULL;
-    (void)fcntl(out, F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works, too */
+    widen(out);
     if (fd_write_all(out, f->head, f->head_len, &ignored))
         return NULL;
     do

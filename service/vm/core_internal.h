@@ -92,6 +92,7 @@ void registry_list(struct registry *r, const struct vm_filter *filter, struct vm
                    size_t *ret_count, bool *ret_more);
 size_t registry_count(struct registry *r, int state); /* -1: all */
 unsigned registry_image_users(struct core *core, const char *image_id);
+size_t registry_image_vms(struct core *core, const char *image_id, struct vm ***ret);
 
 /* ---- snapshot.c: making VM snapshots ---- */
 

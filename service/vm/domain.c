@@ -60,9 +60,11 @@ static int vm_image(struct core *core, const struct vm *vm, struct image **ret, 
     if (!*ret)
         return -1;
     if ((*ret)->state != IMAGE_READY && (*ret)->state != IMAGE_RETIRED) {
-        error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s", (*ret)->name,
-                     image_state_name((*ret)->state));
-        error_remedy(err, "Upload its content first.");
+        const char *reason = (*ret)->state_reason;
+
+        error_set_at(err, ERROR_IMAGE_STATE_CONFLICT, "/image", "the image %s is %s%s%s", (*ret)->name,
+                     image_state_name((*ret)->state), *reason ? ": " : "", reason);
+        error_remedy(err, "Upload its content first; the same bytes again repair what has rotted.");
         image_unref(*ret);
         *ret = NULL;
         return -1;

@@ -260,6 +260,22 @@ unsigned registry_image_users(struct core *core, const char *image_id)
     return n;
 }
 
+size_t registry_image_vms(struct core *core, const char *image_id, struct vm ***ret)
+{
+    struct registry *r = core->registry;
+    struct vm **list;
+    size_t n = 0;
+
+    LOCK_SCOPE(&r->lock);
+    list = xcalloc(r->count + 1, sizeof(struct vm *));
+    for (size_t i = 0; i < r->count; i++) {
+        if (strcmp(r->order[i]->vm->image_id, image_id) == 0)
+            list[n++] = vm_ref(r->order[i]->vm);
+    }
+    *ret = list;
+    return n;
+}
+
 struct vm *vm_find(struct core *core, const char *project_id, const char *ref, struct error *err)
 {
     struct vm *vm = registry_find(core->registry, project_id, ref);
