@@ -163,9 +163,10 @@ class Client:
         """Its last operation is over, so that the next one is allowed."""
         while thing.operation:
             status, op = self.link.ask("GET", f"/v1/operations/{thing.operation}?wait=10")
-            if status != 200 or op["state"] in ("failed", "cancelled"):
+            given_up = status == 200 and op["state"] == "cancelled" and op["kind"].startswith("image.")
+            if status != 200 or (op["state"] in ("failed", "cancelled") and not given_up):
                 raise Violation(f"the operation of {thing}: {op}")
-            if op["state"] == "succeeded":
+            if op["state"] == "succeeded" or given_up:  # its image was deleted meanwhile
                 thing.operation = None
 
     def follow(self):

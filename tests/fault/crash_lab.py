@@ -23,6 +23,7 @@ from crash_points import Control
 from daemon import BUILD
 from libvirtd import Libvirtd
 
+CRASH_BUILD = Path(os.environ.get("DROVER_CRASH_BUILD") or BUILD)
 OFFLINE = (OSError, http.client.HTTPException)
 START_SECONDS = 30
 MEMORY = "/dev/shm"
@@ -94,7 +95,7 @@ class Lab:
         """True once it is ready; False when it died on its way there."""
         (self.state / "listen.addr").unlink(missing_ok=True)
         begin = time.monotonic()
-        command = [BUILD / "droverd", "--state-dir", self.state, "--listen", "127.0.0.1:0",
+        command = [CRASH_BUILD / "droverd", "--state-dir", self.state, "--listen", "127.0.0.1:0",
                    "--libvirt", self.libvirtd.uri, "--free-space-floor-mib=1", "--log-level=warning"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
