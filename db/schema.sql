@@ -56,7 +56,11 @@ CREATE TABLE images (
     created_at   INTEGER NOT NULL CHECK (created_at >= 0),
     updated_at   INTEGER NOT NULL CHECK (updated_at >= 0)
     -- where its bytes come from, as JSON, or ''
-    , source TEXT NOT NULL DEFAULT '') STRICT;
+    , source TEXT NOT NULL DEFAULT ''
+    , card TEXT NOT NULL DEFAULT '' -- title, notes, ... as JSON, or ''
+    , screenshot TEXT NOT NULL DEFAULT '' -- PNG in base64, or ''
+    , revision INTEGER NOT NULL DEFAULT 1 -- counts changes of the row
+    ) STRICT;
 
 -- A name is free again as soon as its image is on the way out.
 CREATE UNIQUE INDEX images_living_name ON images (project_id, name) WHERE state <> 'deleting';
@@ -69,6 +73,7 @@ CREATE TABLE image_files (
     size_bytes         INTEGER NOT NULL CHECK (size_bytes >= 0),
     virtual_size_bytes INTEGER NOT NULL DEFAULT 0 CHECK (virtual_size_bytes >= 0), -- disks
     verified_at INTEGER NOT NULL DEFAULT 0, -- when the bytes were last compared with sha256
+    damaged_at INTEGER NOT NULL DEFAULT 0, -- they did not agree; 0: whole, as far as known
     PRIMARY KEY (image_id, role)
 ) STRICT, WITHOUT ROWID;
 
@@ -136,8 +141,9 @@ CREATE TABLE vms (
     template_key        TEXT    NOT NULL DEFAULT ''
 ) STRICT;
 
--- A project cannot have two living VMs of one name; a tombstone gives its name back.
-CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
+-- A project cannot have two VMs of one name; one that is being deleted has given its name back.
+CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name)
+    WHERE deleted_at = 0 AND state <> 'deleting';
 CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
 CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
 -- What a project and a token use, from the index alone.

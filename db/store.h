@@ -59,7 +59,10 @@ struct vm_row {
     const char *template_id, *template_key; /* or "": see service/vm/vm.h */
 };
 
-/* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
+/* Has a VM other than id the name? 1, 0 or -1. One that is being deleted has given its name back. */
+int store_vm_name_taken(struct db_tx *tx, const char *project_id, const char *name, const char *id,
+                        struct error *err);
+/* NAME_IN_USE when the project has another VM of that name that is not being deleted. Fills *ret_seq. */
 int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err);
 /* Everything but id, seq, project, created_at and its place in a set; VM_NOT_FOUND when gone, NAME_IN_USE as above. */
 int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *err);
@@ -251,6 +254,9 @@ struct image_row {
     const char *state;   /* "empty", "importing", "ready", "failed", "deleting" */
     const char *state_reason;
     const char *source; /* JSON, or "" */
+    const char *card;   /* JSON, or "" */
+    const char *screenshot; /* base64, or "" */
+    int64_t revision;
     int64_t created_at, updated_at;
 };
 struct image_file_row {
@@ -260,6 +266,7 @@ struct image_file_row {
     int64_t size_bytes;
     int64_t virtual_size_bytes; /* disk: what the guest sees */
     int64_t verified_at;        /* the bytes were last compared with sha256; 0: never since */
+    int64_t damaged_at;         /* they did not agree; 0: whole, as far as known */
 };
 struct image_label_row {
     const char *project_id, *name;

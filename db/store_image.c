@@ -11,6 +11,9 @@ static void bind_changeable(struct stmt *s, const struct image_row *row)
     stmt_text(s, ":state", row->state);
     stmt_text(s, ":state_reason", row->state_reason);
     stmt_text(s, ":source", row->source);
+    stmt_text(s, ":card", row->card);
+    stmt_text(s, ":screenshot", row->screenshot);
+    stmt_int(s, ":revision", row->revision);
     stmt_int(s, ":updated_at", row->updated_at);
 }
 
@@ -89,6 +92,7 @@ int store_image_file_put(struct db_tx *tx, const struct image_file_row *row, str
     stmt_int(&s, ":size_bytes", row->size_bytes);
     stmt_int(&s, ":virtual_size_bytes", row->virtual_size_bytes);
     stmt_int(&s, ":verified_at", row->verified_at);
+    stmt_int(&s, ":damaged_at", row->damaged_at);
     if (stmt_run(&s, err))
         return s.rc == SQLITE_CONSTRAINT_FOREIGNKEY ? not_found(row->image_id, err) : -1;
     return 0;
@@ -116,6 +120,9 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
         row.state = stmt_next_text(&s);
         row.state_reason = stmt_next_text(&s);
         row.source = stmt_next_text(&s);
+        row.card = stmt_next_text(&s);
+        row.screenshot = stmt_next_text(&s);
+        row.revision = stmt_next_int(&s);
         row.created_at = stmt_next_int(&s);
         row.updated_at = stmt_next_int(&s);
         if (fn(arg, &row))
@@ -140,6 +147,7 @@ int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_fi
         row.size_bytes = stmt_next_int(&s);
         row.virtual_size_bytes = stmt_next_int(&s);
         row.verified_at = stmt_next_int(&s);
+        row.damaged_at = stmt_next_int(&s);
         if (fn(arg, &row))
             return 0;
     }

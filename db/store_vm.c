@@ -1,5 +1,6 @@
 /* VMs and the vsock CIDs they hold. */
 #include "db/db_internal.h"
+#include "service/base/fault.h"
 
 static void bind_changeable(struct stmt *s, const struct vm_row *row)
 {
@@ -51,16 +52,25 @@ static int unknown_image(struct error *err)
     return error_set(err, ERROR_UNKNOWN_IMAGE, "the image has gone");
 }
 
+int store_vm_name_taken(struct db_tx *tx, const char *project_id, const char *name, const char *id,
+                        struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_NAME_TAKEN);
+
+    stmt_text(&s, ":project_id", project_id);
+    stmt_text(&s, ":name", name);
+    stmt_text(&s, ":id", id);
+    return stmt_row(&s, err);
+}
+
 /* A conflict over the name or over an id that was drawn twice? */
 static int explain_conflict(struct db_tx *tx, const struct vm_row *row, struct error *err)
 {
-    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_NAME_TAKEN);
     struct error ignored;
 
-    stmt_text(&s, ":project_id", row->project_id);
-    stmt_text(&s, ":name", row->name);
-    stmt_text(&s, ":id", row->id);
-    return stmt_row(&s, &ignored) > 0 ? name_in_use(row->name, err) : -1;
+    return store_vm_name_taken(tx, row->project_id, row->name, row->id, &ignored) > 0
+               ? name_in_use(row->name, err)
+               : -1;
 }
 
 int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err)
@@ -202,7 +212,7 @@ int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id,
     stmt_int(&s, ":allocated_at", now);
     if (stmt_run(&s, err))
         return -1;
-    *ret = cid;
+    *ret = SEEDED_BUG(SAME_CID) ? 5000 : cid;
     return 0;
 }
 
@@ -210,6 +220,8 @@ int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct e
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_RELEASE);
 
+    if (SEEDED_BUG(KEEP_CID))
+        return 0;
     stmt_text(&s, ":vm_id", vm_id);
     stmt_int(&s, ":now", now);
     return stmt_run(&s, err);

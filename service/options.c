@@ -32,6 +32,7 @@ static bool verb_of(const char *arg, enum options_verb *ret)
     } verbs[] = {
         {"--help", OPTIONS_HELP},       {"-h", OPTIONS_HELP},     {"--version", OPTIONS_VERSION},
         {"--check-config", OPTIONS_CHECK}, {"--dump", OPTIONS_DUMP},
+        {"--database", OPTIONS_DATABASE},
     };
 
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -63,7 +64,7 @@ static int pass(int argc, char **argv, bool with_settings, struct options *o, st
         auto_free char *name = equals ? xstrndup(arg, (size_t)(equals - arg)) : xstrdup(arg);
         const char *value = equals ? equals + 1 : NULL;
 
-        if (verb_of(name, &o->verb) && o->verb != OPTIONS_DUMP)
+        if (verb_of(name, &o->verb) && !str_eq(name, "--dump") && !str_eq(name, "--database"))
             continue;
         if (!str_starts(name, "--"))
             return error_set_at(err, ERROR_CONFIG, name, "%s is not an option", name);
@@ -73,6 +74,10 @@ static int pass(int argc, char **argv, bool with_settings, struct options *o, st
             value = argv[i];
         if (str_eq(name, "--dump"))
             o->dump = value;
+        else if (str_eq(name, "--database"))
+            o->database = value;
+        else if (str_eq(name, "--copy"))
+            o->copy = value;
         else if (str_eq(name, "--config"))
             o->config_path = value;
         else if (with_settings && apply(name, value, o, err))
@@ -101,6 +106,8 @@ void options_help(void)
            "  --config FILE          read `name = value` lines; options override them\n"
            "  --check-config         check the settings and leave\n"
            "  --dump WHAT            print a table as JSON: routes, errors, settings, metrics\n"
+           "  --database ACTION      check, backup or restore the database below the state directory, and leave\n"
+           "  --copy FILE            the copy to check or restore; otherwise the database, or its newest good copy\n"
            "  --version              print the version\n\nSettings:\n");
     for (const struct settings_row *r = settings_rows(); r->name; r++) {
         auto_free char *name = xstrdup(r->name);

@@ -8,12 +8,13 @@
 #include "service/base/error.h"
 #include "service/conf/settings.h"
 
-enum options_verb { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_DUMP, OPTIONS_CHECK };
+enum options_verb { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_DUMP, OPTIONS_CHECK, OPTIONS_DATABASE };
 
 struct options {
     enum options_verb verb;
     const char *dump;        /* OPTIONS_DUMP: routes, errors, settings or metrics */
     const char *config_path; /* or NULL */
+    const char *database, *copy; /* OPTIONS_DATABASE: what to do, and with which file (NULL: the usual one) */
     struct settings *settings; /* owned by the caller */
 };
 

@@ -48,6 +48,7 @@ declare -A built=()
 build() {
     local name=$1 log=$results/build-$1.log targets=()
     shift
+    [[ $name != crash ]] || targets=(droverd drover)
     [[ -z ${built[$name]:-} ]] || return 0
     if [[ ! -f $work/$name/build.ninja ]]; then
         run_logged 180 "configuring $name" "$log" meson setup "$@" "$work/$name" "$root" || { tail -n 40 "$log"; return 1; }
@@ -57,6 +58,8 @@ build() {
 }
 build_asan() { build asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; }
 build_release() { build release -Dwerror=true --buildtype=release --prefix=/usr -Dtests=false; }
+# Quick to start and to kill: no sanitizer.
+build_crash() { build crash -Dwerror=true -Doptimization=1 -Dcrashpoints=true -Dtests=false; }
 build_clang() { CC=clang build clang -Dwerror=true; }
 
 # Strict everywhere, set once. abort_on_error makes a finding a signal, not an exit code of ours.
@@ -130,7 +133,10 @@ suite_qemu() {
     pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
 }
 suite_clients() { pytest_suite clients 900 "$root/tests/clients"; }
-suite_fault() { pytest_suite fault 900 "$root/tests/fault"; }
+suite_fault() {
+    build_crash || return 1
+    DROVER_CRASH_BUILD=$work/crash pytest_suite fault "${DROVER_TEST_LONG:+1}1200" "$root/tests/fault"
+}
 suite_quickstart() { pytest_suite quickstart 1200 "$root/tests/quickstart"; }
 
 # What fails is repeated once, on a host booted anew, before it counts: an emulated processor under

@@ -50,7 +50,6 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 json_t *codec_op(const struct op *op);
 json_t *codec_image(const struct image *image, unsigned used_by);
-json_t *codec_pool(const struct pool *pool, const struct pool_status *status);
 /* position 0: not queued */
 json_t *codec_lease(const struct lease *lease, int64_t position);
 json_t *codec_lease_record(const struct lease *lease, int64_t position, json_t *record);
@@ -69,6 +68,9 @@ struct blob *codec_event_list(struct event *const *events, size_t count, const c
 /* Without the scope ksm:read figures of merged memory are coarse: see ksm_coarse(). */
 enum codec_ksm { CODEC_KSM_EXACT, CODEC_KSM_COARSE };
 enum codec_ksm codec_ksm_for(const struct principal *principal);
+
+json_t *codec_pool(const struct pool *pool, const struct pool_status *status,
+                   const struct pool_memory *memory, enum codec_ksm detail);
 
 /* sample NULL: there are no figures, because of reason. */
 json_t *codec_missing(const struct vm_sample *s); /* [{figures, reason}] */

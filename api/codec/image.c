@@ -22,26 +22,34 @@ static json_t *files(const struct image *image)
             continue;
         json_object_set_new(
             object, image_part_name(i),
-            json_pack("{s:s, s:I, s:o, s:o}", "sha256", f->sha256, "size_bytes",
+            json_pack("{s:s, s:I, s:o, s:o, s:o}", "sha256", f->sha256, "size_bytes",
                       (json_int_t)f->size_bytes, "virtual_size_bytes",
                       f->virtual_size_bytes ? json_integer(f->virtual_size_bytes) : json_null(),
-                      "verified_at", codec_time(f->verified_at)));
+                      "verified_at", codec_time(f->verified_at), "damaged_at",
+                      codec_time(f->damaged_at)));
     }
     return object;
 }
 
 json_t *codec_image(const struct image *image, unsigned used_by)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:I, s:o, s:o}", "id",
-                     image->id, "name", image->name, "description",
-                     image->description ? image->description : "", "kind",
-                     image_kind_name((int)image->kind), "format",
-                     codec_text(image_format_name((int)image->format)), "cmdline",
-                     image->cmdline ? json_string(image->cmdline) : json_null(), "state",
-                     image_state_name((int)image->state), "state_reason", image->state_reason,
-                     "source", image_source_encode(image->source), "files", files(image),
-                     "used_by", (json_int_t)used_by, "created_at", codec_time(image->created_at),
-                     "updated_at", codec_time(image->updated_at));
+    char etag[24];
+    json_t *object;
+
+    snprintf(etag, sizeof(etag), "%lld", (long long)image->revision);
+    object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:I, s:b, s:s, s:o, s:o}", "id",
+                       image->id, "name", image->name, "description",
+                       image->description ? image->description : "", "kind",
+                       image_kind_name((int)image->kind), "format",
+                       codec_text(image_format_name((int)image->format)), "cmdline",
+                       image->cmdline ? json_string(image->cmdline) : json_null(), "state",
+                       image_state_name((int)image->state), "state_reason", image->state_reason,
+                       "source", image_source_encode(image->source), "files", files(image),
+                       "used_by", (json_int_t)used_by, "has_screenshot", image->screenshot != NULL, "etag",
+                       etag, "created_at", codec_time(image->created_at), "updated_at",
+                       codec_time(image->updated_at));
+    json_object_update_new(object, json_deep_copy(image->card));
+    return object;
 }
 
 static int decode_format(const json_t *value, const char *pointer, void *out, struct error *err)

@@ -20,7 +20,25 @@ static json_t *snapshot(const struct pool *pool, const struct pool_snapshot *s)
                      "reason", codec_text(s->reason));
 }
 
-json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
+static json_t *memory_json(const struct pool_memory *m, enum codec_ksm detail)
+{
+    uint64_t saved = detail == CODEC_KSM_EXACT ? m->saved_bytes : ksm_coarse(m->saved_bytes);
+    uint64_t merging = detail == CODEC_KSM_EXACT ? m->merging_bytes : ksm_coarse(m->merging_bytes);
+    bool known = m->sampled || !m->running;
+
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o}", "running", (json_int_t)m->running,
+                     "promised_bytes", (json_int_t)m->promised_bytes, "resident_bytes",
+                     known ? json_integer((json_int_t)m->resident_bytes) : json_null(),
+                     "merging_bytes", known ? json_integer((json_int_t)merging) : json_null(),
+                     "saved_bytes", known ? json_integer((json_int_t)saved) : json_null(),
+                     "own_bytes",
+                     known ? json_integer((json_int_t)(m->resident_bytes -
+                                                       (saved < m->resident_bytes ? saved : m->resident_bytes)))
+                           : json_null());
+}
+
+json_t *codec_pool(const struct pool *pool, const struct pool_status *s,
+                   const struct pool_memory *memory, enum codec_ksm detail)
 {
     json_t *object = pool_spec_encode(pool->spec), *status, *vm;
     char etag[24];
@@ -32,7 +50,7 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
     json_object_set_new(object, "has_user_data",
                         json_boolean(json_is_string(json_object_get(pool->spec->vm, "user_data"))));
     snprintf(etag, sizeof(etag), "%lld", (long long)pool->generation);
-    status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "ready",
+    status = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "ready",
                        (json_int_t)s->ready, "warming", (json_int_t)s->warming, "leased",
                        (json_int_t)s->leased, "hits", (json_int_t)s->hits, "misses",
                        (json_int_t)s->misses, "failures", (json_int_t)s->failures, "last_error",
@@ -40,7 +58,8 @@ json_t *codec_pool(const struct pool *pool, const struct pool_status *s)
                        s->claim_us_p50 ? json_real((double)s->claim_us_p50 / 1000) : json_null(),
                        "claim_ms_max",
                        s->claim_us_max ? json_real((double)s->claim_us_max / 1000) : json_null(),
-                       "snapshot", snapshot(pool, &s->snapshot));
+                       "snapshot", snapshot(pool, &s->snapshot), "memory",
+                       memory_json(memory, detail));
     json_object_update_new(object,
                        json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "id", pool->id, "name",
                                  pool->name, "project_id", pool->project_id, "host_id",

@@ -11,6 +11,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/catalogue.h"
+#include "service/vm/image.h"
 
 /* As it is shown: without its entries, which have an address of their own. */
 static json_t *source(const json_t *stored)
@@ -159,7 +160,7 @@ static void run_request_done(struct run_request *r)
     free(r->name);
 }
 
-int handle_catalogue_run(struct request *req, struct response *res, struct error *err)
+static int read_run(struct request *req, struct run_request *ret, struct error *err)
 {
     static const struct doc_field fields[] = {
         {.name = "name", .kind = DOC_STRING, .min = 1, .max = VM_NAME_MAX,
@@ -167,6 +168,21 @@ int handle_catalogue_run(struct request *req, struct response *res, struct error
          .form = "1 to 63 lower-case letters, digits and inner hyphens"},
         {.name = "vm", .kind = DOC_CUSTOM, .decode = keep_vm},
     };
+
+    return req->json ? doc_decode(req->json, "", fields, DOC_COUNT(fields), ret, err) : 0;
+}
+
+static int answer_run(struct response *res, struct vm *vm, const struct op *op, bool replayed)
+{
+    response_header(res, "Location", "/v1/vms/%s", vm->id);
+    answer_etag(res, vm);
+    answer_replayed(res, replayed);
+    response_blob(res, 201, codec_vm_created(vm, op));
+    return 0;
+}
+
+int handle_catalogue_run(struct request *req, struct response *res, struct error *err)
+{
     auto_scope(run_request_done) struct run_request r = {0};
     struct actor actor = request_actor(req);
     struct idem idem = request_idem(req);
@@ -175,15 +191,24 @@ int handle_catalogue_run(struct request *req, struct response *res, struct error
     bool replayed = false;
 
     /* Its image may have to be imported. */
-    if (access_require(&req->principal, ACCESS_IMAGE_WRITE, err))
-        return -1;
-    if ((req->json && doc_decode(req->json, "", fields, DOC_COUNT(fields), &r, err)) ||
+    if (access_require(&req->principal, ACCESS_IMAGE_WRITE, err) || read_run(req, &r, err) ||
         catalogue_run(req->core, &actor, request_param(req, "entry"), r.name, r.vm, &idem, &vm, &op,
                       &replayed, err))
         return -1;
-    response_header(res, "Location", "/v1/vms/%s", vm->id);
-    answer_etag(res, vm);
-    answer_replayed(res, replayed);
-    response_blob(res, 201, codec_vm_created(vm, op));
-    return 0;
+    return answer_run(res, vm, op, replayed);
+}
+
+int handle_image_run(struct request *req, struct response *res, struct error *err)
+{
+    auto_scope(run_request_done) struct run_request r = {0};
+    struct actor actor = request_actor(req);
+    struct idem idem = request_idem(req);
+    auto_vm struct vm *vm = NULL;
+    auto_op struct op *op = NULL;
+    bool replayed = false;
+
+    if (read_run(req, &r, err) ||
+        image_run(req->core, &actor, request_param(req, "image"), r.name, r.vm, &idem, &vm, &op, &replayed, err))
+        return -1;
+    return answer_run(res, vm, op, replayed);
 }

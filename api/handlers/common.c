@@ -108,6 +108,11 @@ void answer_etag(struct response *res, const struct vm *vm)
     response_header(res, "ETag", "\"%lld\"", (long long)vm->generation);
 }
 
+void answer_image_etag(struct response *res, const struct image *image)
+{
+    response_header(res, "ETag", "\"%lld\"", (long long)image->revision);
+}
+
 struct op_wait {
     char id[UUID_TEXT];
     bool replayed;

@@ -43,6 +43,7 @@ handler_fn handle_vm_stats, handle_stats, handle_ksm, handle_ksm_patch,
 handler_fn handle_vm_history, handle_host_history;
 /* images.c */
 handler_fn handle_image_list, handle_image_create, handle_image_get, handle_image_delete;
+handler_fn handle_image_patch, handle_image_run, handle_image_screenshot, handle_image_screenshot_delete;
 /* catalogue.c */
 handler_fn handle_catalogue_sources, handle_catalogue_source_create, handle_catalogue_source_refresh,
     handle_catalogue_source_delete, handle_catalogue_list, handle_catalogue_get,
@@ -51,6 +52,7 @@ handler_fn handle_catalogue_sources, handle_catalogue_source_create, handle_cata
 handler_fn handle_label_list, handle_label_get, handle_label_put, handle_label_delete,
     handle_image_verify, handle_vm_flatten, handle_vm_rebase;
 extern const struct upload_ops image_content_upload, image_kernel_upload, image_initrd_upload;
+extern const struct upload_ops image_screenshot_upload;
 /* pools.c, leases.c */
 handler_fn handle_pool_list, handle_pool_get, handle_pool_put, handle_pool_delete,
     handle_pool_user_data, handle_lease_list,
@@ -111,6 +113,7 @@ int queue_for_memory(struct request *req, handler_fn *again, struct error *err);
 int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err);
 
 void answer_etag(struct response *res, const struct vm *vm);
+void answer_image_etag(struct response *res, const struct image *image);
 void answer_replayed(struct response *res, bool replayed);
 
 /* The address browsers reach us at, without a slash at the end; scheme "http" or "ws". */

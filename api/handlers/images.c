@@ -111,6 +111,7 @@ int handle_image_get(struct request *req, struct response *res, struct error *er
 
     if (!image)
         return -1;
+    answer_image_etag(res, image);
     response_json(res, 200, with_users(req, image));
     return 0;
 }

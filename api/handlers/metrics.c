@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
 #include "api/handlers/metrics_compat.h"
 #include "api/handlers/metrics_vm.h"
@@ -12,6 +13,7 @@
 #include "service/base/str.h"
 #include "service/host/host.h"
 #include "service/virt/virt.h"
+#include "service/vm/backups.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
@@ -199,6 +201,31 @@ static void add_leases(struct metrics_writer *w, struct core *core)
     metrics_add(w, METRIC_LEASE_ENDS, released, (double)c.released);
 }
 
+static void add_pools(struct metrics_writer *w, const struct request *req)
+{
+    bool exact = codec_ksm_for(&req->principal) == CODEC_KSM_EXACT;
+    struct pool **pools;
+    size_t count;
+
+    pool_list(req->core, req->principal.project_id, &pools, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct metric_label promised[] = {{"pool", pools[i]->name}, {"kind", "promised"}, {0}};
+        const struct metric_label resident[] = {{"pool", pools[i]->name}, {"kind", "resident"}, {0}};
+        const struct metric_label saved[] = {{"pool", pools[i]->name}, {"kind", "saved"}, {0}};
+        struct pool_memory m;
+
+        pool_memory_read(req->core, pools[i]->id, &m);
+        metrics_add(w, METRIC_POOL_MEMORY, promised, (double)m.promised_bytes);
+        if (m.sampled || !m.running) {
+            metrics_add(w, METRIC_POOL_MEMORY, resident, (double)m.resident_bytes);
+            metrics_add(w, METRIC_POOL_MEMORY, saved,
+                        (double)(exact ? m.saved_bytes : ksm_coarse(m.saved_bytes)));
+        }
+        pool_unref(pools[i]);
+    }
+    free(pools);
+}
+
 static void add_webhooks(struct metrics_writer *w, struct core *core)
 {
     struct webhook_counts c;
@@ -265,6 +292,19 @@ static void add_sets(struct metrics_writer *w, struct core *core)
 
         metrics_add(w, METRIC_SET_VMS, label, (double)c.vms[state]);
     }
+}
+
+static void add_images(struct metrics_writer *w, struct core *core)
+{
+    struct image_counts c;
+
+    image_counts_read(core, &c);
+    for (int state = 0; state < IMAGE_STATE_COUNT; state++) {
+        const struct metric_label label[] = {{"state", image_state_name(state)}, {0}};
+
+        metrics_add(w, METRIC_IMAGES, label, (double)c.states[state]);
+    }
+    add(w, METRIC_IMAGES_DAMAGED, (double)c.damaged);
 }
 
 static void list_vms(const struct request *req, struct vm ***ret, size_t *ret_count)
@@ -366,6 +406,7 @@ static void add_sampler(struct metrics_writer *w, struct core *core)
 
 static void add_host(struct metrics_writer *w, struct core *core, const struct snapshot *snapshot)
 {
+    struct backups_figures backups;
     struct host_self self;
 
     if (snapshot->memory.ok) {
@@ -375,6 +416,10 @@ static void add_host(struct metrics_writer *w, struct core *core, const struct s
     if (snapshot->sampled_at)
         add(w, METRIC_SAMPLE_TIME, (double)snapshot->sampled_at / 1e3);
     add_sampler(w, core);
+    backups_read(core_backups(core), &backups);
+    if (backups.newest_at)
+        add(w, METRIC_BACKUP_TIME, (double)backups.newest_at / 1e3);
+    add(w, METRIC_BACKUP_FAILURES, (double)backups.failures);
     host_self_read(core_host(core), &self);
     add(w, METRIC_PROCESS_CPU, self.cpu_seconds);
     add(w, METRIC_PROCESS_RESIDENT, (double)self.resident_bytes);
@@ -422,9 +467,11 @@ int handle_metrics(struct request *req, struct response *res, struct error *err)
     add_consoles(&w, req->core);
     add_timing(&w, req->core);
     add_leases(&w, req->core);
+    add_pools(&w, req);
     add_webhooks(&w, req->core);
     add_quotas(&w, req);
     add_sets(&w, req->core);
+    add_images(&w, req->core);
     add_vms(&w, req, snapshot);
     if (req->principal.scopes & ACCESS_KSM_READ)
         add_ksm(&w, &snapshot->ksm);

@@ -10,9 +10,11 @@
 static json_t *with_status(struct request *req, const struct pool *pool)
 {
     struct pool_status status;
+    struct pool_memory memory;
 
     pool_status_read(req->core, pool->id, &status);
-    return codec_pool(pool, &status);
+    pool_memory_read(req->core, pool->id, &memory);
+    return codec_pool(pool, &status, &memory, codec_ksm_for(&req->principal));
 }
 
 int handle_pool_list(struct request *req, struct response *res, struct error *err)

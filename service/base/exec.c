@@ -360,3 +360,9 @@ int exec_run(const struct exec_options *o, struct exec_result *ret, struct error
         return error_errno(err, *child.failed, "cannot run %s", o->argv[0]);
     return outcome(o, ret, reap_errno, err);
 }
+
+int exec_replace(const char *const *argv, struct error *err)
+{
+    execve(argv[0], (char *const *)(uintptr_t)argv, environ);
+    return error_errno(err, errno, "cannot run %s", argv[0]);
+}

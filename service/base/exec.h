@@ -51,4 +51,8 @@ void exec_result_done(struct exec_result *r);
  */
 int exec_run(const struct exec_options *options, struct exec_result *ret, struct error *err);
 
+/* Becomes the program, with this one's environment and descriptors: for a command that is another one's. Only
+ * returns when that failed (SYSTEM), and then -1. */
+int exec_replace(const char *const *argv, struct error *err);
+
 #endif

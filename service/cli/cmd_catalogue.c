@@ -3,6 +3,8 @@
  * folder of images, signed, for any web server. `image test` boots an entry or image and looks for
  * its pattern on the console.
  */
+#include "service/cli/cmd_catalogue.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
@@ -12,9 +14,9 @@
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
+#include "service/base/hash.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
-#include "service/cli/command.h"
 #include "service/cli/print.h"
 
 #define BOOK_MAX   ((size_t)4 << 20)
@@ -179,12 +181,15 @@ static int wait_for_pattern(struct cli *cli, const char *vm, const regex_t *patt
 static int start_image(struct cli *cli, const char *image, const char *name, int64_t memory_mib, json_t **ret,
                        struct failure *fail)
 {
-    auto_value json_t *body = json_pack("{s:s, s:s, s:I, s:b}", "name", name, "image", image, "memory_mib",
-                                        (json_int_t)memory_mib, "start", 1);
-    struct client_request r = {.method = "POST", .path = "/v1/vms", .body = body};
+    auto_free char *id = url_escape(image);
+    auto_free char *path = xasprintf("/v1/images/%s/run", id);
+    auto_value json_t *body = json_pack("{s:s, s:{}}", "name", name, "vm");
+    struct client_request r = {.method = "POST", .path = path, .body = body};
     auto_value json_t *op = NULL;
     auto_answer struct answer a = {0};
 
+    if (memory_mib)
+        json_object_set_new(json_object_get(body, "vm"), "memory_mib", json_integer(memory_mib));
     if (client_do(cli->client, &r, &a, fail))
         return -1;
     *ret = json_incref(a.value);
@@ -194,7 +199,7 @@ static int start_image(struct cli *cli, const char *image, const char *name, int
 struct trial {
     const char *what;   /* an entry's or an image's name */
     bool is_image;
-    int64_t memory_mib; /* of an image's; an entry says itself */
+    int64_t memory_mib; /* of an image's, instead of what it says itself; 0 */
     int64_t seconds;
 };
 
@@ -249,7 +254,7 @@ static int run_test(struct cli *cli, const struct args *args, struct failure *fa
     int rc;
 
     if (args_number(args, "timeout", 1, 3600, 120, &t.seconds, fail) ||
-        args_number(args, "memory", 16, 1048576, 512, &t.memory_mib, fail) || cli_connect(cli, fail) ||
+        args_number(args, "memory", 16, 1048576, 0, &t.memory_mib, fail) || cli_connect(cli, fail) ||
         find_trial(cli, &t, &a, fail))
         return -1;
     text = args_text(args, "pattern", value_text(a.value, "expected_console", NULL));
@@ -292,19 +297,19 @@ static int measure(const char *dir, json_t *file, struct failure *fail)
     auto_free char *path = name ? xasprintf("%s/%s", dir, name) : NULL, *buf = xcalloc(1, 1 << 18);
     auto_fclose FILE *f = path ? fopen(path, "rbe") : NULL;
     char sha256[SECRET_SHA256_TEXT];
-    struct secret_hash *hash;
+    struct hash *hash;
     json_int_t size = 0;
     size_t n;
 
     if (!f)
         return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", name ? name : "a file without a path");
-    hash = secret_hash_new();
+    hash = hash_new(HASH_SHA256);
     while ((n = fread(buf, 1, 1 << 18, f)) > 0) {
-        secret_hash_add(hash, buf, n);
+        hash_add(hash, buf, n);
         size += (json_int_t)n;
     }
-    secret_hash_finish(hash, sha256);
-    secret_hash_free(hash);
+    hash_finish(hash, sha256);
+    hash_free(hash);
     if (ferror(f))
         return failure_errno(fail, CLI_FAILED, errno, "cannot read %s", path);
     json_object_set_new(file, "size_bytes", json_integer(size));
@@ -329,20 +334,32 @@ static int embed_screenshot(const char *dir, json_t *entry, struct failure *fail
     return 0;
 }
 
-static int complete(const char *dir, json_t *index, struct failure *fail)
+static int complete_entry(struct cli *cli, const char *dir, json_t *entry, struct failure *fail)
 {
-    json_t *entries = json_object_get(index, "entries"), *entry, *file;
+    bool of_image = json_is_string(json_object_get(entry, "image"));
+    auto_value json_t *image = NULL;
     const char *part;
+    json_t *file;
+
+    /* Before the image's own is put there, which is no file's name. */
+    if (embed_screenshot(dir, entry, fail) || (of_image && catalogue_fill(cli, entry, &image, fail)))
+        return -1;
+    json_object_foreach(json_object_get(entry, "files"), part, file) {
+        if (measure(dir, file, fail))
+            return -1;
+    }
+    return image ? catalogue_check(image, entry, fail) : 0;
+}
+
+static int complete(struct cli *cli, const char *dir, json_t *index, struct failure *fail)
+{
+    json_t *entries = json_object_get(index, "entries"), *entry;
     size_t i;
 
     if (!json_is_array(entries))
         return failure_set(fail, CLI_USAGE, "catalogue.json has no array `entries`");
     json_array_foreach(entries, i, entry) {
-        json_object_foreach(json_object_get(entry, "files"), part, file) {
-            if (measure(dir, file, fail))
-                return -1;
-        }
-        if (embed_screenshot(dir, entry, fail))
+        if (complete_entry(cli, dir, entry, fail))
             return -1;
     }
     json_object_set_new(index, "drover_catalogue", json_integer(1));
@@ -358,7 +375,6 @@ static int run_build(struct cli *cli, const struct args *args, struct failure *f
     char signature[SECRET_SIGNATURE];
     struct error err = ERROR_INIT;
 
-    (void)cli;
     if (!key_file)
         return failure_set(fail, CLI_USAGE, "name the secret key of `drover catalogue key`: --key FILE");
     if (read_text(key_file, KEY_MAX, &key, fail) || read_text(book, BOOK_MAX, &text, fail))
@@ -366,7 +382,7 @@ static int run_build(struct cli *cli, const struct args *args, struct failure *f
     index = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(index))
         return failure_set(fail, CLI_USAGE, "%s is not a JSON object", book);
-    if (complete(dir, index, fail))
+    if (complete(cli, dir, index, fail))
         return -1;
     free(text);
     text = json_dumps(index, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
@@ -387,8 +403,8 @@ static const struct option_row add_options[] = {
     {0}};
 static const struct option_row build_options[] = {{"key", 0, "FILE", "the secret key to sign with"}, {0}};
 static const struct option_row test_options[] = {
-    {"memory", 0, "MIB", "of the VM, when NAME is an image (default 512)"},
-    {"pattern", 0, "REGEX", "instead of the entry's own"},
+    {"memory", 0, "MIB", "of the VM, when NAME is an image (default: what the image says)"},
+    {"pattern", 0, "REGEX", "instead of its own"},
     {"timeout", 0, "SECONDS", "for the pattern to come (default 120)"},
     {0}};
 
@@ -404,7 +420,8 @@ const struct command catalogue_commands[] = {
      run_build,
      "Reads DIR/catalogue.json, {\"entries\": [{\"name\", \"kind\", \"format\", \"files\": {\"content\": "
      "{\"path\"}}, \"title\", …}]}, adds sizes and hashes, and writes DIR/index.json and its "
-     "signature. Any web server can serve the folder."},
+     "signature. Any web server can serve the folder. {\"image\": \"debian-12\"} instead takes what the server's "
+     "image says of itself, picture included; its bytes are DIR/debian-12.qcow2, and are compared."},
     {"image test", "NAME", 1, 1, "boot a catalogue entry or an image and look for its pattern on the console",
      test_options, run_test,
      "A VM of its own, which is deleted afterwards. The exit status says whether the pattern came in time."},

@@ -152,10 +152,10 @@ static const struct option_row renew_options[] = {
 
 static int pool_list(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    static const char *const titles[] = {"NAME",    "DEPTH", ">READY", ">WARMING",
-                                         ">LEASED", ">MAX",  "LAST ERROR"};
+    static const char *const titles[] = {"NAME",    "DEPTH", ">READY",  ">WARMING",
+                                         ">LEASED", ">MAX",  ">MEMORY", "LAST ERROR"};
     auto_value json_t *all = NULL;
-    auto_table struct table *t = table_new(titles, 7);
+    auto_table struct table *t = table_new(titles, 8);
     const json_t *pool;
     size_t i;
 
@@ -171,6 +171,7 @@ static int pool_list(struct cli *cli, const struct args *args, struct failure *f
         table_cell_take(t, value_show("warming", value_at(pool, "status.warming")));
         table_cell_take(t, value_show("leased", value_at(pool, "status.leased")));
         table_cell_take(t, value_show("max", value_at(pool, "max")));
+        table_cell_take(t, value_show("own_bytes", value_at(pool, "status.memory.own_bytes")));
         table_cell(t, value_text(pool, "status.last_error", NULL));
     }
     table_print(t, stdout, "No pools. Make one: drover pool put NAME --image IMAGE --ready 2");

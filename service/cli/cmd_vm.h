@@ -12,4 +12,7 @@ int vm_create_body(const struct args *args, json_t **ret, struct failure *fail);
 /* The merge patch that the operands after the first describe; the caller owns it. Pure but for @FILE. */
 int vm_set_body(const struct args *args, json_t **ret, struct failure *fail);
 
+/* One value: text as it is ("@FILE": a file's), or else read as YAML; empty is null. */
+int vm_set_value(const char *name, const char *text, bool is_text, json_t **ret, struct failure *fail);
+
 #endif

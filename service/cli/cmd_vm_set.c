@@ -43,6 +43,14 @@ static int yaml_value(const char *name, const char *text, json_t **ret, struct f
     return 0;
 }
 
+int vm_set_value(const char *name, const char *text, bool is_text, json_t **ret, struct failure *fail)
+{
+    if (*text)
+        return is_text ? text_value(text, ret, fail) : yaml_value(name, text, ret, fail);
+    *ret = json_null();
+    return 0;
+}
+
 int vm_set_body(const struct args *args, json_t **ret, struct failure *fail)
 {
     auto_value json_t *body = json_object();
@@ -61,10 +69,7 @@ int vm_set_body(const struct args *args, json_t **ret, struct failure *fail)
                 json_object_set_new(body, "labels", json_object());
             into = json_object_get(body, "labels");
         }
-        if (!*value)
-            member = json_null();
-        else if (label || str_has_word(texts, name) ? text_value(value, &member, fail)
-                                                    : yaml_value(name, value, &member, fail))
+        if (vm_set_value(name, value, label || str_has_word(texts, name), &member, fail))
             return -1;
         if (!json_is_object(into)) {
             json_decref(member);

@@ -13,8 +13,9 @@
 
 #include "service/base/fd.h"
 
-#define PIPE_BYTES  (1 << 20)
-#define SPLICE_MOST (1 << 20)
+#define PIPE_MOST   (256 << 20) /* of what a pipe may hold; the pages in it are the page cache's own */
+#define PIPE_LEAST  (1 << 20)
+#define SPLICE_MOST (16 << 20)
 
 bool virt_can_clone(const struct virt *v)
 {
@@ -63,6 +64,18 @@ static int read_head(int fd, char **ret, size_t *ret_len, struct error *err)
 }
 
 /*
+ * All of the memory fits in, if the kernel lets us: QEMU then never waits for this thread to be
+ * scheduled again, which on a busy host is most of what a pipe costs.
+ */
+static void widen(int pipe)
+{
+    for (int size = PIPE_MOST; size >= PIPE_LEAST; size /= 2) {
+        if (fcntl(pipe, F_SETPIPE_SZ, size) >= 0)
+            return;
+    }
+}
+
+/*
  * Ends when all is through, or when nobody reads any more (a restore that failed); the reader sees
  * an end of file in either case.
  */
@@ -75,7 +88,7 @@ static void *feed_thread(void *arg)
 
     if (out < 0)
         return NULL;
-    (void)fcntl(out, F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one works, too */
+    widen(out);
     if (fd_write_all(out, f->head, f->head_len, &ignored))
         return NULL;
     do
@@ -121,6 +134,7 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
     auto_free char *path = NULL, *data = NULL, *head = NULL;
     auto_close int fd = -1;
     struct feed feed = {.fifo = fifo};
+    struct virt_domain own = *domain;
     size_t len;
 
     if (!virt_can_clone(v))
@@ -132,12 +146,13 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
         return -1;
     if (virDomainIsActive(target) == 1)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is already started");
+    own.name = virDomainGetName(target); /* which may be its second one */
     path = saved_path(v, virDomainGetName(source));
     fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (fd < 0)
         return error_set(err, ERROR_HYPERVISOR_FAILED, "the saved memory is gone");
     if (read_head(fd, &data, &len, err) ||
-        domxml_clone(data, len, domain, v->install_id, &head, &feed.head_len, err))
+        domxml_clone(data, len, &own, v->install_id, &head, &feed.head_len, err))
         return -1;
     feed.saved = fd;
     feed.at = (off_t)len;

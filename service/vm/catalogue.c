@@ -345,6 +345,24 @@ int catalogue_source_delete(struct core *core, const char *name, struct error *e
 
 /* ---- running ---- */
 
+/* What the entry says, for its image to say, too; what an image would not say is left out. */
+static json_t *card_of(const json_t *entry)
+{
+    static const char *const members[] = {"title", "notes", "architecture", "expected_console", "vm"};
+    json_t *card = image_card_empty();
+
+    for (size_t i = 0; i < DOC_COUNT(members); i++) {
+        auto_json json_t *one = json_pack("{s:O*}", members[i], json_object_get(entry, members[i]));
+        json_t *decoded = NULL;
+        struct error ignored;
+
+        if (one && image_card_decode(one, &decoded, &ignored) == 0)
+            json_object_set(card, members[i], json_object_get(decoded, members[i]));
+        json_decref(decoded);
+    }
+    return card;
+}
+
 /* The image of this revision: there, on its way, or begun now. */
 static struct image *bring_image(struct core *core, const struct actor *actor, const json_t *entry,
                                  struct error *err)
@@ -357,9 +375,12 @@ static struct image *bring_image(struct core *core, const struct actor *actor, c
     auto_image_source struct image_source *source = NULL;
     auto_free char *vm = NULL;
     struct image *image = image_registry_find(core->images, actor->project_id, name);
+    auto_json json_t *card = card_of(entry);
     struct image_request r = {.name = name,
-                              .description = json_string_value(json_object_get(entry, "title")),
-                              .cmdline = json_string_value(json_object_get(entry, "cmdline"))};
+                              .description = json_string_value(json_object_get(entry, "description")),
+                              .cmdline = json_string_value(json_object_get(entry, "cmdline")),
+                              .card = card,
+                              .screenshot = json_string_value(json_object_get(entry, "screenshot"))};
     struct op *op = NULL;
     bool replayed;
 
@@ -379,6 +400,32 @@ static struct image *bring_image(struct core *core, const struct actor *actor, c
     return image;
 }
 
+/* A definition with overrides and a name; its image is named when it is known. */
+static json_t *define(const json_t *base, const json_t *overrides, const char *name)
+{
+    json_t *definition = json_deep_copy(base);
+
+    if (overrides)
+        json_object_update(definition, (json_t *)(uintptr_t)overrides);
+    json_object_set_new(definition, "name", json_string(name));
+    json_object_set_new(definition, "image", json_string("to-be-known"));
+    return definition;
+}
+
+static int run(struct core *core, const struct actor *actor, json_t *definition, const char *image,
+               const struct idem *idem, struct vm **ret, struct op **ret_op, bool *ret_replayed,
+               struct error *err)
+{
+    auto_vm_spec struct vm_spec *spec = NULL;
+    bool start = true;
+
+    json_object_set_new(definition, "image", json_string(image));
+    if (vm_spec_decode(definition, &spec, &start, err))
+        return -1;
+    return vm_create(core, actor, spec, json_object_get(definition, "start") ? start : true, idem, ret,
+                     ret_op, ret_replayed, err);
+}
+
 int catalogue_run(struct core *core, const struct actor *actor, const char *ref, const char *vm_name,
                   const json_t *overrides, const struct idem *idem, struct vm **ret,
                   struct op **ret_op, bool *ret_replayed, struct error *err)
@@ -391,22 +438,26 @@ int catalogue_run(struct core *core, const struct actor *actor, const char *ref,
 
     if (!entry)
         return -1;
-    definition = json_deep_copy(json_object_get(entry, "vm"));
-    if (overrides)
-        json_object_update(definition, (json_t *)(uintptr_t)overrides);
-    json_object_set_new(definition, "name",
-                        json_string(vm_name ? vm_name : json_string_value(json_object_get(entry, "name"))));
-    json_object_set_new(definition, "image", json_string("to-be-known"));
+    definition = define(json_object_get(entry, "vm"), overrides,
+                        vm_name ? vm_name : json_string_value(json_object_get(entry, "name")));
     /* What is wrong with the definition is said before anything is fetched. */
     if (vm_spec_decode(definition, &spec, &start, err))
         return -1;
     image = bring_image(core, actor, entry, err);
     if (!image)
         return -1;
-    json_object_set_new(definition, "image", json_string(image->name));
-    vm_spec_unref(TAKE_PTR(spec));
-    if (vm_spec_decode(definition, &spec, &start, err))
+    return run(core, actor, definition, image->name, idem, ret, ret_op, ret_replayed, err);
+}
+
+int image_run(struct core *core, const struct actor *actor, const char *ref, const char *vm_name,
+              const json_t *overrides, const struct idem *idem, struct vm **ret, struct op **ret_op,
+              bool *ret_replayed, struct error *err)
+{
+    auto_image struct image *image = image_find(core, actor->project_id, ref, err);
+    auto_json json_t *definition = NULL;
+
+    if (!image)
         return -1;
-    return vm_create(core, actor, spec, json_object_get(definition, "start") ? start : true, idem, ret,
-                     ret_op, ret_replayed, err);
+    definition = define(json_object_get(image->card, "vm"), overrides, vm_name ? vm_name : image->name);
+    return run(core, actor, definition, ref, idem, ret, ret_op, ret_replayed, err);
 }

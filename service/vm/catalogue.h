@@ -38,6 +38,9 @@ int catalogue_run(struct core *core, const struct actor *actor, const char *ref,
 
 /* ---- catalogue_index.c: hostile text in, entries out; pure ---- */
 
+/* A member that what describes an image may not set for its VMs, or NULL. */
+const char *catalogue_vm_foreign(const json_t *vm);
+
 #define CATALOGUE_INDEX_MAX ((size_t)4 << 20)
 /* base: the index's own address, below which all files are. CATALOGUE_REFUSED. */
 int catalogue_parse_drover(const char *text, size_t len, const char *base, json_t **ret,

@@ -71,21 +71,28 @@ static const char *const vm_members[] = {"cpus",    "memory_mib",  "machine",   
                                          "display", "guest_agent", "root_disk_gib", "vsock",    "channels",
                                          "serial_ports", "cmdline", NULL};
 
-static int check_vm(const json_t *vm, struct error *err)
+const char *catalogue_vm_foreign(const json_t *vm)
 {
     const char *key;
     json_t *value;
 
-    if (vm && !json_is_object(vm))
-        return refuse(err, "an entry's `vm` is not an object");
     json_object_foreach((json_t *)(uintptr_t)vm, key, value) {
         bool known = false;
 
         for (size_t i = 0; vm_members[i]; i++)
             known |= str_eq(vm_members[i], key);
         if (!known)
-            return refuse(err, "an entry's `vm` has a member that an index may not set");
+            return key;
     }
+    return NULL;
+}
+
+static int check_vm(const json_t *vm, struct error *err)
+{
+    if (vm && !json_is_object(vm))
+        return refuse(err, "an entry's `vm` is not an object");
+    if (vm && catalogue_vm_foreign(vm))
+        return refuse(err, "an entry's `vm` has a member that an index may not set");
     return 0;
 }
 

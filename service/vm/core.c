@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/backups.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
@@ -65,6 +66,11 @@ struct sampler *core_sampler(struct core *core)
 struct timing *core_timing(struct core *core)
 {
     return core->timing;
+}
+
+struct backups *core_backups(struct core *core)
+{
+    return core->backups;
 }
 
 struct history *core_history(struct core *core)
@@ -169,7 +175,13 @@ static int open_database(struct core *core, struct error *err)
     auto_free char *path = xasprintf("%s/drover.db", core->state_dir);
     struct load load = {core, err};
 
-    if (db_open(path, &core->db, err) || store_install_id(core->db, core->install_id, err))
+    if (db_open(path, &core->db, err)) {
+        if (err->code == ERROR_DATABASE_FAILED && !*err->remedy)
+            error_remedy(err, "`drover db check` says what is wrong with it, `drover db restore` brings back the "
+                              "newest good copy. Guests keep running meanwhile.");
+        return -1;
+    }
+    if (store_install_id(core->db, core->install_id, err))
         return -1;
     return store_vm_each(core->db, load_vm, &load, err);
 }
@@ -245,7 +257,7 @@ static int build(struct core *core, struct error *err)
         ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err) ||
         set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err))
         return -1;
-    return janitor_start(core, &core->janitor, err);
+    return backups_start(core, &core->backups, err) || janitor_start(core, &core->janitor, err) ? -1 : 0;
 }
 
 int core_start(const struct core_options *options, struct core **ret, struct error *err)
@@ -276,6 +288,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    backups_stop(core->backups);
     set_keeper_stop(core->sets);
     lease_keeper_stop(core->leases);
     webhook_hub_stop(core->webhooks);

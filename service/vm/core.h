@@ -47,6 +47,7 @@ struct sampler *core_sampler(struct core *core);
 struct ksm_tuner *core_ksm_tuner(struct core *core);
 struct history *core_history(struct core *core);
 struct timing *core_timing(struct core *core);
+struct backups *core_backups(struct core *core);
 
 /* For /readyz: one entry per part. */
 struct core_part {

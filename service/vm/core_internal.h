@@ -65,6 +65,7 @@ struct core {
     struct stats_topic *stats_topic;
     struct timing *timing;
     struct janitor *janitor;
+    struct backups *backups;
     struct audit *audit;
     struct guest_hub *guests;
     struct lease_keeper *leases;
@@ -82,6 +83,8 @@ struct registry *registry_new(void);
 void registry_free(struct registry *r);
 struct vm *registry_get(struct registry *r, const char *id); /* a reference or NULL */
 struct vm *registry_find(struct registry *r, const char *project_id, const char *ref);
+/* Has a VM that is not being deleted the name? */
+bool registry_name_taken(struct registry *r, const char *project_id, const char *name);
 void registry_put(struct registry *r, struct vm *vm); /* inserts or replaces; takes a reference of its own */
 void registry_remove(struct registry *r, const char *id);
 void registry_all(struct registry *r, struct vm ***ret, size_t *ret_count); /* references */
@@ -89,6 +92,7 @@ void registry_list(struct registry *r, const struct vm_filter *filter, struct vm
                    size_t *ret_count, bool *ret_more);
 size_t registry_count(struct registry *r, int state); /* -1: all */
 unsigned registry_image_users(struct core *core, const char *image_id);
+size_t registry_image_vms(struct core *core, const char *image_id, struct vm ***ret);
 
 /* ---- snapshot.c: making VM snapshots ---- */
 
@@ -268,6 +272,8 @@ int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
 /* The guest rebooted. */
 void vm_boot_again(struct core *core, const struct vm *vm);
 /* The console showed a mark. */
+/* What libvirt says (NULL: it does not know it) as a state of the VM. */
+enum vm_state vm_state_seen(const struct vm *vm, const struct virt_info *info);
 void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
 /* What the guest says about itself; at most once a second. */
 int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
+#include "service/base/blob.h"
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -44,6 +46,7 @@ struct image *image_new(void)
     struct image *i = xcalloc(1, sizeof(*i));
 
     i->refs = 1;
+    i->revision = 1;
     return i;
 }
 
@@ -55,6 +58,9 @@ struct image *image_copy(const struct image *i)
     copy->refs = 1;
     copy->description = xstrdup(i->description);
     copy->cmdline = xstrdup(i->cmdline);
+    copy->card = json_deep_copy(i->card);
+    copy->card_text = xstrdup_null(i->card_text);
+    copy->screenshot = i->screenshot ? blob_ref(i->screenshot) : NULL;
     copy->source = image_source_copy(i->source);
     copy->source_text = xstrdup_null(i->source_text);
     return copy;
@@ -72,6 +78,9 @@ void image_unref(struct image *i)
         return;
     free(i->description);
     free(i->cmdline);
+    json_decref(i->card);
+    free(i->card_text);
+    blob_unref(i->screenshot);
     image_source_free(i->source);
     free(i->source_text);
     free(i);
@@ -92,12 +101,15 @@ void image_to_row(const struct image *i, struct image_row *ret)
                                                                  : image_state_name(i->state),
                               .state_reason = i->state_reason,
                               .source = i->source_text ? i->source_text : "",
+                              .card = i->card_text ? i->card_text : "",
+                              .screenshot = i->screenshot ? i->screenshot->data : "",
+                              .revision = i->revision,
                               .created_at = i->created_at,
                               .updated_at = i->updated_at};
 }
 
-int image_event(struct db_tx *tx, const struct actor *actor, const struct image *i,
-                const char *type, struct error *err)
+int image_event_with(struct db_tx *tx, const struct actor *actor, const struct image *i,
+                     const char *type, const char *data, struct error *err)
 {
     struct event_row row = {.at = clock_wall_ms(),
                             .project_id = i->project_id,
@@ -108,10 +120,16 @@ int image_event(struct db_tx *tx, const struct actor *actor, const struct image 
                             .subject_name = i->name,
                             .actor = actor->id,
                             .request_id = actor->request_id ? actor->request_id : "",
-                            .data = "{}"};
+                            .data = data};
     int64_t seq;
 
     return store_event_append(tx, &row, &seq, err);
+}
+
+int image_event(struct db_tx *tx, const struct actor *actor, const struct image *i,
+                const char *type, struct error *err)
+{
+    return image_event_with(tx, actor, i, type, "{}", err);
 }
 
 char *image_path(struct core *core, const struct image *image, enum image_part part)
@@ -169,29 +187,34 @@ struct store {
     const struct actor *actor;
     struct image *next;
     const char *event;
-    int part; /* of a file that changed, too; -1: none */
 };
 
-static int store_file(struct db_tx *tx, const struct store *s, struct error *err)
+int image_write(struct db_tx *tx, const struct image *i, int part, struct error *err)
 {
-    const struct image_file *f = &s->next->files[s->part];
-    const struct image_file_row row = {.image_id = s->next->id,
-                                       .role = image_part_name(s->part),
-                                       .sha256 = f->sha256,
-                                       .size_bytes = f->size_bytes,
-                                       .virtual_size_bytes = f->virtual_size_bytes,
-                                       .verified_at = f->verified_at};
+    struct image_row row;
 
-    return store_image_file_put(tx, &row, err);
+    image_to_row(i, &row);
+    if (store_image_update(tx, &row, err))
+        return -1;
+    if (part < 0)
+        return 0;
+    const struct image_file *f = &i->files[part];
+    const struct image_file_row file = {.image_id = i->id,
+                                        .role = image_part_name(part),
+                                        .sha256 = f->sha256,
+                                        .size_bytes = f->size_bytes,
+                                        .virtual_size_bytes = f->virtual_size_bytes,
+                                        .verified_at = f->verified_at,
+                                        .damaged_at = f->damaged_at};
+
+    return store_image_file_put(tx, &file, err);
 }
 
 static int store_write(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct store *s = arg;
-    struct image_row row;
 
-    image_to_row(s->next, &row);
-    if (store_image_update(tx, &row, err) || (s->part >= 0 && store_file(tx, s, err)))
+    if (image_write(tx, s->next, -1, err))
         return -1;
     return s->event ? image_event(tx, s->actor, s->next, s->event, err) : 0;
 }
@@ -206,20 +229,22 @@ static void store_committed(void *arg)
 int image_store(struct core *core, const struct actor *actor, struct image *next,
                 const char *event, struct error *err)
 {
-    struct store s = {
-        .registry = core_images(core), .actor = actor, .next = next, .event = event, .part = -1};
+    struct store s = {.registry = core_images(core), .actor = actor, .next = next, .event = event};
 
     next->updated_at = clock_wall_ms();
+    next->revision++;
     return db_write(core_db(core), store_write, store_committed, &s, err);
 }
 
-int image_store_file(struct core *core, const struct actor *actor, struct image *next,
-                     enum image_part part, struct error *err)
+void image_next_state(struct image *next)
 {
-    struct store s = {
-        .registry = core_images(core), .actor = actor, .next = next, .part = (int)part};
-
-    return db_write(core_db(core), store_write, store_committed, &s, err);
+    next->state_reason[0] = '\0';
+    if (next->kind == IMAGE_KERNEL && !next->files[IMAGE_KERNEL_PART].present) {
+        next->state = IMAGE_IMPORTING;
+        snprintf(next->state_reason, sizeof(next->state_reason), "the kernel is still missing");
+    } else {
+        next->state = IMAGE_READY;
+    }
 }
 
 void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
@@ -339,6 +364,8 @@ static void fill(struct image *i, const struct actor *actor, const struct image_
     i->cmdline = xstrdup(r->cmdline ? r->cmdline : "");
     i->source = image_source_copy(r->source);
     i->source_text = r->source ? doc_text(source) : NULL;
+    image_card_set(i, r->card ? json_deep_copy(r->card) : image_card_empty());
+    i->screenshot = r->screenshot ? blob_new_text(r->screenshot) : NULL;
     i->kind = r->kind;
     i->format = r->format;
     i->state = IMAGE_EMPTY;
@@ -381,6 +408,8 @@ int image_create(struct core *core, const struct actor *actor, const struct imag
     rc = db_write(core_db(core), create_write, create_committed, &c, err);
     if (rc && err->code == ERROR_NAME_IN_USE && c.op && give_up_name(core, actor, r->name))
         rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc == 0)
+        CRASH_POINT(IMAGE_INTENT);
     if (rc == 0 && c.op && !c.replayed) {
         image_op_enqueue(core, c.op);
         *ret_op = TAKE_PTR(c.op);
@@ -476,6 +505,7 @@ static int remove_image(struct core *core, const struct actor *actor, const stru
             image_content_doubt(r, stored->files[p].sha256);
     }
     rc = db_write(core_db(core), delete_write, delete_committed, &d, err);
+    CRASH_POINT(IMAGE_ROW_GONE);
     for (int p = 0; p < IMAGE_PART_COUNT; p++) {
         if (stored->files[p].present)
             image_content_settle(r, stored->files[p].sha256);

@@ -81,7 +81,10 @@ struct image_file {
     char sha256[SECRET_SHA256_TEXT];
     int64_t size_bytes, virtual_size_bytes;
     int64_t verified_at; /* bytes and digest last agreed; 0: only when they came */
+    int64_t damaged_at;  /* they did not; 0: whole, as far as known */
 };
+
+struct blob;
 
 struct op;
 struct image { /* immutable snapshot */
@@ -90,6 +93,10 @@ struct image { /* immutable snapshot */
     char id[UUID_TEXT], project_id[UUID_TEXT], host_id[UUID_TEXT];
     char name[VM_NAME_MAX + 1];
     char *description, *cmdline;
+    json_t *card;            /* title, notes, architecture, expected_console, vm: all of them; never changed */
+    char *card_text;         /* the same, as it is stored */
+    struct blob *screenshot; /* base64 of a PNG, or NULL */
+    int64_t revision;        /* its ETag */
     struct image_source *source; /* or NULL */
     char *source_text;           /* the same as JSON, as it is stored; or NULL */
     enum image_kind kind;
@@ -117,6 +124,8 @@ struct image_request {
     enum image_kind kind;
     enum image_format format;
     const struct image_source *source; /* NULL: the bytes follow with image_upload_* */
+    const json_t *card;                /* as image_card_decode gives it; NULL: empty */
+    const char *screenshot;            /* base64, or NULL */
 };
 /*
  * Without a source the state is empty. With one it is importing, and *ret_op is the operation that
@@ -125,6 +134,26 @@ struct image_request {
 int image_create(struct core *core, const struct actor *actor, const struct image_request *r,
                  const struct idem *idem, struct image **ret, struct op **ret_op,
                  bool *ret_replayed, struct error *err);
+
+/* ---- what is said of an image: as an entry of a catalogue has it ---- */
+
+#define IMAGE_SCREENSHOT_MAX ((size_t)190 << 10)
+/* Merge-patch of description, title, notes, architecture, expected_console and vm. if_revision 0: any. */
+int image_patch(struct core *core, const struct actor *actor, const char *ref, const json_t *patch,
+                int64_t if_revision, struct image **ret, struct error *err);
+/* A PNG of at most IMAGE_SCREENSHOT_MAX bytes; NULL takes it away. */
+int image_screenshot_set(struct core *core, const struct actor *actor, const char *ref, const void *png,
+                         size_t len, int64_t if_revision, struct image **ret, struct error *err);
+/* A VM of the image, with the definition its card has; overrides: members of a definition, or NULL. */
+int image_run(struct core *core, const struct actor *actor, const char *ref, const char *vm_name,
+              const json_t *overrides, const struct idem *idem, struct vm **ret, struct op **ret_op,
+              bool *ret_replayed, struct error *err);
+
+/* Images of all projects by state, and those with bytes that were found to have rotted. */
+struct image_counts {
+    unsigned states[IMAGE_STATE_COUNT], damaged;
+};
+void image_counts_read(struct core *core, struct image_counts *ret);
 
 /* Was this key used before? Then the request is answered as it was, whatever has become of its source. */
 bool image_was_created(struct core *core, const struct actor *actor, const struct idem *idem);
@@ -183,7 +212,7 @@ int image_label_set(struct core *core, const struct actor *actor, const char *na
 int image_label_delete(struct core *core, const struct actor *actor, const char *name,
                        struct error *err);
 
-/* An operation that reads all bytes again and compares them with their digests. */
+/* An operation that reads all bytes again and compares them with their digests; see image_verify.c. */
 int image_verify(struct core *core, const struct actor *actor, const char *ref, struct op **ret_op,
                  struct error *err);
 /* Begins that for an image whose turn it is. */

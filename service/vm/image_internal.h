@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "db/store.h"
+#include "service/base/hash.h"
 #include "service/net/fetch.h"
 #include "service/vm/core.h"
 #include "service/vm/image.h"
@@ -20,6 +21,8 @@
 struct image_registry *core_images(struct core *core);
 /* VMs that refer to the image. Any thread, does not block. */
 unsigned registry_image_users(struct core *core, const char *image_id);
+/* The same, as references; the caller unrefs each and frees the array. */
+size_t registry_image_vms(struct core *core, const char *image_id, struct vm ***ret);
 
 /* ---- image_registry.c ---- */
 
@@ -73,6 +76,9 @@ void image_registry_remove(struct image_registry *r, const char *id);
 bool image_registry_upload_enter(struct image_registry *r, const char *id, enum image_part part);
 void image_registry_upload_leave(struct image_registry *r, const char *id, enum image_part part);
 bool image_registry_has_content(struct image_registry *r, const char *sha256);
+bool image_registry_is_damaged(struct image_registry *r, const char *sha256); /* that content */
+/* Every image with a part of that content: references; the caller unrefs each and frees the array. */
+size_t image_registry_sharers(struct image_registry *r, const char *sha256, struct image ***ret);
 /*
  * doubt: before content is linked, or the row that refers to it goes. settle: afterwards; unlinks
  * it if no image refers to it. Both under `change`.
@@ -80,6 +86,23 @@ bool image_registry_has_content(struct image_registry *r, const char *sha256);
 void image_content_doubt(struct image_registry *r, const char *sha256);
 void image_content_settle(struct image_registry *r, const char *sha256);
 char *image_content_path(struct image_registry *r, const char *sha256); /* caller frees */
+
+/* ---- image_card.c ---- */
+
+json_t *image_card_empty(void);
+/* From what a client or a stored row says to one with every member. VALIDATION_FAILED. */
+int image_card_decode(const json_t *value, json_t **ret, struct error *err);
+/* Takes card. */
+void image_card_set(struct image *i, json_t *card);
+
+/* ---- image_verify.c ---- */
+
+/*
+ * Under `change`: what was found out about content, for every image that has it. Images become failed,
+ * or ready again; VMs that stand on them are told. Blocks on the disk.
+ */
+int image_content_found(struct core *core, const struct actor *actor, const char *sha256, bool whole,
+                        struct error *err);
 
 /* ---- image.c ---- */
 
@@ -89,6 +112,12 @@ struct image *image_copy(const struct image *i); /* one reference, mutable until
 void image_to_row(const struct image *i, struct image_row *ret);
 int image_event(struct db_tx *tx, const struct actor *actor, const struct image *i,
                 const char *type, struct error *err);
+int image_event_with(struct db_tx *tx, const struct actor *actor, const struct image *i,
+                     const char *type, const char *data, struct error *err);
+/* What it is once its files are there. */
+void image_next_state(struct image *next);
+/* The row and this file of it, in a transaction of the caller's. */
+int image_write(struct db_tx *tx, const struct image *i, int part, struct error *err);
 
 /* The form of a request; VALIDATION_FAILED. */
 int image_check_request(const struct image_request *r, struct error *err);
@@ -98,11 +127,8 @@ int image_check_request(const struct image_request *r, struct error *err);
  */
 int image_store(struct core *core, const struct actor *actor, struct image *next,
                 const char *event, struct error *err);
-/* What nobody can use any more says why; an image that is ready stays so. */
-/* The row and one file of it. */
-int image_store_file(struct core *core, const struct actor *actor, struct image *next,
-                     enum image_part part, struct error *err);
 void image_label_prune(struct core *core, const struct actor *actor, const char *name);
+/* What nobody can use any more says why; an image that is ready stays so. */
 void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
                        const char *reason);
 

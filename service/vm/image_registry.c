@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "service/base/blob.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -156,6 +158,58 @@ bool image_registry_has_content(struct image_registry *r, const char *sha256)
     return false;
 }
 
+bool image_registry_is_damaged(struct image_registry *r, const char *sha256)
+{
+    LOCK_SCOPE(&r->lock);
+
+    for (size_t i = 0; i < r->count; i++) {
+        for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+            const struct image_file *f = &r->entries[i].stored->files[p];
+
+            if (f->present && f->damaged_at && strcmp(f->sha256, sha256) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+size_t image_registry_sharers(struct image_registry *r, const char *sha256, struct image ***ret)
+{
+    struct image **list = NULL;
+    size_t count = 0;
+    LOCK_SCOPE(&r->lock);
+
+    list = xcalloc(r->count + 1, sizeof(struct image *));
+    for (size_t i = 0; i < r->count; i++) {
+        struct image *image = r->entries[i].stored;
+        bool has = false;
+
+        for (int p = 0; p < IMAGE_PART_COUNT; p++)
+            has |= image->files[p].present && strcmp(image->files[p].sha256, sha256) == 0;
+        if (has)
+            list[count++] = image_ref(image);
+    }
+    *ret = list;
+    return count;
+}
+
+void image_counts_read(struct core *core, struct image_counts *ret)
+{
+    struct image_registry *r = core_images(core);
+    LOCK_SCOPE(&r->lock);
+
+    *ret = (struct image_counts){0};
+    for (size_t i = 0; i < r->count; i++) {
+        const struct image *image = r->entries[i].shown;
+        bool damaged = false;
+
+        for (int p = 0; p < IMAGE_PART_COUNT; p++)
+            damaged |= image->files[p].present && image->files[p].damaged_at;
+        ret->states[image->state]++;
+        ret->damaged += damaged;
+    }
+}
+
 /* ---- the directory ---- */
 
 /*
@@ -165,7 +219,7 @@ bool image_registry_has_content(struct image_registry *r, const char *sha256)
  */
 void image_content_doubt(struct image_registry *r, const char *sha256)
 {
-    auto_free char *mark = xasprintf("%s/%s", r->tmp_dir, sha256);
+    auto_free char *mark = xasprintf("%s/%s", SEEDED_BUG(NO_DOUBT) ? "/nowhere" : r->tmp_dir, sha256);
     auto_close int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 
     if (fd < 0) /* at worst a crash right now leaves a file that nobody uses */
@@ -182,6 +236,7 @@ void image_content_settle(struct image_registry *r, const char *sha256)
         log_debug("image content not removed: %s", err.cause);
         return; /* the mark stays for the next start */
     }
+    CRASH_POINT(IMAGE_UNLINKED);
     (void)unlink(mark); /* as above */
 }
 
@@ -216,6 +271,20 @@ static void load_source(struct image *i, const char *text)
         snprintf(i->source->vm, sizeof(i->source->vm), "%s", vm);
 }
 
+/* What an older version wrote, or nobody yet, is an empty one. */
+static void load_card(struct image *i, const char *text)
+{
+    static const struct doc_limits limits = {.bytes = 65536, .depth = 8, .tokens = 1024};
+    auto_json json_t *value = NULL;
+    json_t *card = NULL;
+    struct error err = ERROR_INIT;
+
+    if (*text && (doc_parse(text, strlen(text), &limits, &value, &err) ||
+                  image_card_decode(value, &card, &err)))
+        log_failure(LOG_LEVEL_WARNING, &err, "what is said of image %s cannot be read", i->id);
+    image_card_set(i, card ? card : image_card_empty());
+}
+
 static int load_image(void *arg, const struct image_row *row)
 {
     struct image_registry *r = arg;
@@ -240,6 +309,9 @@ static int load_image(void *arg, const struct image_row *row)
     i->format = (enum image_format)format;
     i->state = (enum image_state)state;
     load_source(i, row->source);
+    load_card(i, row->card);
+    i->screenshot = *row->screenshot ? blob_new_text(row->screenshot) : NULL;
+    i->revision = row->revision;
     i->created_at = row->created_at;
     i->updated_at = row->updated_at;
     image_registry_put(r, i);
@@ -262,6 +334,7 @@ static int load_file(void *arg, const struct image_file_row *row)
     f->size_bytes = row->size_bytes;
     f->virtual_size_bytes = row->virtual_size_bytes;
     f->verified_at = row->verified_at;
+    f->damaged_at = row->damaged_at;
     return 0;
 }
 
@@ -320,9 +393,11 @@ static int sweep(struct image_registry *r, struct error *err)
 
         if (is_digest(name)) {
             image_content_settle(r, name);
-        } else if (name[0] != '.' && !is_unfinished_import(r, name)) {
+        } else if ((name[0] != '.' || (SEEDED_BUG(SWEEP_FOREIGN) && name[1] == 'h')) &&
+                   !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
+            CRASH_POINT(RECOVERY_SWEPT);
         }
     }
     return 0;

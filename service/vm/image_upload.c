@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -29,7 +30,7 @@ struct image_upload {
     char *actor_id, *project_id, *request_id;
     char *path;
     int fd;
-    struct secret_hash *hash;
+    struct hash *hash;
     char expected[SECRET_SHA256_TEXT]; /* or "" */
     char sha256[SECRET_SHA256_TEXT];
     int64_t size, written, checked;
@@ -50,8 +51,7 @@ static void upload_free(struct image_upload *u)
         close(u->fd);
     if (u->path)
         unlink(u->path); /* gone already when it became content */
-    if (u->hash)
-        secret_hash_free(u->hash);
+    hash_free(u->hash);
     image_unref(u->image);
     free(u->actor_id);
     free(u->project_id);
@@ -169,7 +169,7 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
     u->request_id = xstrdup_null(actor->request_id);
     if (expected_sha256)
         snprintf(u->expected, sizeof(u->expected), "%s", expected_sha256);
-    u->hash = secret_hash_new();
+    u->hash = hash_new(HASH_SHA256);
     uuid_new(id);
     u->path = xasprintf("%s/%s", u->registry->tmp_dir, id);
     u->fd = open(u->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -228,16 +228,20 @@ static int look_around(struct image_upload *u, struct error *err)
 int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err)
 {
     int64_t max = u->part != IMAGE_CONTENT ? BOOT_PART_MAX : INT64_MAX;
+    int rc;
 
     if (u->size >= 0)
         max = u->size;
     if ((int64_t)len > max - u->written)
         return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld bytes",
                          image_part_name(u->part), (long long)max);
-    if (image_write_at(u->fd, data, len, u->written, err))
+    hash_begin(u->hash, data, len);
+    rc = image_write_at(u->fd, data, len, u->written, err);
+    hash_wait(u->hash);
+    if (rc)
         return -1;
-    secret_hash_add(u->hash, data, len);
     u->written += (int64_t)len;
+    CRASH_POINT(IMAGE_PART);
     return u->written - u->checked >= CHECK_BYTES ? look_around(u, err) : 0;
 }
 
@@ -265,16 +269,8 @@ struct commit {
 static int commit_write(struct db_tx *tx, void *arg, struct error *err)
 {
     struct commit *c = arg;
-    const struct image_file *f = &c->next->files[c->upload->part];
-    struct image_file_row file = {.image_id = c->next->id,
-                                  .role = image_part_name(c->upload->part),
-                                  .sha256 = f->sha256,
-                                  .size_bytes = f->size_bytes,
-                                  .virtual_size_bytes = f->virtual_size_bytes};
-    struct image_row row;
 
-    image_to_row(c->next, &row);
-    if (store_image_update(tx, &row, err) || (c->with_file && store_image_file_put(tx, &file, err)))
+    if (image_write(tx, c->next, c->with_file ? (int)c->upload->part : -1, err))
         return -1;
     return c->event ? image_event(tx, &c->actor, c->next, c->event, err) : 0;
 }
@@ -293,6 +289,7 @@ static int commit(struct commit *c, struct error *err)
     c->actor =
         (struct actor){.id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
     c->next->updated_at = clock_wall_ms();
+    c->next->revision++;
     return db_write(core_db(u->core), commit_write, commit_done, c, err);
 }
 
@@ -305,13 +302,14 @@ static void record_failure(struct image_upload *u, const struct error *why)
     image_mark_failed(u->core, &actor, u->image->id, why->detail);
 }
 
-/* Under `change`: the file becomes content, unless the same bytes are there already. */
+/* Under `change`: the file becomes content, unless the same bytes are there already, and whole. */
 static int link_content(struct image_upload *u, struct error *err)
 {
     auto_free char *content = image_content_path(u->registry, u->sha256);
     struct stat st;
 
-    if (image_registry_has_content(u->registry, u->sha256) && stat(content, &st) == 0 &&
+    if (image_registry_has_content(u->registry, u->sha256) &&
+        !image_registry_is_damaged(u->registry, u->sha256) && stat(content, &st) == 0 &&
         st.st_size == u->written)
         return 0;
     if (rename(u->path, content))
@@ -319,15 +317,15 @@ static int link_content(struct image_upload *u, struct error *err)
     return dir_sync(content, err);
 }
 
-static void next_state(struct image *next)
+/* Under `change`: these bytes take the place of the same ones that have rotted. */
+static int replace_damaged(struct image_upload *u, struct image **ret, struct error *err)
 {
-    next->state_reason[0] = '\0';
-    if (next->kind == IMAGE_KERNEL && !next->files[IMAGE_KERNEL_PART].present) {
-        next->state = IMAGE_IMPORTING;
-        snprintf(next->state_reason, sizeof(next->state_reason), "the kernel is still missing");
-    } else {
-        next->state = IMAGE_READY;
-    }
+    struct actor actor = {.id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
+
+    if (link_content(u, err) || image_content_found(u->core, &actor, u->sha256, true, err))
+        return -1;
+    *ret = image_registry_stored(u->registry, u->image->id);
+    return *ret ? 0 : error_set(err, ERROR_IMAGE_NOT_FOUND, "the image %s was deleted", u->image->name);
 }
 
 static int adopt(struct image_upload *u, struct image **ret, struct error *err)
@@ -335,6 +333,8 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
     auto_image struct image *next = NULL, *stored = NULL;
     struct commit c = {.upload = u, .with_file = true};
     const struct image_file *old;
+    struct error ignored;
+    bool damaged;
     int rc;
     LOCK_SCOPE(&u->registry->change);
 
@@ -345,6 +345,8 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
         check_users(u->core, stored, u->part, err))
         return -1;
     old = &stored->files[u->part];
+    if (old->present && old->damaged_at)
+        return replace_damaged(u, ret, err);
     if (old->present) { /* sent again, and equal */
         *ret = TAKE_PTR(stored);
         return 0;
@@ -354,14 +356,20 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
                                                .size_bytes = u->written,
                                                .virtual_size_bytes = u->facts.virtual_size_bytes};
     memcpy(next->files[u->part].sha256, u->sha256, sizeof(u->sha256));
-    next_state(next);
+    image_next_state(next);
     c.next = next;
     c.event = next->state == IMAGE_READY ? "image.ready" : NULL;
     image_content_doubt(u->registry, u->sha256);
+    damaged = image_registry_is_damaged(u->registry, u->sha256);
     rc = link_content(u, err);
+    CRASH_POINT(IMAGE_LINKED);
     if (rc == 0)
         rc = commit(&c, err);
+    CRASH_POINT(IMAGE_READY);
     image_content_settle(u->registry, u->sha256);
+    /* Other images with these bytes are whole again, too; at worst their next verification says so. */
+    if (rc == 0 && damaged && image_content_found(u->core, &c.actor, u->sha256, true, &ignored))
+        log_failure(LOG_LEVEL_WARNING, &ignored, "images that were repaired do not say so yet");
     if (rc == 0)
         *ret = TAKE_PTR(next);
     return rc;
@@ -413,6 +421,7 @@ static int hand_over(struct image_upload *u, struct image **ret, struct op **ret
     next->state = IMAGE_IMPORTING;
     snprintf(next->state_reason, sizeof(next->state_reason), "see its operation");
     next->updated_at = clock_wall_ms();
+    next->revision++;
     h.actor = (struct actor){.id = u->actor_id, .project_id = u->project_id, .request_id = u->request_id};
     h.next = next;
     h.op = image_op_new(u->core, &h.actor, next);
@@ -425,6 +434,7 @@ static int hand_over(struct image_upload *u, struct image **ret, struct op **ret
         op_unref(h.op);
         return -1;
     }
+    CRASH_POINT(IMAGE_HANDED_OVER);
     image_op_enqueue(u->core, h.op);
     *ret_op = h.op;
     *ret = TAKE_PTR(next);
@@ -458,7 +468,8 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     if (u->size >= 0 && u->written != u->size)
         return error_set(err, ERROR_INCOMPLETE_BODY, "%lld of %lld bytes came",
                          (long long)u->written, (long long)u->size);
-    secret_hash_finish(u->hash, u->sha256);
+    CRASH_POINT(IMAGE_WHOLE);
+    hash_finish(u->hash, u->sha256);
     if (ftruncate(u->fd, u->written))
         return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
     if (u->part == IMAGE_CONTENT && image_source_is_upload(u->image->source))
@@ -468,8 +479,9 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
             record_failure(u, err);
         return -1;
     }
-    if (fchmod(u->fd, 0444) || fsync(u->fd))
+    if (fchmod(u->fd, SEEDED_BUG(WRITABLE_IMAGE) ? 0644 : 0444) || fsync(u->fd))
         return error_errno(err, errno, "cannot write the upload");
+    CRASH_POINT(IMAGE_CHECKED);
     return adopt(u, ret, err);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/vm/lease_internal.h"
 
@@ -254,7 +255,8 @@ bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id
     }
     if (!oldest)
         return false;
-    set_phase(oldest, MEMBER_TAKEN);
+    if (!SEEDED_BUG(HAND_OUT_TWICE))
+        set_phase(oldest, MEMBER_TAKEN);
     memcpy(ret_vm_id, oldest->vm_id, UUID_TEXT);
     return true;
 }

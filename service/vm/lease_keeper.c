@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -73,6 +74,7 @@ static void rebase(struct lease_keeper *k, struct lease *l)
 
     left = left < 0 ? 0 : left > given ? given : left;
     limit = limit < 0 ? 0 : limit > l->max_seconds * 1000 ? l->max_seconds * 1000 : limit;
+    CRASH_POINT(LEASE_NEW_BOOT);
     memcpy(l->boot_id, k->boot_id, sizeof(l->boot_id));
     l->expires_boot_ms = boot + left;
     l->limit_boot_ms = boot + limit;
@@ -85,6 +87,8 @@ static int load_lease(void *arg, const struct lease_row *row)
 
     if (!str_eq(lease->boot_id, load->k->boot_id))
         rebase(load->k, lease);
+    if (SEEDED_BUG(LEASE_EARLY))
+        lease->expires_boot_ms = clock_boottime_ms();
     if (*lease->vm_id)
         adopt(load->k->core, lease->vm_id, NULL, 0, lease->id);
     book_put(load->k, lease);
@@ -193,6 +197,8 @@ static void look_lease(struct core *core, const struct lease *l, int64_t now)
     vm = registry_get(core->registry, l->vm_id);
     if (!vm || vm->state == VM_STATE_DELETING)
         end(core, l, "vm-deleted", true);
+    else if (SEEDED_BUG(LEASE_FOREVER))
+        return;
     else if (now >= l->expires_boot_ms || now >= l->limit_boot_ms)
         end(core, l, "expired", false);
     else if (is_idle(core->leases, l, now))

@@ -85,6 +85,18 @@ struct pool_status {
     int64_t claim_us_p50, claim_us_max; /* of the last 100 warm claims; 0: none */
 };
 
+/*
+ * Of its VMs that are on, handed out or not. Pages that several share are in the resident memory of
+ * each, so that is what they cost before merging; without what is saved, what they cost after it.
+ */
+struct pool_memory {
+    size_t running, sampled; /* sampled: of how many there are figures */
+    uint64_t promised_bytes; /* what their definitions give them */
+    uint64_t resident_bytes, merging_bytes, saved_bytes;
+};
+/* Of the latest sample; any thread, never blocks. */
+void pool_memory_read(struct core *core, const char *pool_id, struct pool_memory *ret);
+
 /* By id or name; a reference, or NULL with POOL_NOT_FOUND. */
 struct pool *pool_find(struct core *core, const char *project_id, const char *ref,
                        struct error *err);

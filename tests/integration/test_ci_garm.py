@@ -1,8 +1,10 @@
 """`drover ci garm`, driven as GARM drives an external provider, where no guest is needed."""
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 from daemon import BUILD, eventually  # noqa: E402
 from garm import DUPLICATE, NOT_FOUND, Garm, Home, ProviderFailed  # noqa: E402
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy/ci/garm"
 
 
 @pytest.fixture
@@ -184,11 +188,31 @@ def test_it_describes_itself(garm):
     for schema in (config, extra):
         Draft202012Validator.check_schema(schema)
     Draft202012Validator(config).validate(json.loads(Path(garm.config).read_text()))
-    example = Path(__file__).resolve().parents[2] / "deploy/ci/garm/provider.json"
+    example = DEPLOY / "provider.json"
     Draft202012Validator(config).validate(json.loads(example.read_text()))
     garm.call("ValidatePoolInfo", extra_specs={"pool": "ci"})
     with pytest.raises(ProviderFailed, match="no member 'colour'"):
         garm.call("ValidatePoolInfo", extra_specs={"colour": "red"})
+
+
+def test_the_example_is_what_garm_takes(make_garm, daemon, tmp_path):
+    """Its fields are those of GARM's config.Provider and config.External; its program is the script beside it."""
+    provider, = tomllib.loads((DEPLOY / "config.toml").read_text())["provider"]
+    assert set(provider) <= {"name", "provider_type", "description", "disable_jit_config", "external"}
+    assert provider["name"] == "drover" and provider["provider_type"] == "external"
+    external = provider["external"]
+    assert set(external) <= {"provider_executable", "provider_dir", "config_file", "interface_version", "environment_variables"}
+    assert external["interface_version"] in ("v0.1.0", "v0.1.1")
+    assert external["config_file"].startswith("/etc/garm/")
+    program = DEPLOY / "garm-provider"
+    assert external["provider_executable"] == f"/usr/share/drover/ci/garm/{program.name}" and os.access(program, os.X_OK)
+    # GARM runs it without arguments and with an environment of its own.
+    garm = make_garm()
+    script = tmp_path / "as-garm-runs-it"
+    script.write_text(f"#!/bin/sh\nDROVER={BUILD / 'drover'} exec {program}\n")
+    script.chmod(0o755)
+    wrapped = Garm([script], garm.config)
+    assert wrapped.list() == [] and json.loads(wrapped.call("GetSupportedInterfaceVersions")) == ["v0.1.0", "v0.1.1"]
 
 
 @pytest.mark.parametrize("config,message", [

@@ -215,22 +215,120 @@ def test_what_is_wrong_with_a_label(api, image, label, name):
 
 # ---- verification ----
 
+def rot(daemon, image, size=4):
+    """Some bytes of its content change where nobody looks; the old ones."""
+    path = daemon.state_dir / "images" / image["files"]["content"]["sha256"]
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.seek(1000)
+        old = file.read(size)
+        file.seek(1000)
+        file.write(bytes(b ^ 0xff for b in old))
+
+
+def events_of(api, image_or_vm):
+    found, since = [], 0
+    while page := api.get("/v1/events", since=since, limit=1000).json["items"]:
+        found += [e for e in page if e["subject"]["id"] == image_or_vm["id"]]
+        since = page[-1]["seq"]
+    return found
+
+
+def metric(api, line):
+    return int(next(text for text in api.get("/metrics").text.splitlines() if text.startswith(line + " ")).split()[-1])
+
+
 def test_verification_finds_what_rotted(api, daemon, image):
     good = image(RAW + b"good")
     operation = api.post(f"/v1/images/{good['id']}/verify", wait=30)
     assert operation.status == 200 and operation.json["state"] == "succeeded", operation
-    assert api.get(f"/v1/images/{good['id']}").json["files"]["content"]["verified_at"]
+    content = api.get(f"/v1/images/{good['id']}").json["files"]["content"]
+    assert content["verified_at"] and not content["damaged_at"]
     bad = image(RAW + b"bad")
-    path = daemon.state_dir / "images" / bad["files"]["content"]["sha256"]
-    path.chmod(0o644)
-    with open(path, "r+b") as file:
-        file.seek(1000)
-        file.write(b"rot!")
+    rot(daemon, bad)
     operation = api.post(f"/v1/images/{bad['id']}/verify", wait=30).json
     assert operation["state"] == "failed" and operation["error"]["code"] == "digest-mismatch", operation
+    assert "same bytes again" in operation["error"]["remedy"]
     shown = api.get(f"/v1/images/{bad['id']}").json
-    assert shown["state"] == "failed" and "changed on the disk" in shown["state_reason"]
+    assert shown["state"] == "failed" and "changed on the disk" in shown["state_reason"] and shown["files"]["content"]["damaged_at"]
     assert api.post("/v1/images/none/verify").code == "image-not-found"
+
+
+def test_the_same_bytes_repair_every_image_that_has_them(api, daemon, image, make_vm, name):
+    data = RAW + b"shared"
+    first, twin = image(data), image(data)
+    vm = make_vm(image=first["name"])
+    rot(daemon, first)
+    assert api.post(f"/v1/images/{twin['id']}/verify", wait=30).json["state"] == "failed"
+    for each in (first, twin):
+        assert api.get(f"/v1/images/{each['id']}").json["state"] == "failed"
+    assert api.post("/v1/vms", {"name": name(), "image": first["name"]}).code == "image-state-conflict"
+    # The VM that stands on it is told; it does not start on bytes that are wrong.
+    told = [e for e in events_of(api, vm) if e["type"] == "vm.image_damaged"]
+    assert len(told) == 1 and told[0]["data"] == {"image_id": first["id"], "image_name": first["name"]}
+    refused = api.post(f"/v1/vms/{vm['id']}/start", wait=30).json
+    assert refused["state"] == "failed" and refused["error"]["code"] == "image-state-conflict", refused
+    assert "changed on the disk" in refused["error"]["detail"] and "repair" in refused["error"]["remedy"]
+    # Verified again, nothing is told twice; other bytes do not repair it.
+    api.post(f"/v1/images/{first['id']}/verify", wait=30)
+    assert len([e for e in events_of(api, vm) if e["type"] == "vm.image_damaged"]) == 1
+    assert api.put(f"/v1/images/{first['id']}/content", data + b"!").code == "image-state-conflict"
+    repaired = api.put(f"/v1/images/{first['id']}/content", data)
+    assert repaired.status == 200 and repaired.json["state"] == "ready" and not repaired.json["files"]["content"]["damaged_at"], repaired
+    assert api.get(f"/v1/images/{twin['id']}").json["state"] == "ready"
+    assert (daemon.state_dir / "images" / first["files"]["content"]["sha256"]).read_bytes() == data
+    assert [e["type"] for e in events_of(api, twin) if e["type"].startswith("image.")][-2:] == ["image.damaged", "image.repaired"]
+    assert "vm.image_repaired" in [e["type"] for e in events_of(api, vm)]
+    assert api.post(f"/v1/vms/{vm['id']}/start", wait=30).json["state"] == "succeeded"
+    assert api.post(f"/v1/images/{twin['id']}/verify", wait=30).json["state"] == "succeeded"
+    # A new image with bytes that have rotted elsewhere has them whole, and repairs the others.
+    rot(daemon, first)
+    assert api.post(f"/v1/images/{first['id']}/verify", wait=30).json["state"] == "failed"
+    third = image(data)
+    assert third["state"] == "ready" and api.get(f"/v1/images/{first['id']}").json["state"] == "ready"
+    assert api.post(f"/v1/images/{third['id']}/verify", wait=30).json["state"] == "succeeded"
+
+
+def test_the_schedule_finds_what_rotted(fresh_daemon):
+    """Two hours pass while the daemon is off: the rows say so, and its janitor looks when it starts."""
+    import sqlite3
+    daemon = fresh_daemon(settings={"image_verify_hours": 1})
+    api = daemon.client()
+    made = {}
+    for each in ("good", "bad", "fresh"):
+        made[each] = api.post("/v1/images", {"name": each, "kind": "disk", "format": "raw"}).json
+        made[each] = api.put(f"/v1/images/{made[each]['id']}/content", RAW + each.encode()).json
+    vm = api.post("/v1/vms", {"name": "stands-on-it", "image": "bad"}).json
+    assert api.get(f"/v1/operations/{vm['operation']['id']}", wait=30).json["state"] == "succeeded"
+    rot(daemon, made["bad"])
+    rot(daemon, made["fresh"])  # its turn has not come
+    daemon.stop()
+    with sqlite3.connect(daemon.state_dir / "drover.db") as db:
+        db.execute("UPDATE images SET created_at = created_at - 7200000 WHERE name IN ('good', 'bad')")
+    db.close()
+    daemon.start()
+    api = daemon.client()
+    damaged = eventually(lambda: [e for e in events_of(api, made["bad"]) if e["type"] == "image.damaged"],
+                         60, what="the schedule finding it")
+    assert damaged[0]["actor"] == "system" and damaged[0]["data"]["used_by"] == 1, damaged
+    assert "changed on the disk" in damaged[0]["data"]["reason"]
+    shown = api.get("/v1/images/bad").json
+    assert shown["state"] == "failed" and shown["files"]["content"]["damaged_at"]
+    assert [e["type"] for e in events_of(api, vm)].count("vm.image_damaged") == 1
+    eventually(lambda: api.get("/v1/images/good").json["files"]["content"]["verified_at"], 60, what="the good one's turn")
+    assert api.get("/v1/images/good").json["state"] == "ready"
+    fresh = api.get("/v1/images/fresh").json
+    assert fresh["state"] == "ready" and not fresh["files"]["content"]["verified_at"]
+    assert metric(api, "drover_images_damaged") == 1
+    assert metric(api, 'drover_images{state="failed"}') == 1 and metric(api, 'drover_images{state="ready"}') == 2
+    kinds = [(o["kind"], o["state"], o["actor"]) for o in api.get("/v1/operations").json["items"] if o["kind"] == "image.verify"]
+    assert sorted(kinds) == [("image.verify", "failed", "system"), ("image.verify", "succeeded", "system")]
+    # It stays known across a restart, and is not read again every hour.
+    daemon.restart()
+    api = daemon.client()
+    assert api.get("/v1/images/bad").json["files"]["content"]["damaged_at"] and metric(api, "drover_images_damaged") == 1
+    assert api.put(f"/v1/images/{made['bad']['id']}/content", RAW + b"bad").json["state"] == "ready"
+    assert metric(api, "drover_images_damaged") == 0
 
 
 def test_the_command_labels_and_copies(api, daemon, image, make_vm, name):

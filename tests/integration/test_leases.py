@@ -82,6 +82,12 @@ def test_a_pool_has_its_defaults_and_fills_itself(api, make_pool):
     assert len({v["vsock_cid"] for v in waiting}) == 2, "identities are their own"
     assert status(api, pool["name"])["warming"] == 0
     assert pool["id"] in [p["id"] for p in api.get("/v1/pools", limit=1000).json["items"]]
+    # The test driver has no processes that could be measured, and that is not a zero.
+    memory = status(api, pool["name"])["memory"]
+    assert memory["running"] == 2 and memory["promised_bytes"] == 2 * TEMPLATE["memory_mib"] << 20, memory
+    assert {memory[k] for k in ("resident_bytes", "merging_bytes", "saved_bytes", "own_bytes")} == {None}
+    assert f'drover_pool_memory_bytes{{pool="{pool["name"]}",kind="promised"}} {2 * TEMPLATE["memory_mib"] << 20}' \
+        in api.get("/metrics").text
 
 
 def test_bad_pools_are_refused_and_change_nothing(api, name):

@@ -1,6 +1,5 @@
 """Quotas: what is asked for beyond them is refused with the arithmetic, in any race and after any crash."""
 import threading
-import time
 
 import pytest
 from daemon import eventually
@@ -310,7 +309,6 @@ def test_kill_9_in_the_middle_leaks_no_quota(fresh_daemon):
     limit(daemon.client(), vms=10)
     for round_ in range(3):
         threads, answers = race(daemon, 32, f"round-{round_}")
-        time.sleep(0)
         eventually(lambda a=answers: any(a), every=0)
         daemon.kill9()
         for thread in threads:

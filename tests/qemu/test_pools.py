@@ -22,6 +22,11 @@ def test_what_waited_answers_and_is_gone_afterwards(rig, depth):
     eventually(lambda: ready(rig, pool) == 1, SLOW, "a VM that waits")
     lease = rig.api.post("/v1/leases", {"pool": pool}, wait="running", timeout=60, patience=90).json
     assert lease["warm"] and lease["vm"], lease
+    # What it costs, once the sampler has seen its QEMU.
+    cost = eventually(lambda: (m := memory(rig, pool))["resident_bytes"] and m, SLOW, "figures of its memory")
+    assert cost["running"] >= 1 and cost["promised_bytes"] == cost["running"] * 16 << 20, cost
+    assert cost["resident_bytes"] > 1 << 20 and cost["own_bytes"] == cost["resident_bytes"] - cost["saved_bytes"], cost
+    assert cost["merging_bytes"] >= 0, cost
     with rig.console(lease["vm"]["id"]) as c:
         c.send(b"hello")
         c.expect(b"hello")
@@ -30,6 +35,10 @@ def test_what_waited_answers_and_is_gone_afterwards(rig, depth):
     eventually(lambda: rig.api.get(f"/v1/vms/{lease['vm']['id']}").status == 404, SLOW, "its end")
     assert not processes(lease["vm"]["id"])
     eventually(lambda: not [v for v in rig.api.get("/v1/vms").json["items"] if v["pool_id"]], SLOW, "an empty pool")
+
+
+def memory(rig, pool):
+    return rig.api.get(f"/v1/pools/{pool}").json["status"]["memory"]
 
 
 def definition(image, **vm):

@@ -54,5 +54,5 @@ def test_there_are_manual_pages_completions_and_examples(tree):
     assert "complete" in (tree / "usr/share/bash-completion/completions/drover.bash").read_text()
     assert (tree / "usr/share/fish/vendor_completions.d/drover.fish").stat().st_size
     assert (tree / "usr/share/zsh/vendor-completions/_drover").read_text().startswith("#compdef drover")
-    examples = tree / "usr/share/doc/drover/examples"
-    assert os.access(examples / "ci/github/jit-runner", os.X_OK) and (examples / "systemd/embedded.conf").exists()
+    assert os.access(tree / "usr/share/drover/ci/github/jit-runner", os.X_OK)
+    assert (tree / "usr/share/doc/drover/examples/systemd/embedded.conf").exists()

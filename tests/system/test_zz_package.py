@@ -14,7 +14,7 @@ def test_removing_it_keeps_everything(service, host):
     assert host.succeeds(f"kill -0 {pid}"), "a guest goes on"
     install(host)
     service.wait_ready()
-    assert all(host.succeeds(f"systemctl is-enabled {unit}") for unit in UNITS)
+    assert all(host.succeeds(f"systemctl is-enabled {unit} && systemctl is-active {unit}") for unit in UNITS)
     assert service.vm("survives")["state"] == "running" and service.qemu_pid(service.vm("survives")["id"]) == pid
     service.delete("survives")
 
@@ -22,10 +22,13 @@ def test_removing_it_keeps_everything(service, host):
 def test_an_upgrade_restarts_the_daemon_and_no_guest(service, host):
     service.create(name="upgraded", wait="running")
     guest, daemon = service.qemu_pid(service.vm("upgraded")["id"]), service.pid()
+    listening = host.run("systemctl show -P ActiveEnterTimestamp droverd.socket")
+    assert listening, "connections come through the socket unit"
     install(host)
     eventually(lambda: service.pid() not in (0, daemon), 120, "another daemon", every=0.5)
     service.wait_ready()
     assert service.qemu_pid(service.vm("upgraded")["id"]) == guest
+    assert host.run("systemctl show -P ActiveEnterTimestamp droverd.socket") == listening
     service.delete("upgraded")
 
 

@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 
 #include "service/base/str.h"
+#include "service/vm/catalogue.h"
 #include "service/vm/op.h"
+#include "service/vm/spec.h"
 
 const struct actor test_actor = {
     .id = "token:test", .project_id = PROJECT_DEFAULT, .request_id = "r-1"};
@@ -177,5 +179,37 @@ struct op *image_op_pending(struct core *core, const char *image_id)
 void op_unref(struct op *op)
 {
     if (op)
+        abort();
+}
+
+/* No VMs either, and nothing is said of an image. */
+size_t registry_image_vms(struct core *core, const char *image_id, struct vm ***ret)
+{
+    (void)core, (void)image_id;
+    *ret = NULL;
+    return 0;
+}
+
+void vm_unref(struct vm *vm)
+{
+    if (vm)
+        abort();
+}
+
+const char *catalogue_vm_foreign(const json_t *vm)
+{
+    (void)vm;
+    return NULL;
+}
+
+int vm_spec_decode(const json_t *object, struct vm_spec **ret, bool *ret_start, struct error *err)
+{
+    (void)object, (void)ret, (void)ret_start, (void)err;
+    abort();
+}
+
+void vm_spec_unref(struct vm_spec *spec)
+{
+    if (spec)
         abort();
 }

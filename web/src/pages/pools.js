@@ -3,7 +3,7 @@ import { del, listAll, request } from '../lib/api.js';
 import { confirm } from '../lib/dialog.js';
 import { h, replace, setHidden, setText } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
-import { ABSENT, count, fromNow, mib, percent, time } from '../lib/format.js';
+import { ABSENT, bytes, count, fromNow, mib, percent, time } from '../lib/format.js';
 import { imageOptions, nameField, numberInput, select } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { every, redraw, reloader } from '../lib/reload.js';
@@ -18,6 +18,15 @@ const POINTS = [
     ['console', 'when its console has printed something'],
 ];
 const ms = (value) => (typeof value === 'number' ? `${value.toFixed(1)} ms` : ABSENT);
+
+/* Before merging, and what merging makes of it. */
+function memory(m) {
+    if (m.resident_bytes === null) {
+        return `${bytes(m.promised_bytes)} promised`;
+    }
+    const now = `${bytes(m.resident_bytes)} of ${bytes(m.promised_bytes)} promised`;
+    return m.saved_bytes ? `${now}, merged to ${bytes(m.own_bytes)}` : now;
+}
 
 export async function poolsPage({ herd, session, signal }) {
     const mayWrite = session.can('vm:write');
@@ -58,6 +67,7 @@ export async function poolsPage({ herd, session, signal }) {
                     ? ABSENT
                     : `${ms(status.claim_ms_p50)}, at most ${ms(status.claim_ms_max)}`,
             ],
+            ['Memory', memory(status.memory)],
             ['Kept', DEPTHS.find(([depth]) => depth === pool.depth)?.[1] ?? pool.depth],
         ];
         return h(
