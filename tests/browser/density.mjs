@@ -29,13 +29,18 @@ test('the memory page tells what is needed, used and saved, and what still fits'
         ok(/\d (KiB|MiB|GiB)/.test(await bar.locator('.figure').textContent()), text);
         ok(Number(await bar.locator('.bar-fill').getAttribute('width')) > 0, `the bar ${text}`);
     }
-    const machine = page.getByRole('region', { name: 'Merging by machine' }).getByRole('row', { name });
+    const machine = page
+        .getByRole('region', { name: 'Merging by machine' })
+        .getByRole('row', { name });
     const vm = density.vms.find((v) => v.name === name);
     ok(
         vm.ksm.cause === 'merging' || (await machine.locator('.why').textContent()).length > 20,
         'a machine that does not merge says why',
     );
-    ok(/The same per GiB saved now/.test(await page.textContent('main')), 'the cost stands beside it');
+    ok(
+        /The same per GiB saved now/.test(await page.textContent('main')),
+        'the cost stands beside it',
+    );
 });
 
 test('the tuner’s last decisions are shown with their reasons', async () => {
@@ -48,7 +53,11 @@ test('the tuner’s last decisions are shown with their reasons', async () => {
 
 test('groups may be made by a label', async () => {
     const vm = await api('GET', `/v1/vms/${name}`);
-    await api('POST', '/v1/vms', { name: `${name}-l`, labels: { course: 'linux-1' }, memory_mib: 64 });
+    await api('POST', '/v1/vms', {
+        name: `${name}-l`,
+        labels: { course: 'linux-1' },
+        memory_mib: 64,
+    });
     try {
         await page.reload();
         await page.getByLabel('Group by').selectOption('label.course');
@@ -70,7 +79,10 @@ test('charts are loaded when they come into view, and draw what was measured', a
     await on.getByRole('heading', { name: 'Over time' }).scrollIntoViewIfNeeded();
     await until('the first chart', async () => (await on.locator('.plot canvas').count()) > 0);
     await until('its curve', () => drawn(on));
-    ok(asked.some((url) => /\/plot-/.test(url)), 'the charts were loaded');
+    ok(
+        asked.some((url) => /\/plot-/.test(url)),
+        'the charts were loaded',
+    );
     const chart = on.getByRole('img', { name: /^CPU, of one: CPU [\d.]+ % at the end/ });
     await chart.waitFor();
     for (const [range, seconds] of [

@@ -128,7 +128,9 @@ async function withCatalogue(picture, use) {
         const part = body?.subarray(Number(from ?? 0), to ? Number(to) + 1 : undefined);
         response.writeHead(!body ? 404 : from ? 206 : 200, {
             'Content-Length': part?.length ?? 0,
-            ...(from && { 'Content-Range': `bytes ${from}-${Number(from) + part.length - 1}/${body.length}` }),
+            ...(from && {
+                'Content-Range': `bytes ${from}-${Number(from) + part.length - 1}/${body.length}`,
+            }),
         });
         response.end(request.method === 'HEAD' ? undefined : part);
     });
@@ -157,7 +159,10 @@ test('a catalogue shows a picture and words, and runs an entry with one click', 
     const picture = await page.screenshot({ clip: { x: 0, y: 0, width: 160, height: 100 } });
     const source = `${name}-book`;
     await withCatalogue(picture, async (key, url) => {
-        ok((await ask('POST', '/v1/catalogue-sources', { name: source, url, key })) === 201, 'it is added');
+        ok(
+            (await ask('POST', '/v1/catalogue-sources', { name: source, url, key })) === 201,
+            'it is added',
+        );
         await go(page, 'images', 'Images');
         await page.reload();
         const entry = page.locator(`.card[data-entry="${source}:${name}-entry"]`);
@@ -172,8 +177,13 @@ test('a catalogue shows a picture and words, and runs an entry with one click', 
         await page.waitForURL(/#\/vms\//, { timeout: 20000 });
         const vm = decodeURIComponent(new URL(page.url()).hash.split('/').pop());
         await page.getByRole('heading', { level: 1, name: vm }).waitFor({ timeout: 20000 });
-        const { items } = await page.evaluate(async () => (await fetch('/v1/operations?limit=20')).json());
-        ok(items.some((op) => op.kind === 'image.import'), 'its image is fetched');
+        const { items } = await page.evaluate(async () =>
+            (await fetch('/v1/operations?limit=20')).json(),
+        );
+        ok(
+            items.some((op) => op.kind === 'image.import'),
+            'its image is fetched',
+        );
         ok((await ask('DELETE', `/v1/vms/${vm}?force=true&wait=60`)) < 300, 'it goes');
         ok((await ask('DELETE', `/v1/catalogue-sources/${source}`)) < 300, 'the catalogue goes');
     });

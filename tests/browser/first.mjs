@@ -69,8 +69,12 @@ foundation('a machine is created, starts and is seen running without a reload', 
     await page.getByLabel('Image').selectOption(env.image);
     await page.getByLabel('Memory in MiB').fill('256');
     ok(
-        (await page.locator('pre').textContent()).includes(`"name":"${name}"`),
+        (await page.getByLabel('The same with curl').textContent()).includes(`"name":"${name}"`),
         'the curl line follows the form',
+    );
+    ok(
+        (await page.getByLabel('The same with drover').textContent()).includes(name),
+        'the drover line follows the form',
     );
     await page.evaluate(() => {
         window.__notReloaded = true;

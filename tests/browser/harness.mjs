@@ -13,6 +13,7 @@ export const env = {
     image: process.env.DROVER_IMAGE ?? 'demo',
     guest: process.env.DROVER_GUEST ?? 'linux',
     restart: process.env.DROVER_RESTART,
+    cli: process.env.DROVER_CLI,
 };
 export const BOOT_MS = 120000;
 
@@ -35,7 +36,11 @@ export async function openBrowser() {
     });
 }
 
-export async function newPage(browser, options = {}) {
+export const newPage = (browser, options = {}) => newPageAt(browser, env.url, options);
+
+/* origin: where its requests go; null: where the daemon is. */
+export async function newPageAt(browser, origin, options = {}) {
+    const home = new URL(origin ?? env.url).origin;
     const context = await browser.newContext({
         viewport: { width: 1280, height: 860 },
         ...options,
@@ -68,8 +73,8 @@ export async function newPage(browser, options = {}) {
         }
     });
     page.on('request', (request) => {
-        const { protocol, origin } = new URL(request.url());
-        if (protocol !== 'data:' && origin !== new URL(env.url).origin) {
+        const { protocol, origin: to } = new URL(request.url());
+        if (!['data:', 'blob:'].includes(protocol) && to !== home) {
             seen.foreign.push(request.url());
         }
     });

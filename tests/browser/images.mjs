@@ -86,7 +86,9 @@ test('a file of another format is converted on the way', async () => {
     });
     ok((await form.getByLabel('Format').inputValue()) === 'vdi', 'the format is guessed');
     await page.getByRole('button', { name: 'Upload', exact: true }).click();
-    const refusal = page.getByRole('alert').filter({ hasText: `Uploading ${foreign} did not work` });
+    const refusal = page
+        .getByRole('alert')
+        .filter({ hasText: `Uploading ${foreign} did not work` });
     await refusal.filter({ hasText: 'VDI' }).waitFor({ timeout: 20000 });
     await refusal.getByRole('button', { name: 'Dismiss' }).click();
     await card(foreign)

@@ -6,6 +6,10 @@ import { EventParser, backoff } from '../../web/src/lib/sse.js';
 import { countUntil, parseCast, resizeOf, schedule } from '../../web/src/console/cast.js';
 import { keysOf } from '../../web/src/console/keysyms.js';
 import { logPath, streamOf, streamPath, streamsOf } from '../../web/src/lib/streams.js';
+import { applyPatch, changesOf, mergePatch, same } from '../../web/src/lib/mergepatch.js';
+import { matcher, readFilter, sorter, writeFilter } from '../../web/src/lib/vmfilter.js';
+import { eventWords } from '../../web/src/lib/eventwords.js';
+import { tail } from '../../web/src/lib/wall.js';
 import { execFileSync } from 'node:child_process';
 import { equal, ok, test } from './harness.mjs';
 
@@ -167,11 +171,109 @@ test('an answer that was on its way does not bring a deleted machine back', asyn
     const herd = new Herd(live);
     herd.put(vm);
     const about = { subject: { kind: 'vm', id: 'a' }, data: { state: 'deleting' } };
-    live.emit('event', { ...about, type: 'vm.state' });
+    const begun = { ...about, data: { state: 'stopping' } };
+    live.emit('event', { ...begun, type: 'vm.state' });
     live.emit('event', { ...about, type: 'vm.deleted' });
     answer();
     await new Promise((resolve) => setImmediate(resolve));
     equal(herd.vms.size, 0, 'machines');
     herd.stop();
     [globalThis.fetch, globalThis.document] = before;
+});
+
+test('a patch says exactly what differs', async () => {
+    const values = [1, 'x', null, [1], [{ a: 1 }], { a: 1 }, { a: { b: 2 }, c: [] }, {}];
+    const definitions = values.flatMap((left) =>
+        values.map((right) => ({ name: 'n', left, right, labels: { a: 'b', c: 'd' } })),
+    );
+    for (const from of definitions) {
+        equal(JSON.stringify(mergePatch(from, from)), '{}', 'nothing differs');
+        for (const to of definitions) {
+            const patch = mergePatch(from, to);
+            const bare = (v) =>
+                JSON.parse(JSON.stringify(v, (k, m) => (m === null ? undefined : m)));
+            ok(
+                same(bare(applyPatch(from, patch)), bare(to)),
+                `${JSON.stringify(from)} to ${JSON.stringify(to)} by ${JSON.stringify(patch)}`,
+            );
+        }
+    }
+    const { a, ...rest } = { a: 1, b: { c: 1, d: 2 } };
+    const patch = mergePatch({ a, ...rest }, { b: { c: 3, d: 2 }, e: 4 });
+    equal(JSON.stringify(patch), '{"a":null,"b":{"c":3},"e":4}', 'taken out, changed, put in');
+    equal(
+        changesOf({ a, ...rest }, patch)
+            .map(([at, before, after]) => `${at} ${before} ${after}`)
+            .join('|'),
+        '/a 1 undefined|/b/c 1 3|/e undefined 4',
+        'changes',
+    );
+});
+
+test('a filter is what the address says, and back', async () => {
+    for (const query of [
+        '',
+        'q=a+b&state=running',
+        'label=a%3Db%26c&sort=cpu',
+        'sort=name&order=down',
+    ]) {
+        const filter = readFilter(query);
+        equal(
+            JSON.stringify(readFilter(writeFilter(filter))),
+            JSON.stringify(filter),
+            `there and back: ${query}`,
+        );
+    }
+    equal(readFilter('sort=constructor&order=x').sort, 'name', 'an order that is none');
+    const vms = [
+        { id: '1', name: 'b', state: 'running', labels: { tier: 'web' } },
+        { id: '2', name: 'a', state: 'stopped', labels: { tier: 'db', env: '' } },
+        { id: '3', name: 'c', state: 'running' },
+    ];
+    const names = (query, figures = () => null) => {
+        const filter = readFilter(query);
+        return vms
+            .filter(matcher(filter))
+            .sort(sorter(filter, figures))
+            .map((vm) => vm.name)
+            .join('');
+    };
+    equal(names(''), 'abc', 'by name');
+    equal(names('order=down'), 'cba', 'by name, downwards');
+    equal(names('q=RUNNING+tier%3Dweb'), 'b', 'by words');
+    equal(names('label=env'), 'a', 'by a label without a value');
+    equal(names('state=running&label=tier%3Dweb'), 'b', 'by state and label');
+    const cpu = { 1: 5, 3: 50 };
+    const figures = (id) => cpu[id] && { cpu: { usage_percent: cpu[id] } };
+    equal(names('sort=cpu', figures), 'cba', 'the busiest first, those without figures last');
+});
+
+test('what a console printed last, as lines', async () => {
+    equal(tail('one\r\ntwo\r\n\r\n'), 'one\ntwo', 'line ends');
+    equal(tail('10 %\r50 %\r100 %\ndone'), '100 %\ndone', 'a line that began again');
+    equal(tail(''), '–', 'nothing');
+    equal(tail('x\n'.repeat(100)).split('\n').length, 14, 'lines');
+    equal(tail('y'.repeat(1000)).length, 100, 'columns');
+});
+
+test('every event is a sentence, also one that is not known', async () => {
+    const subject = { kind: 'vm', id: 'x', name: 'x' };
+    const say = (type, data) => eventWords({ type, data, subject });
+    equal(
+        say('vm.state', { previous: 'starting', state: 'running', reason: 'started' }),
+        'starting → running, started',
+        'a state',
+    );
+    equal(say('vm.ready', { boot_ms: 1500 }), 'ready, after 1.5 s', 'ready');
+    equal(
+        say('operation.finished', { kind: 'vm.start', state: 'failed', error_code: 'timeout' }),
+        'start failed, timeout',
+        'an operation',
+    );
+    equal(
+        say('console.control', { stream: 'console', viewer: '', how: 'left' }),
+        'console: the keyboard is free (left)',
+        'a keyboard',
+    );
+    equal(say('moon.landed', undefined), 'landed', 'one of a newer daemon');
 });

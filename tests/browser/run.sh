@@ -9,6 +9,7 @@
 # DROVER_IMAGE  image to boot (demo)
 # DROVER_GUEST  what it is: linux (a shell on the console) or echo (prints back what is typed)
 # DROVER_RESTART  a program that kills the daemon and starts it again; without it that is not tested
+# DROVER_CLI    the command drover; without it the lines that pages show are not run
 # CHROMIUM      the browser (/usr/bin/chromium)
 #
 # Exits 77 with a sentence when something it needs is missing.

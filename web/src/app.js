@@ -1,6 +1,7 @@
 /* Starts the dashboard: signs in, then shows the page that the address after # names. */
 import { get, whenSignedOut } from './lib/api.js';
 import { h, logo, replace, setText } from './lib/dom.js';
+import { banner } from './lib/banner.js';
 import { Desk } from './lib/desk.js';
 import { Recorder } from './lib/recordings.js';
 import { Herd } from './lib/herd.js';
@@ -27,6 +28,7 @@ const ROUTES = [
     [/^sets\/([^/]+)$/, lazy(() => import('./pages/sets.js'), 'setPage')],
     [/^images$/, lazy(() => import('./pages/images.js'), 'imagesPage')],
     [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
+    [/^activity$/, lazy(() => import('./pages/activity.js'), 'activityPage')],
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
@@ -39,6 +41,7 @@ const NAV = [
     ['#/images', 'Images', 'image:read'],
     ['#/recordings', 'Recordings', 'console:view'],
     ['#/memory', 'Memory', 'host:read'],
+    ['#/activity', 'Activity', 'vm:read'],
     ['#/host', 'Host', 'host:read'],
     ['#/tokens', 'Access', 'token:write'],
 ];
@@ -123,7 +126,7 @@ function enter(session) {
     const desk = new Desk({ herd, session, recorder, signal: end.signal });
     app = { session, live, herd, desk, recorder, links, end };
     live.on('refused', showSignIn);
-    replace(document.body, header, main, footer());
+    replace(document.body, header, banner(live, end.signal), main, footer());
     mountNotices(document.body);
     live.start();
     show();
@@ -202,6 +205,7 @@ function markCurrent(address) {
     for (const link of app.links) {
         if (link.getAttribute('href') === section) {
             link.setAttribute('aria-current', 'page');
+            link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetWidth / 3;
         } else {
             link.removeAttribute('aria-current');
         }

@@ -85,6 +85,16 @@ export function allowed(vm, verb) {
     return ACTIONS[verb].states.includes(vm.state);
 }
 
+/* Sends it and answers the operation when it has ended; nothing where there was none to follow. */
+export async function send(herd, vm, verb) {
+    const ref = encodeURIComponent(vm.id);
+    const operation =
+        verb === 'delete'
+            ? await del(`/v1/vms/${ref}${isOn(vm) ? '?force=true' : ''}`)
+            : await post(`/v1/vms/${ref}/${verb}`);
+    return operation?.id ? herd.operation(operation) : null;
+}
+
 /* Asks where something is lost, sends, follows the operation, tells how it ended. */
 export async function act(herd, vm, verb) {
     const action = ACTIONS[verb];
@@ -97,16 +107,8 @@ export async function act(herd, vm, verb) {
     const what = `${action.label} ${vm.name}`;
     announce(`${action.doing} ${vm.name}`);
     try {
-        const ref = encodeURIComponent(vm.id);
-        const operation =
-            verb === 'delete'
-                ? await del(`/v1/vms/${ref}${isOn(vm) ? '?force=true' : ''}`)
-                : await post(`/v1/vms/${ref}/${verb}`);
-        if (!operation?.id) {
-            return true;
-        }
-        const end = await herd.operation(operation);
-        if (end.state === 'succeeded') {
+        const end = await send(herd, vm, verb);
+        if (!end || end.state === 'succeeded') {
             return true;
         }
         showProblem(`${what} did not work`, operationProblem(end));

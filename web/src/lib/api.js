@@ -1,5 +1,7 @@
 /* The API as the browser uses it: same origin, session cookie, problems as errors. */
 
+import { health } from './health.js';
+
 /* An RFC 9457 problem. What is not one (network down, a proxy's page) is dressed as one. */
 export class Problem extends Error {
     constructor(document, status) {
@@ -40,6 +42,7 @@ async function exchange(method, path, { body, headers, signal }) {
     if (body !== undefined) {
         sent['Content-Type'] = 'application/json';
     }
+    const over = isPatient(method, path) ? null : health.begin();
     let response;
     try {
         response = await fetch(path, {
@@ -56,6 +59,7 @@ async function exchange(method, path, { body, headers, signal }) {
         if (error.name === 'AbortError') {
             throw error;
         }
+        response = null;
         throw new Problem(
             {
                 code: UNREACHABLE,
@@ -66,7 +70,14 @@ async function exchange(method, path, { body, headers, signal }) {
             },
             0,
         );
+    } finally {
+        over?.(response);
     }
+}
+
+/* Asked to wait for something, so that a late answer says nothing about the daemon. */
+function isPatient(method, path) {
+    return /[?&]wait=/.test(path) || (method === 'POST' && path.endsWith('/exec'));
 }
 
 function parse(text) {

@@ -1,4 +1,6 @@
 /* Numbers and times for people. Absent figures are a dash, never 0. */
+import { hostNow } from './health.js';
+
 export const ABSENT = '–';
 
 export function bytes(value) {
@@ -35,6 +37,18 @@ export function seconds(value) {
     return typeof value === 'number' ? `${value.toFixed(value < 100 ? 1 : 0)} s` : ABSENT;
 }
 
+/* How long something took, from a millisecond to hours. */
+export function span(ms) {
+    if (typeof ms !== 'number' || Number.isNaN(ms)) {
+        return ABSENT;
+    }
+    if (ms < 1000) {
+        return `${Math.round(ms)} ms`;
+    }
+    const whole = Math.round(ms / 1000);
+    return ms < 60000 ? seconds(ms / 1000) : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+}
+
 export function time(iso) {
     const at = new Date(iso);
     return Number.isNaN(at.getTime())
@@ -50,7 +64,7 @@ export function clock(iso) {
 }
 
 /* "in 12 minutes", "3 hours ago"; the largest unit that fits. */
-export function fromNow(iso, now = Date.now()) {
+export function fromNow(iso, now = hostNow()) {
     const left = (new Date(iso).getTime() - now) / 1000;
     if (Number.isNaN(left)) {
         return ABSENT;

@@ -1,9 +1,10 @@
 /* What the guest agent tells and does: facts, a program, a file in or out. Loaded on demand. */
-import { get, post, toProblem } from './api.js';
+import { get, toProblem } from './api.js';
 import { h, replace, setHidden, setText } from './dom.js';
 import { clearMarks, field, showFormProblem } from './forms.js';
-import { bytes, seconds, time } from './format.js';
-import { announce, problemBody } from './notify.js';
+import { bytes, time } from './format.js';
+import { problemBody } from './notify.js';
+import { runner } from './runner.js';
 import { upload } from './upload.js';
 
 const STATES = {
@@ -13,14 +14,17 @@ const STATES = {
     ready: 'answers',
     degraded: 'answers now and then',
 };
-const RESULTS_KEPT = 5;
 
 export function guestPanel({ vm, herd, session, signal }) {
     const path = `/v1/vms/${encodeURIComponent(vm.id)}`;
     const facts = h('dl', { class: 'facts' });
     const trouble = h('div', { role: 'alert' });
     const mayRun = session.can('vm:exec');
-    const tools = h('div', { class: 'guest-tools' }, mayRun && [runner(path), files(path)]);
+    const tools = h(
+        'div',
+        { class: 'guest-tools' },
+        mayRun && [runner({ vm, signal }), files(path)],
+    );
     const root = h(
         'section',
         { class: 'panel', 'aria-label': 'Inside the machine' },
@@ -72,86 +76,6 @@ export function guestPanel({ vm, herd, session, signal }) {
     herd.on('event', (event) => event.subject?.id === vm.id && load(), signal);
     load();
     return root;
-}
-
-function runner(path) {
-    const command = field({
-        label: 'Run in its shell',
-        pointer: '/argv',
-        control: h('input', {
-            type: 'text',
-            required: true,
-            autocomplete: 'off',
-            autocapitalize: 'none',
-            spellcheck: 'false',
-        }),
-    });
-    const trouble = h('div', { role: 'alert' });
-    const results = h('div', { class: 'results', role: 'log' });
-    const button = h('button', { type: 'submit', class: 'button' }, 'Run');
-
-    async function run(event) {
-        event.preventDefault();
-        clearMarks([command], trouble);
-        button.disabled = true;
-        const text = command.control.value;
-        try {
-            const end = await post(`${path}/exec`, { argv: ['/bin/sh', '-c', text] });
-            results.prepend(result(text, end));
-            while (results.children.length > RESULTS_KEPT) {
-                results.lastElementChild.remove();
-            }
-            announce(ending(end));
-            command.control.select();
-        } catch (problem) {
-            showFormProblem([command], trouble, problem);
-        } finally {
-            button.disabled = false;
-        }
-    }
-
-    return h(
-        'form',
-        { onsubmit: run },
-        h('div', { class: 'line-form' }, command.root, button),
-        trouble,
-        results,
-    );
-}
-
-function ending(end) {
-    if (end.timed_out) {
-        return 'It took too long and was killed';
-    }
-    return end.signal === null ? `It ended with ${end.exit_code}` : `Signal ${end.signal} ended it`;
-}
-
-function result(text, end) {
-    const output = (name) => {
-        const shown =
-            end[`${name}_encoding`] === 'base64' ? 'not text; ask with the API' : end[name];
-        return (
-            shown &&
-            h(
-                'pre',
-                { class: `code ${name}`, tabindex: '0', 'aria-label': name },
-                h('code', null, shown),
-                end[`${name}_truncated`] && ' … (cut)',
-            )
-        );
-    };
-    return h(
-        'section',
-        null,
-        h(
-            'p',
-            { class: 'help' },
-            h('code', null, text),
-            ` · ${ending(end)} after ${seconds(end.duration_ms / 1000)}`,
-        ),
-        output('stdout'),
-        output('stderr'),
-    );
 }
 
 function files(path) {

@@ -9,6 +9,8 @@ import { get, listAll } from './api.js';
 import { Figures } from './figures.js';
 
 const EVENTS_KEPT = 300;
+const MOST_SINGLE = 24; /* reads at once; beyond, the whole list is the shorter way */
+const CROWD_MS = 500;
 
 export class Herd extends Emitter {
     vms = new Map();
@@ -20,6 +22,7 @@ export class Herd extends Emitter {
     #finished = new Map(); /* operation id -> event, for answers that arrive after their event */
     #waiting = new Map();
     #fetching = new Map();
+    #crowd = null;
     #gone = new Set(); /* ids; an answer that was on its way must not bring one back */
 
     constructor(live) {
@@ -33,6 +36,7 @@ export class Herd extends Emitter {
     }
 
     stop() {
+        clearTimeout(this.#crowd);
         this.#stop.abort();
     }
 
@@ -47,9 +51,9 @@ export class Herd extends Emitter {
 
     async reload() {
         try {
+            const before = new Set(this.vms.keys());
             const items = await listAll('/v1/vms?limit=1000', { signal: this.#stop.signal });
-            const there = items.filter((vm) => !this.#gone.has(vm.id));
-            this.vms = new Map(there.map((vm) => [vm.id, vm]));
+            this.vms = this.#merge(before, items);
             this.loaded = true;
             this.problem = null;
             this.emit('list');
@@ -60,6 +64,23 @@ export class Herd extends Emitter {
                 this.emit('failed', error);
             }
         }
+    }
+
+    /* What became known while the list was on its way is newer than the list. */
+    #merge(before, items) {
+        const merged = new Map();
+        for (const vm of items) {
+            const known = this.vms.get(vm.id);
+            if (!this.#gone.has(vm.id)) {
+                merged.set(vm.id, known?.updated_at > vm.updated_at ? known : vm);
+            }
+        }
+        for (const [id, vm] of this.vms) {
+            if (!before.has(id) && !merged.has(id)) {
+                merged.set(id, vm);
+            }
+        }
+        return merged;
     }
 
     /* A VM as a POST or GET just answered it; older than what is known: ignored. */
@@ -97,12 +118,19 @@ export class Herd extends Emitter {
                 state_reason: event.data.reason ?? '',
             });
             this.emit('vm', id);
+            if (event.data.state === 'deleting') {
+                return; /* there is nothing more to know of it */
+            }
         }
         this.refresh(id);
     }
 
-    /* Reads one VM again; events that come in a burst cost one or two reads. */
+    /* Reads one VM again; events that come in a burst cost one or two reads, those of many one list. */
     refresh(id) {
+        if (this.#fetching.size >= MOST_SINGLE && !this.#fetching.has(id)) {
+            this.#reloadSoon();
+            return;
+        }
         if (this.#fetching.has(id)) {
             this.#fetching.set(id, true);
             return;
@@ -128,17 +156,29 @@ export class Herd extends Emitter {
             });
     }
 
+    #reloadSoon() {
+        this.#crowd ??= setTimeout(() => {
+            this.#crowd = null;
+            this.reload();
+        }, CROWD_MS);
+    }
+
     /* Resolves with the finished operation; rejects when it cannot be read. */
     async operation(operation) {
         if (isFinished(operation)) {
             return operation;
         }
         if (!this.#finished.has(operation.id)) {
+            const seen = new AbortController();
             await new Promise((resolve) => {
                 this.#waiting.set(operation.id, resolve);
-                this.#live.on('open', resolve, this.#stop.signal); /* it may have ended unseen */
+                this.#live.on('open', resolve, seen.signal); /* it may have ended unseen */
             });
+            seen.abort();
             this.#waiting.delete(operation.id);
+        }
+        if (this.#finished.get(operation.id)?.data?.state === 'succeeded') {
+            return { ...operation, state: 'succeeded', error: null };
         }
         const now = await get(`/v1/operations/${operation.id}`, { signal: this.#stop.signal });
         return isFinished(now) ? now : this.operation(now);

@@ -23,6 +23,11 @@ export class Live extends Emitter {
         });
     }
 
+    /* Tries at once instead of waiting. */
+    wake() {
+        this.#wake();
+    }
+
     stop() {
         this.#stop.abort();
         this.#wake();

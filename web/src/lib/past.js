@@ -1,6 +1,7 @@
 /* What the figures were: charts over an hour, a day or a month, loaded when they come into view. */
 import { get } from './api.js';
 import { h, replace, setHidden } from './dom.js';
+import { hostNow } from './health.js';
 
 const RANGES = [
     { name: 'Hour', seconds: 3600, refresh: 5000 },
@@ -57,7 +58,7 @@ export function pastPanel({ title, path, plots, signal }) {
         turn += 1;
         const mine = turn;
         if (document.visibilityState === 'visible') {
-            const from = Math.floor(Date.now() / 1000) - chosen.seconds;
+            const from = Math.floor(hostNow() / 1000) - chosen.seconds;
             try {
                 const answer = await get(`${path}?from=${from}`, { signal });
                 if (mine !== turn) {

@@ -9,7 +9,31 @@ const STAGES = {
     downloading: 'Fetching',
     unpacking: 'Unpacking',
     converting: 'Converting',
+    copying: 'Copying',
+    verifying: 'Reading again',
+    waiting: 'Waiting for room',
 };
+
+/* How far an operation is, in figures and in words. */
+export function progressText({ state, progress }) {
+    if (!progress) {
+        const words = state === 'pending' ? 'Waiting for its turn …' : 'Working …';
+        return { done: 0, total: null, words };
+    }
+    const stage = STAGES[progress.stage] ?? 'Working';
+    if ('total_vms' in progress) {
+        const { done_vms: done, total_vms: total, failed_vms: failed } = progress;
+        const bad = failed ? `, ${failed} failed` : '';
+        return {
+            done: done + failed,
+            total,
+            words: `${stage}: ${done} of ${total} machines${bad}`,
+        };
+    }
+    const { done_bytes: done, total_bytes: total } = progress;
+    const share = total ? ` of ${bytes(total)} (${Math.floor((100 * done) / total)} %)` : '';
+    return { done, total, words: `${stage}: ${bytes(done)}${share}` };
+}
 
 export function operationProgress({ operation, what, signal, onEnd }) {
     const bar = h('progress', { 'aria-label': what });
@@ -24,19 +48,17 @@ export function operationProgress({ operation, what, signal, onEnd }) {
     signal.addEventListener('abort', () => clearTimeout(timer));
 
     function show(now) {
-        const { progress } = now;
-        if (!progress) {
+        const { done, total, words } = progressText(now);
+        if (!now.progress) {
             return;
         }
-        const { stage, done_bytes: done, total_bytes: total } = progress;
         if (total) {
             bar.max = total;
             bar.value = done;
         } else {
             bar.removeAttribute('value');
         }
-        const share = total ? ` of ${bytes(total)} (${Math.floor((100 * done) / total)} %)` : '';
-        setText(text, `${STAGES[stage] ?? 'Working'}: ${bytes(done)}${share}`);
+        setText(text, words);
     }
 
     async function ask() {

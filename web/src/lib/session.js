@@ -3,6 +3,7 @@ import { del, get, request } from './api.js';
 
 export class Session {
     constructor(facts) {
+        this.id = facts.id ?? '';
         this.name = facts.name ?? '';
         this.role = facts.role ?? '';
         this.scopes = facts.scopes ?? [];

@@ -2,6 +2,7 @@
 import { get } from './api.js';
 import { h, replace, setHidden, setText } from './dom.js';
 import { clock, time } from './format.js';
+import { hostNow } from './health.js';
 
 const ASK_MS = 1000;
 const WATCHED_MS = 120000;
@@ -45,7 +46,7 @@ export function timelinePanel({ herd, id, signal }) {
         const begun = new Date(facts.rebooted_at ?? facts.started_at);
         const open = !facts.ready_at && !facts.userland_at;
         clearTimeout(timer);
-        if (open && facts.started_at && Date.now() - begun < WATCHED_MS) {
+        if (open && facts.started_at && hostNow() - begun < WATCHED_MS) {
             timer = setTimeout(load, ASK_MS);
         }
     }

@@ -1,15 +1,35 @@
 /* Every open console at once, whatever machine it is of, and the machines that have none open. */
-import { h, replace, setHidden } from '../lib/dom.js';
+import { h, replace, setHidden, setText } from '../lib/dom.js';
+import { plural } from '../lib/format.js';
+import { matcher } from '../lib/vmfilter.js';
+import { consoleWall } from '../lib/wall.js';
+
+const MOST_SHOWN = 120;
 
 export function consolesPage({ herd, desk, signal }) {
     const wall = h('div', { class: 'panes wall', 'data-beside': 'true' });
     const blank = h('div', { class: 'blank' });
-    const closed = h('ul', { class: 'button-row' });
+    const thumbs = consoleWall({ open, signal });
+    const search = h('input', {
+        type: 'search',
+        'aria-label': 'Filter machines',
+        placeholder: 'Name, image or label',
+        autocomplete: 'off',
+        spellcheck: 'false',
+        oninput: () => show(),
+    });
+    const more = h('p', { class: 'help' });
     const rest = h(
         'section',
         { class: 'panel' },
-        h('h2', null, 'Running, without an open console'),
-        closed,
+        h(
+            'div',
+            { class: 'panel-head' },
+            h('h2', null, 'Running machines at a glance'),
+            h('div', { class: 'find' }, search),
+        ),
+        thumbs.root,
+        more,
     );
     const root = h(
         'div',
@@ -34,15 +54,24 @@ export function consolesPage({ herd, desk, signal }) {
             entry.attached();
         });
         setHidden(wall, entries.length === 0);
-        const open = new Set(entries.map((entry) => entry.vmId));
-        const idle = [...herd.vms.values()]
-            .filter((vm) => vm.state === 'running' && !open.has(vm.id))
-            .sort((a, b) => (a.name < b.name ? -1 : 1));
-        replace(
-            closed,
-            idle.map((vm) => h('li', null, opener(vm))),
+        const opened = new Set(entries.map((entry) => entry.vmId));
+        const idle = [...herd.vms.values()].filter(
+            (vm) => ['running', 'paused'].includes(vm.state) && !opened.has(vm.id),
         );
+        const found = idle
+            .filter(matcher({ text: search.value, state: '', label: '' }))
+            .sort((a, b) => (a.name < b.name ? -1 : 1));
+        thumbs.show(found.slice(0, MOST_SHOWN));
+        const left = found.length - MOST_SHOWN;
+        setText(
+            more,
+            found.length === 0
+                ? 'None matches.'
+                : `${plural(left, 'more', 'more')}: filter to see them.`,
+        );
+        setHidden(more, left <= 0 && found.length > 0);
         setHidden(rest, idle.length === 0);
+        setHidden(search, idle.length < 2 && !search.value);
         setHidden(blank, entries.length + idle.length > 0);
         replace(
             blank,
@@ -56,17 +85,9 @@ export function consolesPage({ herd, desk, signal }) {
         );
     }
 
-    function opener(vm) {
-        return h(
-            'button',
-            {
-                type: 'button',
-                class: 'button small',
-                'aria-label': `Open the console of ${vm.name}`,
-                onclick: () => desk.open(vm, 'console').focus(),
-            },
-            vm.name,
-        );
+    function open(vm, stream) {
+        desk.open(vm, stream).focus();
+        scrollTo({ top: 0 });
     }
 
     desk.on('change', show, signal);

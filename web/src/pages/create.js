@@ -3,7 +3,7 @@ import { listAll, post, randomKey } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { h, setText } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
-import { shellQuote } from '../lib/format.js';
+import { curlLine, droverLine } from '../lib/commands.js';
 import { operationProblem } from '../lib/actions.js';
 import { announce, showProblem } from '../lib/notify.js';
 
@@ -75,6 +75,7 @@ export async function createPage({ herd, signal }) {
                 autocapitalize: 'none',
                 spellcheck: 'false',
                 pattern: '[a-z0-9]([a-z0-9\\-]{0,61}[a-z0-9])?',
+                title: 'Lower-case letters, digits and hyphens; the first and the last are no hyphen',
                 value: suggestName((name) => herd.byName(name)),
             }),
         }),
@@ -105,6 +106,39 @@ export async function createPage({ herd, signal }) {
             label: 'Description',
             pointer: '/description',
             control: h('input', { type: 'text', autocomplete: 'off' }),
+        }),
+        labels: field({
+            label: 'Labels',
+            pointer: '/labels',
+            help: 'key=value, separated by spaces: to find it again in a long list.',
+            control: h('input', {
+                type: 'text',
+                autocomplete: 'off',
+                autocapitalize: 'none',
+                spellcheck: 'false',
+                placeholder: 'tier=web env=test',
+            }),
+        }),
+        disk: field({
+            label: 'Root disk in GiB',
+            pointer: '/root_disk_gib',
+            help: 'Empty: as large as the image says.',
+            control: h('input', {
+                type: 'number',
+                min: 1,
+                max: 65536,
+                step: 1,
+                inputmode: 'numeric',
+            }),
+        }),
+        firmware: field({
+            label: 'Firmware',
+            pointer: '/firmware',
+            control: h(
+                'select',
+                null,
+                ['bios', 'uefi'].map((v) => h('option', { value: v }, v)),
+            ),
         }),
         acceleration: field({
             label: 'Acceleration',
@@ -168,11 +202,7 @@ export async function createPage({ herd, signal }) {
     const value = (name) => fields[name].control.value.trim();
     const trouble = h('div', { role: 'alert' });
     const curl = h('code');
-    const shown = h(
-        'pre',
-        { class: 'code', tabindex: '0', 'aria-label': 'The same as a command' },
-        curl,
-    );
+    const drover = h('code');
     const button = h('button', { type: 'submit', class: 'button primary' }, 'Create');
     let key = randomKey();
 
@@ -187,6 +217,20 @@ export async function createPage({ herd, signal }) {
         }
         if (value('description')) {
             body.description = value('description');
+        }
+        if (value('labels')) {
+            body.labels = Object.fromEntries(
+                value('labels')
+                    .split(/\s+/)
+                    .map((label) => label.split(/=(.*)/s))
+                    .map(([key, text = '']) => [key, text]),
+            );
+        }
+        if (value('disk')) {
+            body.root_disk_gib = Number(value('disk'));
+        }
+        if (value('firmware') !== 'bios') {
+            body.firmware = value('firmware');
         }
         if (value('acceleration') !== 'auto') {
             body.acceleration = value('acceleration');
@@ -211,16 +255,10 @@ export async function createPage({ herd, signal }) {
         return body;
     }
 
-    function showCurl() {
-        setText(
-            curl,
-            [
-                `curl -X POST ${location.origin}/v1/vms`,
-                '-H "Authorization: Bearer $DROVER_TOKEN"',
-                "-H 'Content-Type: application/json'",
-                `-d ${shellQuote(JSON.stringify(definition()))}`,
-            ].join(' \\\n  '),
-        );
+    function showCommands() {
+        const body = definition();
+        setText(curl, curlLine(body));
+        setText(drover, droverLine(body));
     }
 
     async function create(event) {
@@ -264,7 +302,7 @@ export async function createPage({ herd, signal }) {
             /* The same key for the same request, a new one as soon as it says something else. */
             oninput() {
                 key = randomKey();
-                showCurl();
+                showCommands();
             },
         },
         h(
@@ -283,6 +321,9 @@ export async function createPage({ herd, signal }) {
                 'div',
                 { class: 'form-grid' },
                 fields.description.root,
+                fields.labels.root,
+                fields.disk.root,
+                fields.firmware.root,
                 fields.acceleration.root,
                 fields.network.root,
                 fields.channels.root,
@@ -305,7 +346,7 @@ export async function createPage({ herd, signal }) {
             button,
         ),
     );
-    showCurl();
+    showCommands();
     return {
         title: 'New machine',
         root: h(
@@ -313,21 +354,21 @@ export async function createPage({ herd, signal }) {
             { class: 'narrow' },
             h('div', { class: 'page-head' }, h('h1', null, 'New machine')),
             form,
-            h(
-                'section',
-                { class: 'panel' },
-                h(
-                    'div',
-                    { class: 'panel-head' },
-                    h('h2', null, 'The same with curl'),
-                    copyButton(curl, 'the command'),
-                ),
-                shown,
-            ),
+            commandPanel('The same with drover', drover, 'the drover command'),
+            commandPanel('The same with curl', curl, 'the curl command'),
         ),
         start() {
             fields.name.control.focus();
             fields.name.control.select();
         },
     };
+}
+
+function commandPanel(title, code, what) {
+    return h(
+        'section',
+        { class: 'panel' },
+        h('div', { class: 'panel-head' }, h('h2', null, title), copyButton(code, what)),
+        h('pre', { class: 'code', tabindex: '0', 'aria-label': title }, code),
+    );
 }

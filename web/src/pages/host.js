@@ -1,16 +1,57 @@
 /* The host, and what the daemon checked on it: each finding with its cause and its fix. */
 import { get } from '../lib/api.js';
-import { h } from '../lib/dom.js';
 import { copyButton } from '../lib/clipboard.js';
+import { h, setText } from '../lib/dom.js';
+import { plural } from '../lib/format.js';
+import { redraw, reloader } from '../lib/reload.js';
 
 const RESULT_WORDS = { ok: 'fine', warning: 'look here', failed: 'does not work' };
 
+const GROUPS = {
+    acceleration: 'Acceleration',
+    memory: 'Memory',
+    hugepages: 'Huge pages',
+    disk: 'Disk of the state directory',
+    vsock: 'vsock',
+    ksm: 'Memory merging (KSM)',
+    libvirt: 'libvirt and QEMU',
+    vms: 'Machines',
+};
+const WORST_FIRST = ['failed', 'warning', 'ok'];
+
 export async function hostPage({ signal }) {
-    const [host, checks] = await Promise.all([
-        get('/v1/host', { signal }),
-        get('/v1/host/checks', { signal }),
-    ]);
-    const items = checks.items;
+    const host = await get('/v1/host', { signal });
+    const list = h('ul', { class: 'checks' });
+    const sum = h('p', { class: 'help', role: 'status' });
+    const trouble = h('div', { role: 'alert' });
+    const again = h(
+        'button',
+        { type: 'button', class: 'button small', onclick: () => load() },
+        'Check again',
+    );
+    const check = reloader(
+        async () => {
+            const { items } = await get('/v1/host/checks', { signal });
+            const rank = (c) => WORST_FIRST.indexOf(c.result);
+            const worst = items.filter((c) => c.result !== 'ok').length;
+            setText(
+                sum,
+                worst
+                    ? `${plural(worst, 'finding')} to look at, ${items.length - worst} fine.`
+                    : `All ${items.length} are fine.`,
+            );
+            redraw(list, [...items].sort((a, b) => rank(a) - rank(b)).map(checkRow));
+        },
+        { trouble, signal },
+    );
+
+    async function load() {
+        again.disabled = true;
+        await check();
+        again.disabled = false;
+    }
+
+    await load();
     return {
         title: 'Host',
         root: h(
@@ -20,23 +61,48 @@ export async function hostPage({ signal }) {
             h(
                 'section',
                 { class: 'panel' },
-                h('h2', null, 'Checks'),
-                h('ul', { class: 'checks' }, items.map(checkRow)),
+                h('div', { class: 'panel-head' }, h('h2', null, 'Checks'), again),
+                trouble,
+                sum,
+                list,
             ),
             h(
-                'section',
-                { class: 'panel' },
-                h('h2', null, 'About this host'),
-                h(
-                    'dl',
-                    { class: 'facts' },
-                    flatten(host).map(([name, value]) =>
-                        h('div', null, h('dt', null, name), h('dd', null, value)),
+                'div',
+                { class: 'masonry' },
+                groups(host).map(([title, facts]) =>
+                    h(
+                        'section',
+                        { class: 'panel' },
+                        h('h2', null, title),
+                        h(
+                            'dl',
+                            { class: 'facts' },
+                            facts.map(([name, value]) =>
+                                h('div', null, h('dt', null, name), h('dd', null, fact(value))),
+                            ),
+                        ),
                     ),
                 ),
             ),
         ),
     };
+}
+
+/* Plain members first, then each nested object under its own heading. */
+function groups(host) {
+    const nested = Object.entries(host).filter(([, v]) => v && typeof v === 'object');
+    const plain = Object.fromEntries(Object.entries(host).filter(([, v]) => typeof v !== 'object'));
+    return [
+        ['This host', flatten(plain)],
+        ...nested.map(([key, value]) => [GROUPS[key] ?? key, flatten(value)]),
+    ].filter(([, facts]) => facts.length > 0);
+}
+
+/* A long list is one line until somebody wants it. */
+function fact(value) {
+    return value.length > 200
+        ? h('details', { class: 'scopes' }, h('summary', null, `${value.slice(0, 40)} …`), value)
+        : value;
 }
 
 function checkRow(check) {

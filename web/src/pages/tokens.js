@@ -16,7 +16,25 @@ const LIFETIMES = [
     ['', 'never expires'],
 ];
 
-export async function tokensPage({ signal }) {
+/* In words; one that is not here is shown by its name. */
+const SCOPES = {
+    'vm:read': 'see machines, sets, pools, leases and events',
+    'vm:write': 'create, start, stop, change and delete machines',
+    'vm:exec': 'run programs and move files inside machines',
+    'console:view': 'watch consoles and displays',
+    'console:control': 'type into consoles',
+    'lease:write': 'claim, renew and release leases',
+    'image:read': 'see images and the catalogue',
+    'image:write': 'upload, fetch and delete images',
+    'host:read': 'see the host and its memory',
+    'host:write': 'change KSM and quotas',
+    'ksm:read': 'see KSM figures of machines',
+    'metrics:read': 'read the metrics',
+    'token:write': 'make and revoke tokens',
+    'webhook:write': 'make and change webhooks',
+};
+
+export async function tokensPage({ session, signal }) {
     const body = h('tbody');
     const secret = h('div', { role: 'status' });
     const trouble = h('div', { role: 'alert' });
@@ -46,6 +64,8 @@ export async function tokensPage({ signal }) {
         }),
     ];
     const [name, role, life] = fields.map((f) => f.control);
+    const scopes = scopePicker(session.scopes);
+    fields.push(scopes.field);
 
     async function load() {
         const tokens = await listAll('/v1/tokens', { signal });
@@ -57,7 +77,8 @@ export async function tokensPage({ signal }) {
                     null,
                     h('th', { scope: 'row' }, token.name),
                     h('td', null, token.role),
-                    h('td', null, token.expires_at ? time(token.expires_at) : 'never'),
+                    h('td', { class: 'why' }, scopeWords(token)),
+                    h('td', null, expiry(token)),
                     h('td', null, token.last_used_at ? time(token.last_used_at) : 'not yet'),
                     h(
                         'td',
@@ -83,7 +104,19 @@ export async function tokensPage({ signal }) {
             title: `Revoke ${token.name}?`,
             action: 'Revoke',
             danger: true,
-            body: 'Whoever uses this token is shut out at once, and it cannot be brought back.',
+            body: [
+                h(
+                    'p',
+                    null,
+                    'Whoever uses this token is shut out at once, and it cannot be brought back.',
+                ),
+                session.id === `token:${token.id}` &&
+                    h(
+                        'p',
+                        null,
+                        h('strong', null, 'You are signed in with it: you are signed out, too.'),
+                    ),
+            ],
         });
         if (!yes) {
             return;
@@ -102,6 +135,9 @@ export async function tokensPage({ signal }) {
         clearMarks(fields, trouble);
         try {
             const wish = { name: name.value.trim(), role: role.value };
+            if (scopes.chosen().length) {
+                wish.scopes = scopes.chosen();
+            }
             if (life.value) {
                 wish.expires_in_seconds = Number(life.value);
             }
@@ -122,6 +158,8 @@ export async function tokensPage({ signal }) {
                 ),
             );
             name.value = '';
+            scopes.clear();
+            secret.scrollIntoView({ block: 'nearest' });
             await load();
         } catch (problem) {
             showFormProblem(fields, trouble, problem);
@@ -152,7 +190,7 @@ export async function tokensPage({ signal }) {
                             h(
                                 'tr',
                                 null,
-                                ['Name', 'Role', 'Expires', 'Last used'].map((t) =>
+                                ['Name', 'Role', 'May', 'Expires', 'Last used'].map((t) =>
                                     h('th', { scope: 'col' }, t),
                                 ),
                                 h('td'),
@@ -179,8 +217,11 @@ export async function tokensPage({ signal }) {
                 h(
                     'div',
                     { class: 'form-grid' },
-                    fields.map((f) => f.root),
+                    [name, role, life].map(
+                        (control) => fields.find((f) => f.control === control).root,
+                    ),
                 ),
+                scopes.field.root,
                 trouble,
                 h(
                     'div',
@@ -189,5 +230,73 @@ export async function tokensPage({ signal }) {
                 ),
             ),
         ),
+    };
+}
+
+function expiry(token) {
+    if (!token.expires_at) {
+        return 'never';
+    }
+    const over = new Date(token.expires_at) < new Date();
+    return over ? h('span', { class: 'tag' }, 'expired') : time(token.expires_at);
+}
+
+/* All that its role may, or what was chosen of it. */
+function scopeWords(token) {
+    const words = token.scopes.join(', ');
+    return words.length > 60
+        ? h(
+              'details',
+              { class: 'scopes' },
+              h('summary', null, `${token.scopes.length} scopes`),
+              words,
+          )
+        : words;
+}
+
+/* Nobody can give away more than they have; what the role does not hold is refused with its name. */
+function scopePicker(mine) {
+    const boxes = mine.map((scope) => [
+        scope,
+        h('input', { type: 'checkbox', id: `scope-${scope.replace(':', '-')}` }),
+    ]);
+    const error = h('p', { class: 'field-error', role: 'alert', hidden: true });
+    const root = h(
+        'details',
+        { class: 'fold' },
+        h('summary', null, 'Only some of what the role may'),
+        h(
+            'fieldset',
+            { class: 'scope-grid' },
+            h('legend', { class: 'help' }, 'None chosen means all of the role.'),
+            boxes.map(([scope, box]) =>
+                h(
+                    'span',
+                    { class: 'field field-check' },
+                    box,
+                    h(
+                        'label',
+                        { for: box.id },
+                        h('code', null, scope),
+                        ' ',
+                        h('span', { class: 'help' }, SCOPES[scope] ?? ''),
+                    ),
+                ),
+            ),
+        ),
+        error,
+    );
+    return {
+        field: {
+            root,
+            control: boxes[0]?.[1] ?? root,
+            pointer: '/scopes',
+            mark(text) {
+                error.textContent = text;
+                error.hidden = !text;
+            },
+        },
+        chosen: () => boxes.filter(([, box]) => box.checked).map(([scope]) => scope),
+        clear: () => boxes.forEach(([, box]) => (box.checked = false)),
     };
 }

@@ -1,8 +1,10 @@
 /* One VM: state and why, acceleration, actions, console, figures, events, definition. */
 import { get } from '../lib/api.js';
-import { copyButton } from '../lib/clipboard.js';
+import { actorNames } from '../lib/actors.js';
 import { streamArea } from '../lib/area.js';
 import { staleMark } from '../lib/density.js';
+import { definitionPanel } from '../lib/definition.js';
+import { eventWords } from '../lib/eventwords.js';
 import { pastPanel } from '../lib/past.js';
 import { recordingList } from '../lib/recordings.js';
 import { streamOf, streamsOf } from '../lib/streams.js';
@@ -13,7 +15,6 @@ import { ABSENT, bytes, clock, count, mib, percent, seconds, time } from '../lib
 import { Spark } from '../lib/spark.js';
 import { Acceleration, Buttons, StateTag } from '../lib/vmview.js';
 
-const ANSWER_ONLY = ['operation', 'etag'];
 const EVENTS_SHOWN = 12;
 
 export async function vmPage({ herd, desk, recorder, session, signal, params: [ref, view] }) {
@@ -42,7 +43,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     const area = streamArea({ vm, herd, desk, session, signal });
     const figures = figuresPanel(herd, () => vm);
     const past = historyPanel(id, () => vm, signal);
-    const events = eventsPanel(herd, id, signal);
+    const events = eventsPanel(herd, session, id, signal);
     const timeline = timelinePanel({ herd, id, signal });
     const recordings = session.can('console:view') && recordingsPanel();
     const inside = h('div');
@@ -53,7 +54,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
             }
         });
     }
-    const definition = h('code');
+    const definition = definitionPanel({ vm, herd, session, signal });
     const facts = h('dl', { class: 'facts' });
     const root = h(
         'div',
@@ -80,21 +81,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
                 null,
                 recordings,
                 h('section', { class: 'panel' }, h('h2', null, 'About'), facts),
-                h(
-                    'section',
-                    { class: 'panel' },
-                    h(
-                        'div',
-                        { class: 'panel-head' },
-                        h('h2', null, 'Definition'),
-                        copyButton(definition, 'the definition'),
-                    ),
-                    h(
-                        'pre',
-                        { class: 'code', tabindex: '0', 'aria-label': 'Definition as JSON' },
-                        definition,
-                    ),
-                ),
+                definition.root,
             ),
         ),
     );
@@ -129,10 +116,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
         );
         setHidden(why, !vm.acceleration_reason);
         setHidden(pending, !vm.pending_changes);
-        const plain = Object.fromEntries(
-            Object.entries(vm).filter(([key]) => !ANSWER_ONLY.includes(key)),
-        );
-        setText(definition, JSON.stringify(plain, null, 2));
+        definition.show(vm);
         replace(
             facts,
             [
@@ -326,7 +310,9 @@ function historyPanel(id, current, signal) {
     });
 }
 
-function eventsPanel(herd, id, signal) {
+function eventsPanel(herd, session, id, signal) {
+    const who = actorNames(session, signal);
+    who.loaded.then(() => show());
     const list = h('ol', { class: 'events' });
     const blank = h('p', { class: 'help' }, 'Nothing yet.');
     const seen = new Map();
@@ -347,7 +333,7 @@ function eventsPanel(herd, id, signal) {
                     null,
                     h('time', { datetime: event.at }, clock(event.at)),
                     h('code', null, event.type),
-                    h('span', null, sentence(event)),
+                    h('span', null, sentence(event, who)),
                 ),
             ),
         );
@@ -393,13 +379,7 @@ async function pastOperations(id, signal) {
     }));
 }
 
-function sentence(event) {
-    const data = event.data ?? {};
-    if (event.type === 'vm.state') {
-        return [`${data.previous ?? ''} → ${data.state}`, data.reason].filter(Boolean).join(', ');
-    }
-    if (event.type.startsWith('operation.')) {
-        return [data.kind, data.state, data.error_code].filter(Boolean).join(' ');
-    }
-    return event.actor ? `by ${event.actor}` : '';
+function sentence(event, who) {
+    const by = event.actor && event.actor !== 'system' ? `, by ${who.of(event.actor)}` : '';
+    return `${eventWords(event)}${by}`;
 }
