@@ -80,6 +80,9 @@ static void hash_request(struct exchange *x)
     secret_hash_add(hash, x->req.method, strlen(x->req.method));
     secret_hash_add(hash, "\n", 1);
     secret_hash_add(hash, x->req.path, strlen(x->req.path));
+    /* The same words said in another project are another request. */
+    if (request_query(&x->req, "project"))
+        secret_hash_add(hash, x->req.principal.project_id, strlen(x->req.principal.project_id));
     secret_hash_add(hash, "\n", 1);
     secret_hash_add(hash, x->body ? x->body : "", x->body_len);
     secret_hash_finish(hash, x->req.body_sha256);

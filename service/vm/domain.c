@@ -9,6 +9,7 @@
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/project.h"
 #include "service/vm/seed.h"
 #include "service/vsock/vsock.h"
 
@@ -189,7 +190,7 @@ struct parts {
     struct virt_backing root_chain[2], data_base[VM_DISKS_MAX];
     struct virt_nic nics[VM_NETWORKS_MAX];
     const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[2];
-    char *paths[2 * VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
+    char *paths[2 * VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 13];
     size_t path_count;
     struct image *image;
     struct virt_domain d;
@@ -330,15 +331,26 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     }
 }
 
+char *vm_domain_name(struct core *core, const struct vm *vm)
+{
+    char project[PROJECT_NAME_SIZE];
+
+    /* Names of VMs are unique in their project, those of domains in all of libvirt. */
+    if (str_eq(vm->project_id, PROJECT_DEFAULT))
+        return xstrdup(vm->spec->name);
+    project_name(core, vm->project_id, project);
+    return xasprintf("%s.%s", project, vm->spec->name);
+}
+
 /* What libvirt is told; borrows from ret, which is to be done with also after a failure. */
-static int describe(struct core *core, const struct vm *vm, bool kvm, struct parts *ret,
-                    struct error *err)
+static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_merges merges,
+                    struct parts *ret, struct error *err)
 {
     const struct vm_spec *spec = vm->spec;
 
     ret->d = (struct virt_domain){
         .uuid = vm->id,
-        .name = spec->name,
+        .name = keep(ret, vm_domain_name(core, vm)),
         .description = *spec->description ? spec->description : NULL,
         .generation = (uint64_t)vm->generation,
         .cpus = (unsigned)spec->cpus,
@@ -346,7 +358,7 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, struct par
         .machine = spec->machine,
         .uefi = spec->firmware == VM_FIRMWARE_UEFI,
         .guest_agent = spec->guest_agent,
-        .memory_merge = spec->memory_merge,
+        .memory_merge = merges == VM_MERGES_YES,
         .kvm = kvm,
     };
     if (vm_image(core, vm, &ret->image, err))
@@ -360,14 +372,14 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, struct par
     return 0;
 }
 
-int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
-                     struct error *err)
+int vm_domain_define(struct core *core, const struct vm *vm, enum vm_merges merges,
+                     struct vm_domain_choice *ret, struct error *err)
 {
     auto_scope(parts_done) struct parts parts = {0};
     struct virt_host host;
 
     if (virt_host_info(core->virt, &host, err) || choose(core, vm, &host, ret, err) ||
-        describe(core, vm, ret->kvm, &parts, err))
+        describe(core, vm, ret->kvm, merges, &parts, err))
         return -1;
     return virt_define(core->virt, &parts.d, err);
 }
@@ -377,7 +389,7 @@ int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err)
     auto_scope(parts_done) struct parts parts = {0};
     auto_free char *dir = vm_dir(core, vm->id), *fifo = xasprintf("%s/memory.pipe", dir);
 
-    if (describe(core, vm, str_eq(vm->acceleration, "kvm"), &parts, err))
+    if (describe(core, vm, str_eq(vm->acceleration, "kvm"), vm->merges, &parts, err))
         return -1;
     return virt_clone(core->virt, &parts.d, vm->template_id, fifo, err);
 }

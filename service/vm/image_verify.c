@@ -119,7 +119,7 @@ static int64_t looked_at(const struct image *i)
 void image_verify_due(struct core *core)
 {
     int64_t hours = core->settings->image_verify_hours, oldest;
-    char id[UUID_TEXT] = "";
+    char id[UUID_TEXT] = "", project[UUID_TEXT] = "";
     struct op *op = NULL;
     struct error ignored;
 
@@ -134,9 +134,12 @@ void image_verify_due(struct core *core)
             if (image->state == IMAGE_READY && looked_at(image) < oldest) {
                 oldest = looked_at(image);
                 memcpy(id, image->id, UUID_TEXT);
+                memcpy(project, image->project_id, UUID_TEXT);
             }
         }
     }
-    if (*id && image_verify(core, &actor_system, id, &op, &ignored) == 0)
+    const struct actor actor = {actor_system.id, project, "", NULL};
+
+    if (*id && image_verify(core, &actor, id, &op, &ignored) == 0)
         op_unref(op);
 }
