@@ -251,6 +251,8 @@ void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
 /* Starts what the host's boot should start, once for each boot. */
 void vm_autostart_after_boot(struct core *core);
+/* Starts some of those that wait; false: nobody does. The sets keeper's thread. */
+bool vm_autostart_work(struct core *core);
 /* The console showed how far the boot came. */
 void tracker_on_mark(void *tracker, const char *vm_id, enum vm_mark mark, int64_t at);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
