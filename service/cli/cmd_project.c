@@ -137,7 +137,7 @@ static const struct option_row policy_options[] = {
     {"quota", 'q', "RESOURCE=LIMIT", "what it may use; may be repeated; RESOURCE=none: no limit"},
     {"merge", 0, NULL, "its VMs may merge their memory"},
     {"no-merge", 0, NULL, "they may not (the default of a new project)"},
-    {"merge-with", 0, "PROJECT", "also with this one's, if it names this one, too; may be repeated; none: with nobody else's"},
+    {"merge-with", 0, "PROJECT", "also with this one's, if it agrees; may be repeated; none: with no other"},
     {0}};
 
 const struct command project_commands[] = {

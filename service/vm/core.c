@@ -218,7 +218,8 @@ static int build(struct core *core, struct error *err)
     if (webhook_hub_open(core, &core->webhooks, err))
         return -1;
     db_set_event_hook(core->db, on_event, core);
-    if (project_open(core, &core->projects, err) || quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
+    if (project_open(core, &core->projects, err) || quota_open(core, &core->quotas, err) ||
+        lease_keeper_open(core, &core->leases, err) ||
         set_keeper_open(core, &core->sets, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||

@@ -135,7 +135,7 @@ def ours(report):
     once a second, whoever watches it."""
     settings = {"ksm_tuner": "off"}
     with Rig(settings={**settings, "sample_interval_ms": 600000, "dear_sample_interval_ms": 3600000}) as rig:
-        qemus = [qemu_pid(vm["id"]) for vm in paused_vms(rig, VMS)]
+        qemus = [qemu_pid(vm) for vm in paused_vms(rig, VMS)]
         time.sleep(10)  # what libvirt still does after the last start
         rest, rest_total = shares([rig.pid, *qemus])
         rig.stop()

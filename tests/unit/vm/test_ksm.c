@@ -100,6 +100,32 @@ TEST(a_wave_is_boosted_until_a_full_scan_brings_nothing)
     CHECK(second(&w, 1)->release);
 }
 
+TEST(scans_that_bring_little_slow_the_boost_and_a_gain_speeds_it_up)
+{
+    struct world w;
+    int64_t fast, slow;
+
+    world_init(&w);
+    wave(&w, 2);
+    for (int i = 0; i < 5; i++)
+        second(&w, 60);
+    fast = w.policy.plan.pages_to_scan;
+    for (int i = 0; i < 4; i++) { /* its memory grows all the while: it is no time to stop */
+        w.in.mergeable_bytes += 64 << 20;
+        scan(&w, 100);
+        CHECK_INT(w.policy.plan.phase, KSM_BOOST);
+    }
+    for (int i = 0; i < 3; i++)
+        second(&w, 20);
+    slow = w.policy.plan.pages_to_scan;
+    CHECK(slow < fast);
+    scan(&w, 60000);
+    for (int i = 0; i < 6; i++)
+        second(&w, 5);
+    CHECK(w.policy.plan.pages_to_scan > 2 * slow);
+    CHECK_INT(w.policy.plan.phase, KSM_BOOST);
+}
+
 TEST(memory_that_grows_counts_like_a_new_vm)
 {
     struct world w;
