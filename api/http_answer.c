@@ -8,6 +8,7 @@
 #include "api/http_internal.h"
 #include "api/problem.h"
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 
@@ -176,6 +177,8 @@ enum MHD_Result answer_send(struct exchange *x)
     else
         conn_expect(x->http, x->conn, CONN_ANSWER, ANSWER_MS + (int64_t)len / ANSWER_BYTES_PER_MS);
     answer_count(x, x->res.status);
+    if (!x->failed && strcmp(x->req.method, "GET") != 0)
+        CRASH_POINT(API_ANSWER);
     rc = MHD_queue_response(x->mhd, (unsigned)x->res.status, r);
     MHD_destroy_response(r);
     return rc;

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "api/http_internal.h"
+#include "service/base/hash.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 
@@ -75,18 +76,18 @@ int body_add(struct exchange *x, const char *data, size_t len, struct error *err
 
 static void hash_request(struct exchange *x)
 {
-    struct secret_hash *hash = secret_hash_new();
+    struct hash *hash = hash_new(HASH_SHA256);
 
-    secret_hash_add(hash, x->req.method, strlen(x->req.method));
-    secret_hash_add(hash, "\n", 1);
-    secret_hash_add(hash, x->req.path, strlen(x->req.path));
+    hash_add(hash, x->req.method, strlen(x->req.method));
+    hash_add(hash, "\n", 1);
+    hash_add(hash, x->req.path, strlen(x->req.path));
     /* The same words said in another project are another request. */
     if (request_query(&x->req, "project"))
-        secret_hash_add(hash, x->req.principal.project_id, strlen(x->req.principal.project_id));
-    secret_hash_add(hash, "\n", 1);
-    secret_hash_add(hash, x->body ? x->body : "", x->body_len);
-    secret_hash_finish(hash, x->req.body_sha256);
-    secret_hash_free(hash);
+        hash_add(hash, x->req.principal.project_id, strlen(x->req.principal.project_id));
+    hash_add(hash, "\n", 1);
+    hash_add(hash, x->body ? x->body : "", x->body_len);
+    hash_finish(hash, x->req.body_sha256);
+    hash_free(hash);
 }
 
 static bool is_blank(const char *text, size_t len)

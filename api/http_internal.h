@@ -5,7 +5,8 @@
  * One thread ("http") runs libmicrohttpd's loop and owns every conn, every counter and, except
  * while its connection is suspended, every exchange. A suspended exchange belongs to exactly one
  * other party: a request worker, a parked wait, or the WebSocket thread; each gives it back by
- * resuming the connection, as the last thing it does with it.
+ * resuming the connection, as the last thing it does with it. What an upload's worker touches while
+ * its connection goes on receiving is behind a lock of its own (http_upload.c).
  */
 #ifndef DROVER_API_HTTP_INTERNAL_H
 #define DROVER_API_HTTP_INTERNAL_H
@@ -25,7 +26,6 @@
 #include "api/request.h"
 
 #define HTTP_LISTENERS_MAX 8
-#define HTTP_UPLOAD_CHUNK  (128 * 1024)
 
 /* ---- connections (http_conn.c) ---- */
 
@@ -71,6 +71,7 @@ enum phase {
 
 struct http_stream;
 struct parking;
+struct upload_pipe;
 
 #define EXCHANGE_MAGIC 0x44455843u
 #define CONN_MAGIC     0x44434f4eu
@@ -102,10 +103,7 @@ struct exchange {
 
     /* ROUTE_UPLOAD */
     struct {
-        void *state;
-        bool begun, over; /* begin() succeeded; finish() or abort() was called */
-        char *chunk;
-        size_t len;
+        struct upload_pipe *pipe;
         uint64_t received, mark; /* bytes, and what they were at the last deadline */
     } upload;
 
@@ -273,7 +271,8 @@ int body_parse(struct exchange *x, struct error *err); /* when whole; HTTP threa
 void upload_begin(struct exchange *x);
 void upload_data(struct exchange *x, const char *data, size_t *size);
 void upload_end(struct exchange *x);
-bool upload_gone(struct exchange *x); /* true: a worker frees x */
+bool upload_gone(struct exchange *x);   /* true: a worker frees x */
+void upload_release(struct exchange *x); /* with x */
 
 /* http_answer.c */
 enum MHD_Result answer_send(struct exchange *x);

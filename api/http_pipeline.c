@@ -57,7 +57,7 @@ static void release(struct exchange *x)
     free(x->raw_query);
     free(x->query);
     free(x->body);
-    free(x->upload.chunk);
+    upload_release(x);
 }
 
 /* The HTTP thread. Clears what the next request must not see; the rest is overwritten by it. */
@@ -276,7 +276,9 @@ static enum MHD_Result on_data(struct exchange *x, const char *data, size_t *siz
 {
     if (!x->failed && x->req.route->flags & ROUTE_UPLOAD) {
         upload_data(x, data, size);
-        return MHD_YES;
+        if (!x->failed)
+            return MHD_YES;
+        conn_expect(x->http, x->conn, CONN_BODY, x->http->limits.body_timeout_ms);
     }
     if (x->failed)
         x->swallowed += *size;
@@ -329,12 +331,7 @@ enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const cha
             return on_complete(x);
         return on_data(x, data, size);
     case PHASE_READY:
-        if (!*size)
-            return answer_send(x);
-        /* An upload failed with more to come; an answer is taken only at the end. */
-        x->phase = PHASE_BODY;
-        conn_expect(h, x->conn, CONN_BODY, h->limits.body_timeout_ms);
-        return on_data(x, data, size);
+        return answer_send(x);
     case PHASE_ANSWERED:
         *size = 0;
         return MHD_YES;

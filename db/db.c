@@ -39,6 +39,9 @@ static void init_sqlite(void)
         log_warning("sqlite: somebody else initialised it; its messages are not logged");
     if (!sqlite3_threadsafe() || sqlite3_initialize() != SQLITE_OK)
         abort();
+#ifdef DROVER_CRASHPOINTS
+    db_fault_vfs();
+#endif
 }
 
 /* Creates the file before SQLite does, which would leave its mode to the umask; then locks it. */

@@ -22,7 +22,11 @@
 #define DB_READERS          3          /* reads are rare: hot state is in memory */
 #define DB_POSTED_MAX       8192       /* writes nobody waits for */
 #define DB_GROUP_MAX        512        /* writes that share a commit */
+#ifdef DROVER_CRASHPOINTS
+#define DB_CHECKPOINT_PAGES 60 /* often enough to be killed in it */
+#else
 #define DB_CHECKPOINT_PAGES 1000       /* WAL pages after which the writer checkpoints */
+#endif
 #define DB_PROBE_MS         1000       /* between two tries while the disk refuses */
 
 /* ---- a connection and its statements ---- */
@@ -137,6 +141,11 @@ struct db {
 int db_migrate(struct conn *c, struct error *err);
 /* Is it ours, and not from the future? Before anything is written to it. */
 int db_check_identity(struct conn *c, struct error *err);
+
+#ifdef DROVER_CRASHPOINTS
+/* Before the first connection: what SQLite writes can be cut off. See fault_vfs.c. */
+void db_fault_vfs(void);
+#endif
 
 int writer_start(struct db *db, struct error *err);
 void writer_stop(struct db *db);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 
@@ -107,6 +108,7 @@ static int apply_in_transaction(struct conn *c, int version, struct error *err)
     if (conn_exec(c, migrations[version - 1].sql, err) || check_references(c, err) ||
         record(c, version, err) || conn_exec(c, numbers, err))
         return -1;
+    CRASH_POINT(DB_MIGRATION);
     return conn_exec(c, "COMMIT", err);
 }
 
@@ -124,6 +126,7 @@ static int apply(struct conn *c, int version, struct error *err)
         return -1;
     }
     log_info("database: applied migration %s", migrations[version - 1].name);
+    CRASH_POINT(DB_MIGRATED);
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
@@ -109,7 +110,11 @@ static int run_transaction(struct db *db, struct write *group, struct error *err
             return -1;
         any |= w->rc == 0;
     }
-    return conn_exec(&db->writer, any ? "COMMIT" : "ROLLBACK", err);
+    CRASH_POINT(DB_BEFORE_COMMIT);
+    if (conn_exec(&db->writer, any ? "COMMIT" : "ROLLBACK", err))
+        return -1;
+    CRASH_POINT(DB_COMMITTED);
+    return 0;
 }
 
 static void fail_group(struct db *db, struct write *group, const struct error *err)
@@ -140,6 +145,7 @@ static void tell_memory(struct db *db, struct write *group)
     for (struct write *w = group; w; w = w->next) {
         if (w->rc == 0 && w->committed)
             w->committed(w->arg);
+        CRASH_POINT(EVENT_STORED);
         if (w->events)
             publish_events(db, w);
         forget_events(w);
@@ -243,6 +249,7 @@ static void checkpoint_if_due(struct db *db)
 {
     if (db->wal_pages < DB_CHECKPOINT_PAGES)
         return;
+    CRASH_POINT(DB_BEFORE_CHECKPOINT);
     (void)sqlite3_wal_checkpoint_v2(db->writer.sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     db->wal_pages = 0;
 }

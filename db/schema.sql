@@ -141,8 +141,9 @@ CREATE TABLE vms (
     merges              INTEGER NOT NULL DEFAULT 0 CHECK (merges IN (0, 1, 2))
 ) STRICT;
 
--- A project cannot have two living VMs of one name; a tombstone gives its name back.
-CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name) WHERE deleted_at = 0;
+-- A project cannot have two VMs of one name; one that is being deleted has given its name back.
+CREATE UNIQUE INDEX vms_living_name ON vms (project_id, name)
+    WHERE deleted_at = 0 AND state <> 'deleting';
 CREATE INDEX vms_tombstones ON vms (deleted_at) WHERE deleted_at > 0;
 CREATE INDEX vms_image ON vms (image_id) WHERE image_id IS NOT NULL;
 -- What a project and a token use, from the index alone.

@@ -60,7 +60,10 @@ struct vm_row {
     int64_t merges;           /* see enum vm_merges */
 };
 
-/* NAME_IN_USE when the project has a living VM of that name. Fills *ret_seq. */
+/* Has a VM other than id the name? 1, 0 or -1. One that is being deleted has given its name back. */
+int store_vm_name_taken(struct db_tx *tx, const char *project_id, const char *name, const char *id,
+                        struct error *err);
+/* NAME_IN_USE when the project has another VM of that name that is not being deleted. Fills *ret_seq. */
 int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err);
 /* Everything but id, seq, project, created_at and its place in a set; VM_NOT_FOUND when gone, NAME_IN_USE as above. */
 int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *err);

@@ -54,16 +54,25 @@ static int unknown_image(struct error *err)
     return error_set(err, ERROR_UNKNOWN_IMAGE, "the image has gone");
 }
 
+int store_vm_name_taken(struct db_tx *tx, const char *project_id, const char *name, const char *id,
+                        struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_NAME_TAKEN);
+
+    stmt_text(&s, ":project_id", project_id);
+    stmt_text(&s, ":name", name);
+    stmt_text(&s, ":id", id);
+    return stmt_row(&s, err);
+}
+
 /* A conflict over the name or over an id that was drawn twice? */
 static int explain_conflict(struct db_tx *tx, const struct vm_row *row, struct error *err)
 {
-    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_NAME_TAKEN);
     struct error ignored;
 
-    stmt_text(&s, ":project_id", row->project_id);
-    stmt_text(&s, ":name", row->name);
-    stmt_text(&s, ":id", row->id);
-    return stmt_row(&s, &ignored) > 0 ? name_in_use(row->name, err) : -1;
+    return store_vm_name_taken(tx, row->project_id, row->name, row->id, &ignored) > 0
+               ? name_in_use(row->name, err)
+               : -1;
 }
 
 int store_vm_insert(struct db_tx *tx, const struct vm_row *row, int64_t *ret_seq, struct error *err)

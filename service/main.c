@@ -13,6 +13,7 @@
 #include "api/http.h"
 #include "api/ws.h"
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/secret.h"
@@ -59,6 +60,7 @@ static int start(struct daemon *d, struct error *err)
     for (int i = 0; i < passed && i < 16; i++)
         fds[http.passed_count++] = SD_LISTEN_FDS_START + i;
     http.passed_fds = fds;
+    CRASH_POINT(START_SOCKETS);
     if (core_start(&core, &d->core, err) ||
         ws_start((unsigned)s->websocket_ping_seconds, &d->ws, err))
         return -1;
@@ -69,6 +71,7 @@ static int start(struct daemon *d, struct error *err)
     /* A convenience for scripts; a full disk is no reason not to serve. */
     if (file_write_atomic(address_file, http_address(d->http), strlen(http_address(d->http)), 0644, err))
         log_failure(LOG_LEVEL_WARNING, err, "cannot write the address to a file");
+    CRASH_POINT(START_LISTENING);
     return 0;
 }
 
@@ -166,6 +169,7 @@ static int run(struct daemon *d)
         serve(d, &signals);
         sd_notify(0, "STOPPING=1");
         log_info("stopping; guests keep running");
+        CRASH_POINT(STOP_BEGUN);
     }
     stop(d);
     return rc ? 1 : 0;

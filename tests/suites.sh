@@ -48,8 +48,7 @@ declare -A built=()
 build() {
     local name=$1 log=$results/build-$1.log targets=()
     shift
-    # Only the programs are wanted of a release; its tests are the sanitizer build's.
-    [[ $name != release ]] || targets=(droverd drover)
+    [[ $name != crash ]] || targets=(droverd drover)
     [[ -z ${built[$name]:-} ]] || return 0
     if [[ ! -f $work/$name/build.ninja ]]; then
         run_logged 180 "configuring $name" "$log" meson setup "$@" "$work/$name" "$root" || { tail -n 40 "$log"; return 1; }
@@ -58,7 +57,9 @@ build() {
     built[$name]=1
 }
 build_asan() { build asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false; }
-build_release() { build release -Dwerror=true --buildtype=release; }
+build_release() { build release -Dwerror=true --buildtype=release --prefix=/usr -Dtests=false; }
+# Quick to start and to kill: no sanitizer.
+build_crash() { build crash -Dwerror=true -Doptimization=1 -Dcrashpoints=true -Dtests=false; }
 build_clang() { CC=clang build clang -Dwerror=true; }
 
 # Strict everywhere, set once. abort_on_error makes a finding a signal, not an exit code of ours.
@@ -132,7 +133,10 @@ suite_qemu() {
     pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
 }
 suite_clients() { pytest_suite clients 900 "$root/tests/clients"; }
-suite_fault() { pytest_suite fault 900 "$root/tests/fault"; }
+suite_fault() {
+    build_crash || return 1
+    DROVER_CRASH_BUILD=$work/crash pytest_suite fault "${DROVER_TEST_LONG:+1}1200" "$root/tests/fault"
+}
 suite_quickstart() { pytest_suite quickstart 1200 "$root/tests/quickstart"; }
 
 # What fails is repeated once, on a host booted anew, before it counts: an emulated processor under
@@ -143,6 +147,9 @@ suite_system() {
         { tail -n 30 "$results/system-host.log"; return 1; }
     run_logged 600 "demo image" "$results/system-demo.log" "$root/deploy/demo-image/build" "$work/demo-image" ||
         { tail -n 30 "$results/system-demo.log"; return 1; }
+    run_logged 2400 "package" "$results/system-package.log" "$root/deploy/package" --out "$work/package" ||
+        { tail -n 30 "$results/system-package.log"; return 1; }
+    export DROVER_PACKAGE=$work/package
     pytest_suite system 5400 "$root/tests/system" && return 0
     mv "$results/system.log" "$results/system-first.log"
     mv "$results/system.xml" "$results/system.first.xml" || return 1

@@ -63,7 +63,7 @@ static int decode(const json_t *body, bool create, struct codec_project_request 
         {.name = "quota", .kind = DOC_CUSTOM, .decode = decode_quota},
         {.name = "memory_merge", .kind = DOC_CUSTOM, .decode = decode_merge},
         {.name = "merge_with", .kind = DOC_CUSTOM, .decode = decode_friends},
-        /* Not in a patch: libvirt's names of its VMs begin with it. */
+        /* Not in a patch: scripts and contexts name it. */
         {.name = "name",
          .kind = DOC_STRING,
          .required = true,

@@ -101,8 +101,9 @@ void metrics_compat_libvirt(struct strbuf *b, bool libvirt_up, struct vm *const 
 
     head(b, "libvirt_up", "gauge", "Whether scraping libvirt's metrics was successful.");
     strbuf_addf(b, "libvirt_up %d\n", libvirt_up);
+    /* One that is being deleted may share its name with its successor. */
     for (size_t i = 0; i < count; i++)
-        samples[i] = snapshot_find(snapshot, vms[i]->id);
+        samples[i] = vms[i]->state == VM_STATE_DELETING ? NULL : snapshot_find(snapshot, vms[i]->id);
     for (size_t r = 0; r < sizeof(vm_rows) / sizeof(*vm_rows); r++) {
         head(b, vm_rows[r].name, vm_rows[r].type, vm_rows[r].help);
         for (size_t i = 0; i < count; i++) {

@@ -22,10 +22,6 @@ void secret_hmac_sha256(const void *key, size_t key_len, const void *data, size_
     sodium_memzero(&state, sizeof(state));
 }
 
-struct secret_hash {
-    crypto_hash_sha256_state state;
-};
-
 void secret_init(void)
 {
     if (sodium_init() < 0)
@@ -135,62 +131,6 @@ void secret_sha256_text(const void *data, size_t len, char ret[SECRET_SHA256_TEX
 
     secret_sha256(data, len, bin);
     to_hex(bin, ret);
-}
-
-struct secret_hash *secret_hash_new(void)
-{
-    struct secret_hash *h = xcalloc(1, sizeof(*h));
-
-    crypto_hash_sha256_init(&h->state);
-    return h;
-}
-
-void secret_hash_add(struct secret_hash *h, const void *data, size_t len)
-{
-    crypto_hash_sha256_update(&h->state, data, len);
-}
-
-void secret_hash_finish(struct secret_hash *h, char ret[SECRET_SHA256_TEXT])
-{
-    uint8_t bin[SECRET_SHA256_SIZE];
-
-    crypto_hash_sha256_final(&h->state, bin);
-    to_hex(bin, ret);
-}
-
-void secret_hash_free(struct secret_hash *h)
-{
-    free(h);
-}
-
-struct secret_hash512 {
-    crypto_hash_sha512_state state;
-};
-
-struct secret_hash512 *secret_hash512_new(void)
-{
-    struct secret_hash512 *h = xcalloc(1, sizeof(*h));
-
-    crypto_hash_sha512_init(&h->state);
-    return h;
-}
-
-void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len)
-{
-    crypto_hash_sha512_update(&h->state, data, len);
-}
-
-void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT])
-{
-    uint8_t bin[crypto_hash_sha512_BYTES];
-
-    crypto_hash_sha512_final(&h->state, bin);
-    sodium_bin2hex(ret, SECRET_SHA512_TEXT, bin, sizeof(bin));
-}
-
-void secret_hash512_free(struct secret_hash512 *h)
-{
-    free(h);
 }
 
 unsigned char *secret_from_base64(const char *text, size_t *ret_len)

@@ -38,18 +38,7 @@ void secret_sha256_text(const void *data, size_t len, char ret[SECRET_SHA256_TEX
 void secret_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len,
                         uint8_t ret[SECRET_SHA256_SIZE]);
 
-struct secret_hash; /* SHA-256 while bytes stream by */
-struct secret_hash *secret_hash_new(void);
-void secret_hash_add(struct secret_hash *h, const void *data, size_t len);
-void secret_hash_finish(struct secret_hash *h, char ret[SECRET_SHA256_TEXT]);
-void secret_hash_free(struct secret_hash *h);
-
 #define SECRET_SHA512_TEXT 129
-struct secret_hash512; /* SHA-512 while bytes stream by */
-struct secret_hash512 *secret_hash512_new(void);
-void secret_hash512_add(struct secret_hash512 *h, const void *data, size_t len);
-void secret_hash512_finish(struct secret_hash512 *h, char ret[SECRET_SHA512_TEXT]);
-void secret_hash512_free(struct secret_hash512 *h);
 
 /* NULL when it is not base64; caller frees. */
 unsigned char *secret_from_base64(const char *text, size_t *ret_len);

@@ -12,6 +12,7 @@
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
+#include "service/base/hash.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
@@ -292,19 +293,19 @@ static int measure(const char *dir, json_t *file, struct failure *fail)
     auto_free char *path = name ? xasprintf("%s/%s", dir, name) : NULL, *buf = xcalloc(1, 1 << 18);
     auto_fclose FILE *f = path ? fopen(path, "rbe") : NULL;
     char sha256[SECRET_SHA256_TEXT];
-    struct secret_hash *hash;
+    struct hash *hash;
     json_int_t size = 0;
     size_t n;
 
     if (!f)
         return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", name ? name : "a file without a path");
-    hash = secret_hash_new();
+    hash = hash_new(HASH_SHA256);
     while ((n = fread(buf, 1, 1 << 18, f)) > 0) {
-        secret_hash_add(hash, buf, n);
+        hash_add(hash, buf, n);
         size += (json_int_t)n;
     }
-    secret_hash_finish(hash, sha256);
-    secret_hash_free(hash);
+    hash_finish(hash, sha256);
+    hash_free(hash);
     if (ferror(f))
         return failure_errno(fail, CLI_FAILED, errno, "cannot read %s", path);
     json_object_set_new(file, "size_bytes", json_integer(size));

@@ -209,35 +209,6 @@ static int stats_all(struct cli *cli, struct failure *fail)
     return 0;
 }
 
-static int run_top(struct cli *cli, const struct args *args, struct failure *fail)
-{
-    bool once = args_flag(args, "once") || !isatty(STDOUT_FILENO);
-    int64_t seconds;
-
-    if (args_number(args, "delay", 1, 3600, 2, &seconds, fail))
-        return -1;
-    do {
-        auto_answer struct answer ksm = {0};
-
-        if (cli_connect(cli, fail) || client_get(cli->client, "/v1/ksm", &ksm, fail))
-            return -1;
-        if (!once)
-            fputs("\033[H\033[2J", stdout);
-        if (!cli->json) {
-            auto_free char *saved = value_show("saved_bytes", value_at(ksm.value, "saved_bytes"));
-
-            printf("KSM: %s saved, tuner %s: ", saved, value_text(ksm.value, "tuner.phase", "-"));
-            print_safe(stdout, value_text(ksm.value, "tuner.reason", ""));
-            fputs("\n\n", stdout);
-        }
-        if (stats_all(cli, fail) || fflush(stdout))
-            return -1;
-        if (!once)
-            poll(NULL, 0, (int)seconds * 1000);
-    } while (!once);
-    return 0;
-}
-
 static int run_stats(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *vm = args->count ? url_escape(args->operand[0]) : NULL;
@@ -254,11 +225,6 @@ static const struct option_row tune_options[] = {
     {"boost", 0, "PERCENT", "that it may take while new VMs wait to be merged"},
     {0}};
 
-static const struct option_row top_options[] = {
-    {"delay", 'd', "SECONDS", "between two looks (default 2)"},
-    {"once", '1', NULL, "look once"},
-    {0}};
-
 const struct command host_commands[] = {
     {"host show", "", 0, 0, "show the host: CPUs, memory, acceleration, versions", NULL,
      run_host_show, NULL},
@@ -269,8 +235,6 @@ const struct command host_commands[] = {
     {"ksm density", "", 0, 0, "show who shares what, why a VM does not merge, how many more fit",
      density_options, run_density, NULL},
     {"ksm tune", "off|static|auto", 1, 1, "say who turns KSM's knobs", tune_options, run_ksm_tune, NULL},
-    {"top", "", 0, 0, "show all VMs' figures, again and again", top_options, run_top,
-     "Ends with Ctrl-C. When the output is no terminal, it is shown once."},
     {"stats", "[VM]", 0, 1, "show the last sample of one VM, or a table of all", NULL, run_stats,
      NULL},
     {0}};

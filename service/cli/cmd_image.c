@@ -1,10 +1,10 @@
 /* `image`: list, show, create, upload, delete. Uploads stream from the file with its digest. */
 #include <errno.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "service/base/hash.h"
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/print.h"
@@ -62,19 +62,18 @@ static int run_show(struct cli *cli, const struct args *args, struct failure *fa
 /* "Content-Digest: sha-256=:…:" of a whole file, which is left at its beginning. */
 static int digest_header(FILE *file, const char *name, char **ret, struct failure *fail)
 {
-    char base64[sodium_base64_ENCODED_LEN(crypto_hash_sha256_BYTES, sodium_base64_VARIANT_ORIGINAL)];
-    uint8_t hash[crypto_hash_sha256_BYTES];
-    auto_free char *buf = xcalloc(1, 1 << 16);
-    crypto_hash_sha256_state state;
+    auto_free char *buf = xcalloc(1, 1 << 18), *base64 = NULL;
+    struct hash *hash = hash_new(HASH_SHA256);
+    uint8_t bytes[HASH_SIZE_MAX];
     size_t n;
 
-    crypto_hash_sha256_init(&state);
-    while ((n = fread(buf, 1, 1 << 16, file)) > 0)
-        crypto_hash_sha256_update(&state, (const uint8_t *)buf, n);
+    while ((n = fread(buf, 1, 1 << 18, file)) > 0)
+        hash_add(hash, buf, n);
+    n = hash_finish_bytes(hash, bytes);
+    hash_free(hash);
     if (ferror(file) || fseeko(file, 0, SEEK_SET))
         return failure_errno(fail, CLI_FAILED, errno, "cannot read %s", name);
-    crypto_hash_sha256_final(&state, hash);
-    sodium_bin2base64(base64, sizeof(base64), hash, sizeof(hash), sodium_base64_VARIANT_ORIGINAL);
+    base64 = secret_to_base64(bytes, n);
     *ret = xasprintf("Content-Digest: sha-256=:%s:", base64);
     return 0;
 }

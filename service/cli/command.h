@@ -99,7 +99,7 @@ extern const struct command vm_commands[], console_commands[], stream_commands[]
     event_commands[], image_commands[], image_import_commands[], image_label_commands[],
     catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
     recording_commands[], ticket_commands[], token_commands[], project_commands[],
-    quota_commands[], webhook_commands[], op_commands[], help_commands[];
+    quota_commands[], top_commands[], webhook_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

@@ -32,6 +32,7 @@ const struct command *const command_groups[] = {
     run_commands,
     ci_commands,
     host_commands,
+    top_commands,
     event_commands,
     webhook_commands,
     image_commands,

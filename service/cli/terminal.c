@@ -64,13 +64,9 @@ static void catch_signals(void)
     sigaction(SIGCONT, &act, NULL);
 }
 
-bool terminal_raw(int fd)
+static bool change(int fd)
 {
-    if (!isatty(fd) || tcgetattr(fd, &terminal.before))
-        return false;
     terminal.fd = fd;
-    terminal.now = terminal.before;
-    cfmakeraw(&terminal.now);
     atexit(terminal_restore);
     catch_signals();
     terminal.raw = 1;
@@ -79,6 +75,24 @@ bool terminal_raw(int fd)
         return false;
     }
     return true;
+}
+
+bool terminal_raw(int fd)
+{
+    if (!isatty(fd) || tcgetattr(fd, &terminal.before))
+        return false;
+    terminal.now = terminal.before;
+    cfmakeraw(&terminal.now);
+    return change(fd);
+}
+
+bool terminal_keys(int fd)
+{
+    if (!isatty(fd) || tcgetattr(fd, &terminal.before))
+        return false;
+    terminal.now = terminal.before;
+    terminal.now.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+    return change(fd);
 }
 
 char *terminal_ask_secret(const char *prompt)
@@ -116,4 +130,11 @@ unsigned terminal_columns(int fd)
     struct winsize size;
 
     return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+unsigned terminal_rows(int fd)
+{
+    struct winsize size;
+
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
 }

@@ -9,6 +9,8 @@
 
 /* False when fd is no terminal (nothing is changed then). */
 bool terminal_raw(int fd);
+/* Keys as they are pressed, unseen; signals and lines that are printed stay. False as above. */
+bool terminal_keys(int fd);
 /* Back to how it was; harmless when it is not raw. Async-signal-safe. */
 void terminal_restore(void);
 /*
@@ -18,5 +20,7 @@ void terminal_restore(void);
 char *terminal_ask_secret(const char *prompt);
 /* Columns of the terminal behind fd, or 0 when it is none. */
 unsigned terminal_columns(int fd);
+/* Its rows, likewise. */
+unsigned terminal_rows(int fd);
 
 #endif

@@ -480,6 +480,11 @@ static int verify(const char *text, size_t len, struct error *err)
     return 0;
 }
 
+void domxml_init(void)
+{
+    xmlInitParser();
+}
+
 int virt_domain_xml(const struct virt_domain *domain, const char *install_id, char **ret,
                     struct error *err)
 {

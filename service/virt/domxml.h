@@ -19,6 +19,11 @@ struct virt_host;
 #define DOMXML_NAMESPACE "https://drover.dev/xmlns/vm/1"
 #define DOMXML_PREFIX    "drover"
 
+/*
+ * Once, before a second thread exists that writes XML (libvirt's do, too): libxml2 makes its table of
+ * encodings at the first use, without a lock.
+ */
+void domxml_init(void);
 /* VALIDATION_FAILED with a pointer for what cannot be, or must not be, in a document. */
 int domxml_check(const struct virt_domain *domain, const char *install_id, struct error *err);
 

@@ -11,6 +11,7 @@
 
 #include "service/base/clock.h"
 #include "service/base/log.h"
+#include "service/virt/domxml.h"
 
 #define WAKE_MS  20
 /*
@@ -32,6 +33,7 @@ static void init_library(void)
      */
     setenv("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null", 0);
     virt_error_init();
+    domxml_init();
     library_ready = virInitialize() == 0 && virEventRegisterDefaultImpl() == 0;
 }
 

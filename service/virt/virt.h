@@ -162,8 +162,14 @@ struct virt_domain {
 int virt_domain_xml(const struct virt_domain *domain, const char *install_id, char **ret,
                     struct error *err);
 
-/* Defines or redefines; the same uuid and name may be defined any number of times. */
+/*
+ * Defines or redefines; the same uuid and name may be defined any number of times. While another
+ * domain of ours runs under that name (its VM is being deleted, say) this one is called NAME.ID8,
+ * ID8 being the first digits of its uuid. NAME_IN_USE: a domain that is not ours has the name.
+ */
 int virt_define(struct virt *v, const struct virt_domain *domain, struct error *err);
+/* Is that what the domain of the VM that is called `name` may be called? */
+bool virt_name_fits(const char *domain, const char *name, const char *uuid);
 /* Undefines with managed save, nvram and snapshot metadata. A missing domain is success. */
 int virt_undefine(struct virt *v, const char *uuid, struct error *err);
 

@@ -121,6 +121,7 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
     auto_free char *path = NULL, *data = NULL, *head = NULL;
     auto_close int fd = -1;
     struct feed feed = {.fifo = fifo};
+    struct virt_domain own = *domain;
     size_t len;
 
     if (!virt_can_clone(v))
@@ -132,12 +133,13 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
         return -1;
     if (virDomainIsActive(target) == 1)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is already started");
+    own.name = virDomainGetName(target); /* which may be its second one */
     path = saved_path(v, virDomainGetName(source));
     fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (fd < 0)
         return error_set(err, ERROR_HYPERVISOR_FAILED, "the saved memory is gone");
     if (read_head(fd, &data, &len, err) ||
-        domxml_clone(data, len, domain, v->install_id, &head, &feed.head_len, err))
+        domxml_clone(data, len, &own, v->install_id, &head, &feed.head_len, err))
         return -1;
     feed.saved = fd;
     feed.at = (off_t)len;

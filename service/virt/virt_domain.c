@@ -9,6 +9,9 @@
 /* What drivers other than QEMU's understand. */
 #define UNDEFINE_SIMPLE (VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
+#define VIRT_NAME_MAX 80 /* a VM's name, a dot and eight digits of its id */
+#define DEFINE_TRIES  3
+
 static int find(struct virt *v, const char *uuid, virConnectPtr *ret_conn, virDomainPtr *ret_domain,
                 struct error *err)
 {
@@ -28,40 +31,53 @@ static int name_taken(struct error *err, const char *name)
     return -1;
 }
 
-/*
- * A domain of ours that has the name of another VM belongs to one that was renamed since: libvirt
- * hears of that at its next start. Until then it is called by its id, so that the name is free.
- */
-static int give_name_up(struct virt *v, virConnectPtr conn, virDomainPtr other, const char *uuid,
-                        const char *name, struct error *err)
+/* A VM's name has no dot, so no other VM can be called that. */
+static void second_name(char ret[VIRT_NAME_MAX], const char *name, const char *uuid)
 {
-    struct domxml_mark mark;
-
-    if (virt_owner_read(v, other, &mark) <= 0)
-        return name_taken(err, name);
-    if (virDomainIsActive(other) == 1) {
-        error_set_at(err, ERROR_NAME_IN_USE, "/name",
-                     "VM %s was renamed and still runs under the name \"%s\"", uuid, name);
-        error_remedy(err, "Choose another name, or stop that VM first.");
-        return -1;
-    }
-    return virDomainRename(other, uuid, 0) < 0 ? virt_fail(conn, err, "rename a renamed VM") : 0;
+    snprintf(ret, VIRT_NAME_MAX, "%.63s.%.8s", name, uuid);
 }
 
-static int check_name_free(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
-                           struct error *err)
+bool virt_name_fits(const char *domain, const char *name, const char *uuid)
+{
+    char second[VIRT_NAME_MAX];
+
+    second_name(second, name, uuid);
+    return str_eq(domain, name) || str_eq(domain, second);
+}
+
+/*
+ * A domain of ours that has the name of another VM belongs to one that is being deleted, that was
+ * renamed since (libvirt hears of that at its next start) or that is of another project. One that
+ * is off gives the name up and is called by its id; one that is on keeps it, and ours has its
+ * second name until it is defined again.
+ */
+static int choose_name(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
+                       char ret[VIRT_NAME_MAX], struct error *err)
 {
     auto_domain virDomainPtr other = virDomainLookupByName(conn, want->name);
     char uuid[VIR_UUID_STRING_BUFLEN];
+    struct domxml_mark mark;
+    int ours;
 
-    if (other && virDomainGetUUIDString(other, uuid) == 0 && !str_eq(uuid, want->uuid))
-        return give_name_up(v, conn, other, uuid, want->name, err);
+    str_copy_utf8(ret, VIRT_NAME_MAX, want->name);
+    if (!other || virDomainGetUUIDString(other, uuid) || str_eq(uuid, want->uuid))
+        return 0;
+    ours = virt_owner_read(v, other, &mark);
+    if (ours < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
+        return 0; /* gone meanwhile */
+    if (ours <= 0)
+        return name_taken(err, want->name);
+    if (virDomainIsActive(other) != 0 || virDomainRename(other, uuid, 0) < 0)
+        second_name(ret, want->name, want->uuid);
     return 0;
 }
 
-/* A domain that has our uuid already: it must be ours, and takes a new name only while off. */
+/*
+ * A domain that has our uuid already: it must be ours, and takes a new name only while off. *name
+ * is what it will be called, which is what it is called where libvirt cannot rename.
+ */
 static int prepare_existing(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
-                            struct error *err)
+                            char name[VIRT_NAME_MAX], struct error *err)
 {
     auto_domain virDomainPtr domain = virDomainLookupByUUIDString(conn, want->uuid);
     struct domxml_mark mark;
@@ -78,16 +94,51 @@ static int prepare_existing(struct virt *v, virConnectPtr conn, const struct vir
     if (!ours)
         return error_set(err, ERROR_VM_STATE_CONFLICT,
                          "libvirt has a domain with the id %s that is not ours", want->uuid);
-    if (!str_eq(virDomainGetName(domain), want->name) && virDomainRename(domain, want->name, 0) < 0)
+    if (str_eq(virDomainGetName(domain), name) || virDomainRename(domain, name, 0) == 0)
+        return 0;
+    if (!virt_name_fits(virDomainGetName(domain), want->name, want->uuid))
         return virt_fail(conn, err, "rename the VM");
+    str_copy_utf8(name, VIRT_NAME_MAX, virDomainGetName(domain));
     return 0;
+}
+
+static bool is_anothers(virConnectPtr conn, const char *name, const char *uuid)
+{
+    auto_domain virDomainPtr other = virDomainLookupByName(conn, name);
+    char its[VIR_UUID_STRING_BUFLEN];
+
+    return other && virDomainGetUUIDString(other, its) == 0 && !str_eq(its, uuid);
+}
+
+/* Somebody may define a domain of that name between the look and the definition. */
+static virDomainPtr define(struct virt *v, virConnectPtr conn, struct virt_domain *own,
+                           struct error *err)
+{
+    const char *wanted = own->name;
+    virDomainPtr defined = NULL;
+
+    for (int i = 0; i < DEFINE_TRIES && !defined; i++) {
+        auto_free char *xml = NULL;
+        char name[VIRT_NAME_MAX];
+
+        own->name = wanted;
+        if (choose_name(v, conn, own, name, err) || prepare_existing(v, conn, own, name, err))
+            return NULL;
+        own->name = name;
+        if (virt_domain_xml(own, v->install_id, &xml, err))
+            return NULL;
+        defined = virDomainDefineXMLFlags(conn, xml, 0);
+        own->name = wanted;
+        if (!defined && (virt_fail(conn, err, "define the VM"), !is_anothers(conn, name, own->uuid)))
+            return NULL;
+    }
+    return defined;
 }
 
 int virt_define(struct virt *v, const struct virt_domain *domain, struct error *err)
 {
     auto_connect virConnectPtr conn = NULL;
     auto_domain virDomainPtr defined = NULL;
-    auto_free char *xml = NULL;
     unsigned char uuid[VIR_UUID_BUFLEN];
     struct virt_domain own = *domain;
 
@@ -99,13 +150,11 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
         if (own.vnc_socket)
             own.vnc_socket = "";
     }
-    if (virt_domain_xml(&own, v->install_id, &xml, err) ||
-        virt_acquire(v, VIRT_USE_CONTROL, &conn, err) || check_name_free(v, conn, domain, err) ||
-        prepare_existing(v, conn, domain, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
         return -1;
-    defined = virDomainDefineXMLFlags(conn, xml, 0);
+    defined = define(v, conn, &own, err);
     if (!defined)
-        return virt_fail(conn, err, "define the VM");
+        return -1;
     if (virDomainGetUUID(defined, uuid) == 0)
         virt_owner_forget(v, uuid);
     return 0;

@@ -78,9 +78,11 @@ void access_ticket_clear(struct access *a)
 {
     struct access_ticket *t, *next;
 
+    HASH_CLEAR(hh_id, a->tickets_by_id);
     HASH_ITER(hh, a->tickets, t, next)
     {
-        access_ticket_drop(a, t);
+        HASH_DEL(a->tickets, t);
+        free(t);
     }
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "db/store_lease.h"
@@ -13,6 +14,8 @@
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
 #include "service/vm/set.h"
+
+#define NAME_ID 8 /* digits of its id in the new name of a VM whose deletion failed */
 
 const struct actor actor_system = {.id = "system", .project_id = PROJECT_DEFAULT, .request_id = ""};
 
@@ -192,6 +195,36 @@ static int write_vm(struct db_tx *tx, struct write *w, struct error *err)
     return store_vm_update(tx, &row, err);
 }
 
+/*
+ * A deletion that failed: the VM is there still, but it had given its name back. When another has
+ * that by now, this one gets a new one.
+ */
+static int name_again(struct db_tx *tx, struct write *w, struct error *err)
+{
+    struct vm *vm = w->vm;
+    const char *name = vm->spec->name;
+    auto_json json_t *whole = NULL;
+    auto_vm_spec struct vm_spec *spec = NULL;
+    char other[VM_NAME_MAX + 1];
+    int rc;
+
+    if (w->insert || w->change->remove || w->was->state != VM_STATE_DELETING ||
+        vm->state == VM_STATE_DELETING)
+        return 0;
+    rc = store_vm_name_taken(tx, vm->project_id, name, vm->id, err);
+    if (rc <= 0)
+        return rc;
+    snprintf(other, sizeof(other), "%.*s-%.*s", VM_NAME_MAX - NAME_ID - 1, name, NAME_ID, vm->id);
+    whole = vm_spec_encode(vm->spec);
+    json_object_set_new(whole, "name", json_string(other));
+    if (vm_spec_decode(whole, &spec, NULL, err))
+        return -1;
+    vm_spec_unref(vm->spec);
+    vm->spec = TAKE_PTR(spec);
+    vm->generation++;
+    return 0;
+}
+
 static int write_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     struct write *w = arg;
@@ -201,7 +234,7 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
         (!c->remove && quota_check_vm(w->core, tx, w->vm, w->was, err)))
         return -1;
     /* The VM's row before the operation and the idempotency record, which refer to it. */
-    if (write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
+    if (name_again(tx, w, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
     if (c->event_type && event_append(w->core, tx, w->vm->project_id, change_actor(c), c->event_type, "vm", w->vm->id,
                             w->vm->spec->name, c->event_data, err))
@@ -229,6 +262,12 @@ static int commit(struct write *w, struct error *err)
     quota_measure(w->core, w->vm);
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
+    if (w->insert)
+        CRASH_POINT(CREATE_INTENT);
+    else if (w->change->remove)
+        CRASH_POINT(DELETE_STORED);
+    else if (w->vm->state == VM_STATE_DELETING)
+        CRASH_POINT(DELETE_INTENT);
     if (w->change->op_insert)
         op_enqueue(w->core->ops, w->change->op_insert);
     wait_wake_vm(w->core->waits, w->vm->id);

@@ -84,6 +84,8 @@ struct registry *registry_new(void);
 void registry_free(struct registry *r);
 struct vm *registry_get(struct registry *r, const char *id); /* a reference or NULL */
 struct vm *registry_find(struct registry *r, const char *project_id, const char *ref);
+/* Has a VM that is not being deleted the name? */
+bool registry_name_taken(struct registry *r, const char *project_id, const char *name);
 void registry_put(struct registry *r, struct vm *vm); /* inserts or replaces; takes a reference of its own */
 void registry_remove(struct registry *r, const char *id);
 void registry_all(struct registry *r, struct vm ***ret, size_t *ret_count); /* references */
@@ -234,8 +236,6 @@ struct vm_domain_choice {
 };
 int vm_domain_define(struct core *core, const struct vm *vm, enum vm_merges merges,
                      struct vm_domain_choice *ret, struct error *err);
-/* What libvirt and ps call it: its name, and in other projects than the first theirs before it. */
-char *vm_domain_name(struct core *core, const struct vm *vm);
 
 /* Restores the defined domain, paused, from its template's memory. */
 int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err);
@@ -274,6 +274,8 @@ int vm_boot_begin(struct core *core, const char *vm_id, struct error *err);
 /* The guest rebooted. */
 void vm_boot_again(struct core *core, const struct vm *vm);
 /* The console showed a mark. */
+/* What libvirt says (NULL: it does not know it) as a state of the VM. */
+enum vm_state vm_state_seen(const struct vm *vm, const struct virt_info *info);
 void vm_boot_shown(struct core *core, const char *vm_id, enum vm_mark mark, int64_t at);
 /* What the guest says about itself; at most once a second. */
 int vm_boot_status(struct core *core, const char *vm_id, const char *status, struct error *err);

@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 
 #include "service/base/fd.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
-#include "service/vm/project.h"
 #include "service/vm/seed.h"
 #include "service/vsock/vsock.h"
 
@@ -84,13 +84,24 @@ static int write_seed(const char *path, const struct vm *vm, struct error *err)
     return seed_write(path, vm->spec, &identity, err);
 }
 
+/* 1, 0, -1. A crash right after it got its name left the name it was made under. */
+static int is_made(const char *path, struct error *err)
+{
+    auto_free char *made_as = xasprintf("%s.part", path);
+
+    if (!file_exists(path))
+        return 0;
+    return file_remove(made_as, err) ? -1 : 1;
+}
+
 static int ensure_root(struct core *core, const struct vm *vm, const struct image *image,
                        struct error *err)
 {
     auto_free char *path = vm_root_disk(core, vm->id), *base = NULL;
+    int rc = is_made(path, err);
 
-    if (file_exists(path))
-        return 0;
+    if (rc)
+        return rc < 0 ? -1 : 0;
     if (!*vm->template_id)
         return image_overlay_create(core, image, path, vm->spec->root_disk_gib * GIB, err);
     base = vm_root_disk(core, vm->template_id);
@@ -100,9 +111,10 @@ static int ensure_root(struct core *core, const struct vm *vm, const struct imag
 static int ensure_data(struct core *core, const struct vm *vm, size_t i, struct error *err)
 {
     auto_free char *path = data_disk_path(core, vm->id, i), *base = NULL;
+    int rc = is_made(path, err);
 
-    if (file_exists(path))
-        return 0;
+    if (rc)
+        return rc < 0 ? -1 : 0;
     base = *vm->template_id ? data_disk_path(core, vm->template_id, i) : NULL;
     /* One that was added later stands alone. */
     return base && file_exists(base)
@@ -146,6 +158,7 @@ int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
             continue;
         if (unlinkat(dirfd(d), entry->d_name, 0) && errno != ENOENT)
             return error_errno(err, errno, "cannot remove %s of VM %s", entry->d_name, vm_id);
+        CRASH_POINT(DELETE_FILE_GONE);
     }
     if (rmdir(dir) && errno != ENOENT)
         return error_errno(err, errno, "cannot remove %s", dir);
@@ -190,7 +203,7 @@ struct parts {
     struct virt_backing root_chain[2], data_base[VM_DISKS_MAX];
     struct virt_nic nics[VM_NETWORKS_MAX];
     const char *channel_sockets[VM_CHANNELS_MAX], *serial_sockets[VM_SERIALS_MAX], *oem[2];
-    char *paths[2 * VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 13];
+    char *paths[2 * VM_DISKS_MAX + VM_CHANNELS_MAX + VM_SERIALS_MAX + 12];
     size_t path_count;
     struct image *image;
     struct virt_domain d;
@@ -331,17 +344,6 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
     }
 }
 
-char *vm_domain_name(struct core *core, const struct vm *vm)
-{
-    char project[PROJECT_NAME_SIZE];
-
-    /* Names of VMs are unique in their project, those of domains in all of libvirt. */
-    if (str_eq(vm->project_id, PROJECT_DEFAULT))
-        return xstrdup(vm->spec->name);
-    project_name(core, vm->project_id, project);
-    return xasprintf("%s.%s", project, vm->spec->name);
-}
-
 /* What libvirt is told; borrows from ret, which is to be done with also after a failure. */
 static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_merges merges,
                     struct parts *ret, struct error *err)
@@ -350,7 +352,7 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_me
 
     ret->d = (struct virt_domain){
         .uuid = vm->id,
-        .name = keep(ret, vm_domain_name(core, vm)),
+        .name = spec->name,
         .description = *spec->description ? spec->description : NULL,
         .generation = (uint64_t)vm->generation,
         .cpus = (unsigned)spec->cpus,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -83,20 +84,26 @@ static int defined_mutate(struct core *core, struct vm *next, struct change *cha
     return 0;
 }
 
-/* libvirt keeps the name of a known uuid, so a renamed domain is defined anew. */
+/* Not every driver can rename a domain, so that of a renamed VM is defined anew. */
 static int define(struct core *core, const struct vm *vm, struct error *err)
 {
     struct defining d = {.merges = project_may_merge(core, vm)};
-    auto_free char *name = vm_domain_name(core, vm);
     struct virt_info info;
     struct error ignored;
 
-    if (virt_info(core->virt, vm->id, &info, &ignored) == 0 && strcmp(info.name, name) != 0 &&
-        virt_undefine(core->virt, vm->id, err))
+    if (virt_info(core->virt, vm->id, &info, &ignored) == 0 &&
+        !virt_name_fits(info.name, vm->spec->name, vm->id) && virt_undefine(core->virt, vm->id, err))
         return -1;
-    if (vm_disks_ensure(core, vm, err) || vm_domain_define(core, vm, d.merges, &d.choice, err))
+    if (vm_disks_ensure(core, vm, err))
         return -1;
-    return vm_change(core, vm->id, defined_mutate, &d, NULL, NULL, err);
+    CRASH_POINT(CREATE_FILES_READY);
+    if (vm_domain_define(core, vm, d.merges, &d.choice, err))
+        return -1;
+    CRASH_POINT(CREATE_DEFINED);
+    if (vm_change(core, vm->id, defined_mutate, &d, NULL, NULL, err))
+        return -1;
+    CRASH_POINT(CREATE_DEFINED_STORED);
+    return 0;
 }
 
 static int merges_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
@@ -291,9 +298,12 @@ static int start(struct core *core, const struct op *op, struct error *err)
     defined = registry_get(core->registry, op->vm_id);
     vm_streams_open(core, defined ? defined : vm, !started.restored && !running);
     started.at = clock_wall_ms();
+    CRASH_POINT(START_PAUSED);
     if (!running && virt_resume(core->virt, vm->id, err))
         return -1;
+    CRASH_POINT(START_RESUMED);
     rc = vm_change(core, vm->id, started_mutate, &started, &change, NULL, err);
+    CRASH_POINT(START_STORED);
     json_decref(change.event_data);
     if (rc == 0 && started.born)
         guest_refresh_clone(core, vm->id);
@@ -325,6 +335,7 @@ static int stop(struct core *core, const struct op *op, struct error *err)
     if (virt_destroy(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
+    CRASH_POINT(STOP_DESTROYED);
     /* Pulling the plug also drops the memory of a saved VM. */
     (void)virt_drop_save(core->virt, op->vm_id, &ignored);
     if (vm_sync(core, op->vm_id, "stopped", err))
@@ -357,8 +368,13 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     if (virt_discard(core->virt, op->vm_id, err) && err->code != ERROR_VM_STATE_CONFLICT &&
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
-    if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err))
+    CRASH_POINT(DELETE_DESTROYED);
+    if (virt_undefine(core->virt, op->vm_id, err))
         return -1;
+    CRASH_POINT(DELETE_UNDEFINED);
+    if (vm_disks_remove(core, op->vm_id, err))
+        return -1;
+    CRASH_POINT(DELETE_FILES_GONE);
     console_forget(core->consoles, op->vm_id);
     guest_end(core, op->vm_id);
     if (vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
@@ -384,6 +400,7 @@ static int reimage(struct core *core, const struct op *op, struct error *err)
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err) ||
         change_state(core, op, VM_STATE_STOPPED, "put back to its image", err))
         return -1;
+    CRASH_POINT(REIMAGE_CLEARED);
     image_collect(core); /* it may have stood on another one */
     return strstr(op->params, "\"start\":true") ? start(core, op, err) : define(core, vm, err);
 }
@@ -403,17 +420,38 @@ static int reboot(struct core *core, const struct op *op, struct error *err)
     return virt_reboot(core->virt, op->vm_id, err);
 }
 
+/*
+ * libvirt refuses what has happened already: an attempt that a crash of ours cut short, or a guest that
+ * was quicker. What counts is that the VM is as it was asked to be.
+ */
+static int unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted,
+                          struct error *err)
+{
+    struct virt_info info;
+    struct error ignored;
+
+    if (rc == 0 || virt_info(core->virt, vm_id, &info, &ignored))
+        return rc;
+    return info.state == wanted ? 0 : rc;
+}
+
 static int pause_vm(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_suspend(core->virt, op->vm_id, err))
+    int rc = virt_suspend(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_PAUSED, err))
         return -1;
+    CRASH_POINT(PAUSE_PAUSED);
     return vm_sync(core, op->vm_id, "paused", err);
 }
 
 static int resume(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_resume(core->virt, op->vm_id, err))
+    int rc = virt_resume(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_RUNNING, err))
         return -1;
+    CRASH_POINT(RESUME_RESUMED);
     if (vm_sync(core, op->vm_id, "resumed", err))
         return -1;
     guest_clock_after_pause(core, op->vm_id);
@@ -422,8 +460,11 @@ static int resume(struct core *core, const struct op *op, struct error *err)
 
 static int save(struct core *core, const struct op *op, struct error *err)
 {
-    if (virt_save(core->virt, op->vm_id, err))
+    int rc = virt_save(core->virt, op->vm_id, err);
+
+    if (unless_already(core, op->vm_id, rc, VIRT_STATE_SAVED, err))
         return -1;
+    CRASH_POINT(SAVE_SAVED);
     return vm_sync(core, op->vm_id, "saved", err);
 }
 
@@ -436,7 +477,10 @@ static int shutdown_vm(struct core *core, const struct op *op, struct error *err
         return -1;
     if (guest_shutdown(core, op->vm_id, false, &ignored) == 0)
         return 0;
-    return virt_shutdown(core->virt, op->vm_id, err);
+    if (unless_already(core, op->vm_id, virt_shutdown(core->virt, op->vm_id, err), VIRT_STATE_SHUTOFF, err))
+        return -1;
+    CRASH_POINT(SHUTDOWN_ASKED);
+    return vm_sync(core, op->vm_id, "", err);
 }
 
 static const struct {

@@ -1,6 +1,7 @@
 /*
  * A guest that began with another one's memory believes to be that one. Through its agent its kernel
- * gets the time, a host name of its own and randomness that nobody else was given. What is on its
+ * gets the time, a host name of its own and randomness that nobody else was given, which counts from
+ * the kernel's next reseed on (an agent has no way to ask for one). What is on its
  * disks (machine id, SSH host keys, /etc/hostname) and in its programs' memory is not ours to change.
  */
 #include "service/vm/guest_internal.h"

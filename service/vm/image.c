@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -381,6 +382,8 @@ int image_create(struct core *core, const struct actor *actor, const struct imag
     rc = db_write(core_db(core), create_write, create_committed, &c, err);
     if (rc && err->code == ERROR_NAME_IN_USE && c.op && give_up_name(core, actor, r->name))
         rc = db_write(core_db(core), create_write, create_committed, &c, err);
+    if (rc == 0)
+        CRASH_POINT(IMAGE_INTENT);
     if (rc == 0 && c.op && !c.replayed) {
         image_op_enqueue(core, c.op);
         *ret_op = TAKE_PTR(c.op);
@@ -476,6 +479,7 @@ static int remove_image(struct core *core, const struct actor *actor, const stru
             image_content_doubt(r, stored->files[p].sha256);
     }
     rc = db_write(core_db(core), delete_write, delete_committed, &d, err);
+    CRASH_POINT(IMAGE_ROW_GONE);
     for (int p = 0; p < IMAGE_PART_COUNT; p++) {
         if (stored->files[p].present)
             image_content_settle(r, stored->files[p].sha256);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "service/base/exec.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
@@ -39,25 +40,25 @@ int image_hash_file(const struct op *op, const char *path, char ret[SECRET_SHA25
 {
     auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     auto_free char *buf = xcalloc(1, CHUNK);
-    struct secret_hash *hash;
+    struct hash *hash;
     int64_t at = 0;
     ssize_t n;
 
     if (fd < 0)
         return error_errno(err, errno, "cannot read the image");
-    hash = secret_hash_new();
+    hash = hash_new(HASH_SHA256);
     while ((n = pread(fd, buf, CHUNK, at)) != 0 && !(op && op_should_end(op))) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             break;
-        secret_hash_add(hash, buf, (size_t)n);
+        hash_add(hash, buf, (size_t)n);
         at += n;
         if (op)
             atomic_store(&op->progress->done_bytes, at);
     }
-    secret_hash_finish(hash, ret);
-    secret_hash_free(hash);
+    hash_finish(hash, ret);
+    hash_free(hash);
     if (n < 0)
         return error_errno(err, errno, "cannot read the image");
     return n ? error_set(err, ERROR_CANCELLED, "ended") : 0;
@@ -278,8 +279,10 @@ enum fetch_result image_convert(struct core *core, const struct op *op, enum ima
         return FETCH_REFUSED;
     }
     atomic_store(&op->progress->stage, "converting");
+    CRASH_POINT(IMAGE_CONVERTING);
     /* qcow2 takes no more than is written; a raw file's holes count for the limit on its size. */
     result = run_qemu_img(op, argv, total, to_format == IMAGE_FORMAT_QCOW2 && left < max ? left : max, err);
+    CRASH_POINT(IMAGE_CONVERTED);
     if (result == FETCH_DONE)
         report_copied(op, allocated(to));
     return result;

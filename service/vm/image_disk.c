@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/vm/image_import.h"
@@ -121,6 +122,7 @@ static int write_disk(int fd, const struct disk *d, struct error *err)
         put_at(fd, &block, sizeof(block), CLUSTER, err) ||
         put_at(fd, counts, clusters * sizeof(counts[0]), 2 * CLUSTER, err))
         return -1;
+    CRASH_POINT(CREATE_DISK_WRITTEN);
     if (fsync(fd))
         return error_errno(err, errno, "cannot write the disk");
     return 0;
@@ -145,8 +147,10 @@ static int create_disk(const char *path, const struct disk *d, struct error *err
     if (fd < 0)
         return error_errno(err, errno, "cannot create the disk");
     rc = write_disk(fd, d, err);
+    CRASH_POINT(CREATE_DISK_SYNCED);
     if (rc == 0 && link(tmp, path) && errno != EEXIST)
         rc = error_errno(err, errno, "cannot create the disk");
+    CRASH_POINT(CREATE_DISK_LINKED);
     unlink(tmp);
     return rc ? rc : dir_sync(path, err);
 }

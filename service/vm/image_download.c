@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -38,33 +39,33 @@ struct download {
     int fd;
     int64_t have, checked, size;
     bool begin_seen; /* the header was looked at */
-    struct secret_hash *sha256;
-    struct secret_hash512 *sha512;
+    struct hash *sha256;
+    struct hash *sha512;
 };
 
 static void download_done(struct download *d)
 {
     if (d->fd >= 0)
         close(d->fd);
-    secret_hash_free(d->sha256);
-    secret_hash512_free(d->sha512);
+    hash_free(d->sha256);
+    hash_free(d->sha512);
     free(d->mark);
 }
 
 static void hash(struct download *d, const void *data, size_t len)
 {
     if (d->sha256)
-        secret_hash_add(d->sha256, data, len);
+        hash_add(d->sha256, data, len);
     if (d->sha512)
-        secret_hash512_add(d->sha512, data, len);
+        hash_add(d->sha512, data, len);
 }
 
 static void hash_anew(struct download *d)
 {
-    secret_hash_free(d->sha256);
-    secret_hash512_free(d->sha512);
-    d->sha256 = secret_hash_new();
-    d->sha512 = d->link->bits == 512 ? secret_hash512_new() : NULL;
+    hash_free(d->sha256);
+    hash_free(d->sha512);
+    d->sha256 = hash_new(HASH_SHA256);
+    d->sha512 = d->link->bits == 512 ? hash_new(HASH_SHA512) : NULL;
 }
 
 static int begin_anew(struct download *d, struct error *err)
@@ -237,9 +238,9 @@ static bool hash_is_right(struct download *d, char ret_sha256[SECRET_SHA256_TEXT
     char sha512[SECRET_SHA512_TEXT] = "";
     const char *found = ret_sha256;
 
-    secret_hash_finish(d->sha256, ret_sha256);
+    hash_finish(d->sha256, ret_sha256);
     if (d->sha512) {
-        secret_hash512_finish(d->sha512, sha512);
+        hash_finish(d->sha512, sha512);
         found = sha512;
     }
     if (strcmp(found, d->link->hash) == 0)
@@ -278,6 +279,7 @@ enum fetch_result image_download(struct core *core, const struct op *op, const s
             error_set(err, ERROR_IMAGE_REFUSED, "the content is empty");
             return FETCH_REFUSED;
         }
+        CRASH_POINT(IMAGE_WHOLE);
         if (hash_is_right(&d, ret_sha256, err))
             return FETCH_DONE;
         if (!taken_up)

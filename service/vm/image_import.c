@@ -164,6 +164,8 @@ enum execute_result image_outcome(struct core *core, const struct op *op, enum f
         image_mark_failed(core, &actor, op->image_id, "the import was cancelled");
         return EXECUTE_CANCELLED;
     default:
+        if (err->code == ERROR_IMAGE_NOT_FOUND) /* deleted meanwhile: nobody wants it any more */
+            return EXECUTE_CANCELLED;
         image_mark_failed(core, &actor, op->image_id, err->detail);
         return EXECUTE_FAILED;
     }
@@ -177,10 +179,8 @@ enum execute_result image_import_execute(struct core *core, const struct op *op,
     auto_image struct image *image = image_registry_stored(core->images, op->image_id);
     enum fetch_result result = FETCH_DONE;
 
-    if (!image || !image->source) {
-        error_set(err, ERROR_IMAGE_NOT_FOUND, "the image was deleted");
-        return EXECUTE_FAILED;
-    }
+    if (!image || !image->source) /* deleted since: as if it had been cancelled while it ran */
+        return EXECUTE_CANCELLED;
     for (size_t i = 0; i < DOC_COUNT(part_order) && result == FETCH_DONE; i++) {
         enum image_part part = part_order[i];
         auto_scope(work_done) struct work w = {

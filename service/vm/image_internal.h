@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "db/store.h"
+#include "service/base/hash.h"
 #include "service/net/fetch.h"
 #include "service/vm/core.h"
 #include "service/vm/image.h"

@@ -80,10 +80,8 @@ enum execute_result image_publish_execute(struct core *core, const struct op *op
     enum fetch_result result = FETCH_DONE;
     struct error ignored;
 
-    if (!image) {
-        error_set(err, ERROR_IMAGE_NOT_FOUND, "the image was deleted");
-        return EXECUTE_FAILED;
-    }
+    if (!image) /* as for an import */
+        return EXECUTE_CANCELLED;
     tmp = image_tmp_path(core, "published", image->id, IMAGE_CONTENT);
     if (!image->files[IMAGE_CONTENT].present)
         result = publish(core, op, image, tmp, err);

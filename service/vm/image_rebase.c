@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -33,10 +34,12 @@ static enum fetch_result put_in_place(enum fetch_result result, const char *tmp,
 {
     struct error ignored;
 
+    CRASH_POINT(DISK_REBASED);
     if (result == FETCH_DONE &&
         (sync_file(tmp, err) ||
          (rename(tmp, disk) && error_errno(err, errno, "cannot replace the disk")) || dir_sync(disk, err)))
         result = FETCH_REFUSED;
+    CRASH_POINT(DISK_REPLACED);
     (void)file_remove(tmp, &ignored);
     return result;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -182,6 +183,7 @@ void image_content_settle(struct image_registry *r, const char *sha256)
         log_debug("image content not removed: %s", err.cause);
         return; /* the mark stays for the next start */
     }
+    CRASH_POINT(IMAGE_UNLINKED);
     (void)unlink(mark); /* as above */
 }
 
@@ -323,6 +325,7 @@ static int sweep(struct image_registry *r, struct error *err)
         } else if (name[0] != '.' && !is_unfinished_import(r, name)) {
             (void)unlinkat(dirfd(dir), name, 0); /* tried again at the next start */
             log_info("removed an unfinished upload file=%s", name);
+            CRASH_POINT(RECOVERY_SWEPT);
         }
     }
     return 0;

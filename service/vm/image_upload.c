@@ -11,6 +11,7 @@
 #include <sys/statvfs.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
@@ -29,7 +30,7 @@ struct image_upload {
     char *actor_id, *project_id, *request_id;
     char *path;
     int fd;
-    struct secret_hash *hash;
+    struct hash *hash;
     char expected[SECRET_SHA256_TEXT]; /* or "" */
     char sha256[SECRET_SHA256_TEXT];
     int64_t size, written, checked;
@@ -50,8 +51,7 @@ static void upload_free(struct image_upload *u)
         close(u->fd);
     if (u->path)
         unlink(u->path); /* gone already when it became content */
-    if (u->hash)
-        secret_hash_free(u->hash);
+    hash_free(u->hash);
     image_unref(u->image);
     free(u->actor_id);
     free(u->project_id);
@@ -169,7 +169,7 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
     u->request_id = xstrdup_null(actor->request_id);
     if (expected_sha256)
         snprintf(u->expected, sizeof(u->expected), "%s", expected_sha256);
-    u->hash = secret_hash_new();
+    u->hash = hash_new(HASH_SHA256);
     uuid_new(id);
     u->path = xasprintf("%s/%s", u->registry->tmp_dir, id);
     u->fd = open(u->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -228,16 +228,20 @@ static int look_around(struct image_upload *u, struct error *err)
 int image_upload_write(struct image_upload *u, const void *data, size_t len, struct error *err)
 {
     int64_t max = u->part != IMAGE_CONTENT ? BOOT_PART_MAX : INT64_MAX;
+    int rc;
 
     if (u->size >= 0)
         max = u->size;
     if ((int64_t)len > max - u->written)
         return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld bytes",
                          image_part_name(u->part), (long long)max);
-    if (image_write_at(u->fd, data, len, u->written, err))
+    hash_begin(u->hash, data, len);
+    rc = image_write_at(u->fd, data, len, u->written, err);
+    hash_wait(u->hash);
+    if (rc)
         return -1;
-    secret_hash_add(u->hash, data, len);
     u->written += (int64_t)len;
+    CRASH_POINT(IMAGE_PART);
     return u->written - u->checked >= CHECK_BYTES ? look_around(u, err) : 0;
 }
 
@@ -359,8 +363,10 @@ static int adopt(struct image_upload *u, struct image **ret, struct error *err)
     c.event = next->state == IMAGE_READY ? "image.ready" : NULL;
     image_content_doubt(u->registry, u->sha256);
     rc = link_content(u, err);
+    CRASH_POINT(IMAGE_LINKED);
     if (rc == 0)
         rc = commit(&c, err);
+    CRASH_POINT(IMAGE_READY);
     image_content_settle(u->registry, u->sha256);
     if (rc == 0)
         *ret = TAKE_PTR(next);
@@ -425,6 +431,7 @@ static int hand_over(struct image_upload *u, struct image **ret, struct op **ret
         op_unref(h.op);
         return -1;
     }
+    CRASH_POINT(IMAGE_HANDED_OVER);
     image_op_enqueue(u->core, h.op);
     *ret_op = h.op;
     *ret = TAKE_PTR(next);
@@ -458,7 +465,8 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     if (u->size >= 0 && u->written != u->size)
         return error_set(err, ERROR_INCOMPLETE_BODY, "%lld of %lld bytes came",
                          (long long)u->written, (long long)u->size);
-    secret_hash_finish(u->hash, u->sha256);
+    CRASH_POINT(IMAGE_WHOLE);
+    hash_finish(u->hash, u->sha256);
     if (ftruncate(u->fd, u->written))
         return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
     if (u->part == IMAGE_CONTENT && image_source_is_upload(u->image->source))
@@ -470,6 +478,7 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     }
     if (fchmod(u->fd, 0444) || fsync(u->fd))
         return error_errno(err, errno, "cannot write the upload");
+    CRASH_POINT(IMAGE_CHECKED);
     return adopt(u, ret, err);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/lease_internal.h"
@@ -175,6 +176,7 @@ int lease_create(struct core *core, const struct actor *actor, const struct leas
         }
         return -1;
     }
+    CRASH_POINT(LEASE_CLAIMED);
     *ret = TAKE_PTR(lease);
     return 0;
 }
@@ -299,6 +301,7 @@ int lease_renew(struct core *core, const struct actor *actor, const char *id, in
     write.lease = next;
     if (lease_write_alone(&write, err))
         return -1;
+    CRASH_POINT(LEASE_RENEWED);
     *ret = TAKE_PTR(next);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/lease_internal.h"
@@ -84,6 +85,7 @@ int lease_end(struct core *core, const struct actor *actor, const char *id, cons
     lease_close(core, next, reason);
     write.lease = next;
     struct ending e = {next, &write, erase};
+    CRASH_POINT(LEASE_END_DECIDED);
     if (*next->vm_id) {
         rc = vm_change(core, next->vm_id, end_mutate, &e, &change, NULL, err);
         json_decref(change.event_data);
@@ -93,6 +95,7 @@ int lease_end(struct core *core, const struct actor *actor, const char *id, cons
     }
     if (rc && lease_write_alone(&write, err))
         return -1;
+    CRASH_POINT(LEASE_END_STORED);
     count(k, reason);
     return 0;
 }

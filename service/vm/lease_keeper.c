@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -73,6 +74,7 @@ static void rebase(struct lease_keeper *k, struct lease *l)
 
     left = left < 0 ? 0 : left > given ? given : left;
     limit = limit < 0 ? 0 : limit > l->max_seconds * 1000 ? l->max_seconds * 1000 : limit;
+    CRASH_POINT(LEASE_NEW_BOOT);
     memcpy(l->boot_id, k->boot_id, sizeof(l->boot_id));
     l->expires_boot_ms = boot + left;
     l->limit_boot_ms = boot + limit;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
@@ -155,6 +156,7 @@ int vm_create_born(struct core *core, const struct actor *actor, struct vm_spec 
     birth->change->op_insert = op;
     if (birth->on_named)
         birth->on_named(birth->arg, vm);
+    CRASH_POINT(CREATE_ASKED);
     if (vm_insert(core, vm, birth->change, err))
         return -1;
     *ret = TAKE_PTR(vm);

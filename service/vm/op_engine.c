@@ -9,6 +9,7 @@
 #include <uthash.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
@@ -34,7 +35,8 @@ struct job {
 struct op_engine {
     struct core *core;
     pthread_mutex_t lock; /* leaf locks of the registry, virt and the database may be taken under it */
-    pthread_cond_t work;
+    /* A worker that cannot take a job must not be the one that is woken for it: [1] copies. */
+    pthread_cond_t work[2];
     struct job *jobs, *by_id; /* in order of acceptance */
     struct job *last;
     bool stopping, started;
@@ -48,7 +50,8 @@ struct op_engine *op_engine_new(struct core *core)
 
     e->core = core;
     mutex_init(&e->lock);
-    cond_init(&e->work);
+    cond_init(&e->work[0]);
+    cond_init(&e->work[1]);
     return e;
 }
 
@@ -65,9 +68,16 @@ void op_engine_free(struct op_engine *e)
         op_unref(job->outcome);
         free(job);
     }
-    pthread_cond_destroy(&e->work);
+    pthread_cond_destroy(&e->work[0]);
+    pthread_cond_destroy(&e->work[1]);
     pthread_mutex_destroy(&e->lock);
     free(e);
+}
+
+static void wake_all(struct op_engine *e)
+{
+    pthread_cond_broadcast(&e->work[0]);
+    pthread_cond_broadcast(&e->work[1]);
 }
 
 void op_enqueue(struct op_engine *e, struct op *op)
@@ -84,7 +94,7 @@ void op_enqueue(struct op_engine *e, struct op *op)
         e->jobs = job;
     e->last = job;
     HASH_ADD_KEYPTR(hh, e->by_id, job->op->id, strlen(job->op->id), job);
-    pthread_cond_signal(&e->work);
+    pthread_cond_signal(&e->work[!!(job->traits & OP_COPIES)]);
 }
 
 static void job_remove(struct op_engine *e, struct job *job)
@@ -132,7 +142,7 @@ bool op_vm_busy(struct op_engine *e, const char *vm_id)
 void op_engine_poke(struct op_engine *e)
 {
     LOCK_SCOPE(&e->lock);
-    pthread_cond_broadcast(&e->work);
+    wake_all(e);
 }
 
 /* Do two operations touch the same VM or the same image? */
@@ -227,7 +237,7 @@ static void set_phase(struct op_engine *e, struct job *job, enum phase phase)
 {
     LOCK_SCOPE(&e->lock);
     job->phase = phase;
-    pthread_cond_broadcast(&e->work);
+    wake_all(e);
 }
 
 /* The outcome is stored and told, or kept until it can be. */
@@ -241,12 +251,13 @@ static void store_outcome(struct op_engine *e, struct job *job, struct op *outco
         set_phase(e, job, PHASE_UNSTORED);
         return;
     }
+    CRASH_POINT(OP_STORED);
     if (kept->started_at)
         timing_add_operation(e->core->timing, kept->kind, kept->finished_at - kept->started_at);
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     op_unref(job->op);
     free(job);
@@ -299,6 +310,7 @@ static struct op *cancelled(const struct op *op)
 
 static void run(struct op_engine *e, struct job *job)
 {
+    enum execute_result result;
     struct error err;
 
     if (job->op->state == OP_PENDING) {
@@ -311,7 +323,9 @@ static void run(struct op_engine *e, struct job *job)
         (void)TAKE_PTR(next);
     }
     log_set_request(job->op->request_id);
-    switch (op_execute(e->core, job->op, &err)) {
+    result = op_execute(e->core, job->op, &err);
+    CRASH_POINT(OP_EXECUTED);
+    switch (result) {
     case EXECUTE_AGAIN:
         set_phase(e, job, PHASE_QUEUED);
         break;
@@ -342,7 +356,7 @@ static void *work(struct op_engine *e, unsigned copies)
         {
             LOCK_SCOPE(&e->lock);
             while (!e->stopping && !(job = pick(e, copies)))
-                cond_wait_until(&e->work, &e->lock, clock_monotonic_ms() + POLL_MS);
+                cond_wait_until(&e->work[!!copies], &e->lock, clock_monotonic_ms() + POLL_MS);
             if (e->stopping)
                 return NULL;
             phase = job->phase;
@@ -403,7 +417,7 @@ void op_engine_stop(struct op_engine *e)
         e->stopping = true;
         for (struct job *job = e->jobs; job; job = job->next)
             atomic_store(&job->op->progress->stop, true);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     for (unsigned i = 0; i < e->thread_count; i++)
         pthread_join(e->threads[i], NULL);
@@ -515,7 +529,7 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
     {
         LOCK_SCOPE(&e->lock);
         job_remove(e, job);
-        pthread_cond_broadcast(&e->work);
+        wake_all(e);
     }
     op_unref(job->op);
     free(job);

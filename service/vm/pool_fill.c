@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -117,6 +118,7 @@ int member_delete(struct core *core, const char *vm_id, struct error *err)
     struct change change = {.actor = &actor_system};
     int rc = vm_change(core, vm_id, delete_mutate, NULL, &change, NULL, err);
 
+    CRASH_POINT(POOL_RETIRED);
     json_decref(change.event_data);
     op_unref(change.op_insert);
     return rc && err->code == ERROR_VM_NOT_FOUND ? 0 : rc;
@@ -395,7 +397,10 @@ static int make_one(struct core *core, const struct pool *pool, const struct vm 
 
     if (pool_vm_spec(pool, template, &spec, err))
         return -1;
-    return vm_create_born(core, &actor, spec, !template, &birth, &vm, &op, err);
+    if (vm_create_born(core, &actor, spec, !template, &birth, &vm, &op, err))
+        return -1;
+    CRASH_POINT(POOL_INTENT);
+    return 0;
 }
 
 /* Too many, because `ready` was lowered: the newest go. */

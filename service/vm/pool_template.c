@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -154,6 +155,7 @@ int template_keep(struct core *core, const char *vm_id, struct error *err)
     if (!template_key(core, key, sizeof(key)))
         return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "what QEMU is there is not known yet");
     rc = vm_change(core, vm_id, keep_mutate, key, &change, NULL, err);
+    CRASH_POINT(POOL_TEMPLATE);
     json_decref(change.event_data);
     return rc;
 }

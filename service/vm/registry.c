@@ -1,6 +1,8 @@
 /*
  * The registry: every living VM as an immutable snapshot, findable by id and by name, listed by
  * age. Readers take a reference under a short lock; they never wait for the disk or libvirt.
+ *
+ * A VM that is being deleted has given its name back: it is found by it only while no other has it.
  */
 #include <string.h>
 /* uthash's default hash falls through its cases in a way that clang warns of. */
@@ -13,6 +15,7 @@
 struct entry {
     struct vm *vm;
     char key[2 * UUID_TEXT + VM_NAME_MAX]; /* project/name */
+    bool named;                            /* it is in names */
     UT_hash_handle by_id, by_name;
 };
 
@@ -61,6 +64,18 @@ struct vm *registry_get(struct registry *r, const char *id)
     return e ? vm_ref(e->vm) : NULL;
 }
 
+/* The youngest that is being deleted and had the name; lock held. */
+static struct entry *find_dying(const struct registry *r, const char *key)
+{
+    for (size_t i = r->count; i-- > 0;) {
+        struct entry *e = r->order[i];
+
+        if (e->vm->state == VM_STATE_DELETING && strcmp(e->key, key) == 0)
+            return e;
+    }
+    return NULL;
+}
+
 struct vm *registry_find(struct registry *r, const char *project_id, const char *ref)
 {
     char key[2 * UUID_TEXT + VM_NAME_MAX];
@@ -72,7 +87,20 @@ struct vm *registry_find(struct registry *r, const char *project_id, const char 
         return vm_ref(e->vm);
     name_key(key, project_id, ref);
     HASH_FIND(by_name, r->names, key, strlen(key), e);
+    if (!e && r->states[VM_STATE_DELETING])
+        e = find_dying(r, key);
     return e ? vm_ref(e->vm) : NULL;
+}
+
+bool registry_name_taken(struct registry *r, const char *project_id, const char *name)
+{
+    char key[2 * UUID_TEXT + VM_NAME_MAX];
+    struct entry *e;
+
+    name_key(key, project_id, name);
+    LOCK_SCOPE(&r->lock);
+    HASH_FIND(by_name, r->names, key, strlen(key), e);
+    return e != NULL;
 }
 
 /* The position of the first entry younger than seq. */
@@ -91,6 +119,23 @@ static size_t position(const struct registry *r, int64_t seq)
     return lo;
 }
 
+static void hash_add(struct registry *r, struct entry *e, struct vm *vm)
+{
+    e->vm = vm_ref(vm);
+    name_key(e->key, vm->project_id, vm->spec->name);
+    HASH_ADD_KEYPTR(by_id, r->ids, e->vm->id, strlen(e->vm->id), e);
+    e->named = vm->state != VM_STATE_DELETING;
+    if (e->named)
+        HASH_ADD_KEYPTR(by_name, r->names, e->key, strlen(e->key), e);
+}
+
+static void hash_remove(struct registry *r, struct entry *e)
+{
+    HASH_DELETE(by_id, r->ids, e);
+    if (e->named)
+        HASH_DELETE(by_name, r->names, e);
+}
+
 static void insert(struct registry *r, struct vm *vm)
 {
     struct entry *e = xcalloc(1, sizeof(*e));
@@ -103,10 +148,7 @@ static void insert(struct registry *r, struct vm *vm)
     memmove(r->order + at + 1, r->order + at, (r->count - at) * sizeof(*r->order));
     r->order[at] = e;
     r->count++;
-    e->vm = vm_ref(vm);
-    name_key(e->key, vm->project_id, vm->spec->name);
-    HASH_ADD_KEYPTR(by_id, r->ids, e->vm->id, strlen(e->vm->id), e);
-    HASH_ADD_KEYPTR(by_name, r->names, e->key, strlen(e->key), e);
+    hash_add(r, e, vm);
     r->states[vm->state]++;
 }
 
@@ -126,12 +168,8 @@ void registry_put(struct registry *r, struct vm *vm)
         r->states[old->state]--;
         r->states[vm->state]++;
         /* The id key points into the snapshot, so it moves with it. */
-        HASH_DELETE(by_id, r->ids, e);
-        HASH_DELETE(by_name, r->names, e);
-        e->vm = vm_ref(vm);
-        name_key(e->key, vm->project_id, vm->spec->name);
-        HASH_ADD_KEYPTR(by_id, r->ids, e->vm->id, strlen(e->vm->id), e);
-        HASH_ADD_KEYPTR(by_name, r->names, e->key, strlen(e->key), e);
+        hash_remove(r, e);
+        hash_add(r, e, vm);
     }
     vm_unref(old);
 }
@@ -150,8 +188,7 @@ void registry_remove(struct registry *r, const char *id)
         memmove(r->order + at, r->order + at + 1, (r->count - at - 1) * sizeof(*r->order));
         r->count--;
         r->states[e->vm->state]--;
-        HASH_DELETE(by_id, r->ids, e);
-        HASH_DELETE(by_name, r->names, e);
+        hash_remove(r, e);
     }
     vm_unref(e->vm);
     free(e);

@@ -11,6 +11,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 
+#include "service/base/fault.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
@@ -129,6 +130,7 @@ int seed_write(const char *path, const struct vm_spec *spec, const struct seed_i
         return -1;
     if (fsync(fd) || rename(temporary, path))
         return error_errno(err, errno, "cannot store the seed");
+    CRASH_POINT(CREATE_SEED_LINKED);
     return dir_sync(path, err);
 }
 

@@ -80,11 +80,11 @@ static int check_names(struct core *core, const char *project_id, const char *na
     if (other)
         return error_set_at(err, ERROR_NAME_IN_USE, "/name", "there is already a set called %s", name);
     for (size_t i = 0; i < plan->count; i++) {
-        auto_vm struct vm *vm = registry_find(core->registry, project_id, plan->slots[i].spec->name);
+        const char *vm = plan->slots[i].spec->name;
 
-        if (vm)
+        if (registry_name_taken(core->registry, project_id, vm))
             return error_set_at(err, ERROR_NAME_IN_USE, "/name_pattern",
-                                "there is already a VM called %s", vm->spec->name);
+                                "there is already a VM called %s", vm);
     }
     return 0;
 }

@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/lease.h"
+#include "service/vm/set.h"
 
 #define SYNC_TRIES 8
 #define RETRY_MS 1000 /* while the disk does not take what was seen */
@@ -141,40 +144,12 @@ struct sync {
     bool stale;            /* the VM has changed since: nothing was applied */
 };
 
-static enum vm_state map_state(const struct vm *vm, const struct sync *s)
-{
-    if (vm->state == VM_STATE_SAVED && vm_is_unborn(vm) &&
-        (s->gone || s->info.state == VIRT_STATE_SHUTOFF))
-        return VM_STATE_SAVED; /* in its template's image, of which libvirt knows nothing */
-    if (s->gone)
-        return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
-    switch (s->info.state) {
-    case VIRT_STATE_RUNNING:
-        return VM_STATE_RUNNING;
-    case VIRT_STATE_PAUSED:
-        return VM_STATE_PAUSED;
-    case VIRT_STATE_STOPPING:
-        return VM_STATE_STOPPING;
-    case VIRT_STATE_CRASHED:
-        /* What was stopped cannot crash any more, whatever libvirt found at its own restart. */
-        return vm->state == VM_STATE_STOPPED ? VM_STATE_STOPPED : VM_STATE_CRASHED;
-    case VIRT_STATE_SAVED:
-        return VM_STATE_SAVED;
-    case VIRT_STATE_SHUTOFF:
-        return vm->state == VM_STATE_FAILED ? VM_STATE_FAILED : VM_STATE_STOPPED;
-    case VIRT_STATE_UNKNOWN:
-    case VIRT_STATE_GONE:
-        break;
-    }
-    return vm->state;
-}
-
 static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                        struct error *err)
 {
     struct sync *s = arg;
     auto_vm struct vm *current = registry_get(core->registry, next->id);
-    enum vm_state state = map_state(next, s);
+    enum vm_state state = vm_state_seen(next, s->gone ? NULL : &s->info);
     bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
     int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
     int64_t defined = s->gone ? 0 : next->defined_generation;
@@ -293,6 +268,7 @@ static void handle_event(struct core *core, const struct virt_event *event)
 {
     auto_vm struct vm *vm = registry_get(core->registry, event->uuid);
 
+    CRASH_POINT(EVENT_HEARD);
     if (!vm)
         return;
     if (event->guest_rebooted) {
@@ -334,6 +310,7 @@ static int reconcile(struct core *core, struct error *err)
             vm_unref(vms[i]);
         return -1;
     }
+    CRASH_POINT(RECOVERY_LISTED);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
         struct sync s = {.reason = "", .seen = vms[i]};
@@ -354,6 +331,7 @@ static int reconcile(struct core *core, struct error *err)
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
             note_miss(core);
         }
+        CRASH_POINT(RECOVERY_APPLIED);
         vm_unref(vms[i]);
     }
     for (size_t i = 0; i < count; i++) {
@@ -375,10 +353,12 @@ static void handle_link(struct tracker *t, const struct note *n)
     if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
     if (n->link == VIRT_LINK_DOWN) {
+        CRASH_POINT(LINK_LOST);
         log_warning("libvirt is not connected: %s", n->reason);
         atomic_store(&t->reconciled, false);
         return;
     }
+    CRASH_POINT(LINK_BACK);
     log_info("libvirt is connected");
     t->missed = false;
     if (reconcile(core, &err)) {
@@ -394,8 +374,12 @@ static void handle_link(struct tracker *t, const struct note *n)
         t->engine_started = true;
         vm_autostart_after_boot(core);
     }
+    CRASH_POINT(RECOVERY_READY);
     atomic_store(&t->reconciled, !t->missed);
     op_engine_poke(core->ops);
+    /* They make nothing until now, and would look again only after a second. */
+    lease_keeper_poke(core->leases);
+    set_keeper_poke(core->sets);
 }
 
 static void retry(struct tracker *t)

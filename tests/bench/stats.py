@@ -29,6 +29,7 @@ from rig import Rig, eventually, processes, qemu_pid  # noqa: E402
 
 VMS = int(os.environ.get("BENCH_STATS_VMS", 200))
 SCRAPED, SCRAPES = 1000, 60
+SETTLE_SECONDS = 10
 
 
 # ---- one sample of many VMs ----
@@ -136,14 +137,14 @@ def ours(report):
     settings = {"ksm_tuner": "off"}
     with Rig(settings={**settings, "sample_interval_ms": 600000, "dear_sample_interval_ms": 3600000}) as rig:
         qemus = [qemu_pid(vm) for vm in paused_vms(rig, VMS)]
-        time.sleep(10)  # what libvirt still does after the last start
+        time.sleep(SETTLE_SECONDS)  # what libvirt still does after the last start
         rest, rest_total = shares([rig.pid, *qemus])
         rig.stop()
         rig.settings = settings
         rig.start()
         eventually(lambda: sum("process" in i and "hypervisor_sampled_at" in i
                                for i in rig.api.get("/v1/stats").json["items"]) == VMS, 600, "all are sampled")
-        time.sleep(20)  # the first readings of all were made at once; their debt is paid
+        time.sleep(2 * SETTLE_SECONDS)  # the first readings of all were made at once; their debt is paid
         own, total = shares([rig.pid, *qemus])
         text = rig.api.get("/metrics").text
         took, ticks, dear, reads = (float(re.search(rf"^drover_sampler_{name} (\S+)", text, re.M)[1]) for name in (

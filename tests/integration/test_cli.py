@@ -120,7 +120,9 @@ def test_host_ksm_stats_and_checks_are_shown(drover, vm):
     drover("vm", "start", vm)
     eventually(lambda: drover("stats", parse=True)["items"], what="a sample")
     assert b"pet" in drover("stats").stdout
-    assert b"pet" in drover("top").stdout # no terminal: once
+    eventually(lambda: b"pet" in drover("top").stdout, what="a line in top") # no terminal: once
+    assert drover("top", parse=True)["items"][0]["promised_bytes"] > 0
+    assert b"memory" in drover("top", "--sort", "beauty", status=2).stderr
     assert drover("ksm", "density", parse=True)["by"] == "image"
     assert b"pet" in drover("ksm", "density", "--by", "label.none").stdout
     drover("ksm", "tune", "sideways", status=1)

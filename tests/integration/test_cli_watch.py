@@ -219,3 +219,24 @@ def test_other_forms_are_separated(drover, daemon, form):  # noqa: F811
         drover("vm", "delete", "one")
         if form == "yaml":
             watching.until(b"---\nitems: []")
+
+
+def test_top_is_drawn_again_in_the_order_of_a_key(drover, daemon):  # noqa: F811
+    for name, memory in (("small", "16"), ("large", "64")):
+        drover("vm", "create", name, "--memory", memory, "--no-vsock", "--start", "--wait", "running")
+    terminal = Terminal("--socket", daemon.socket_path, "top", "--delay", "1")
+    try:
+        terminal.until(b"large")
+        for key, above, below in ((b"p", b"large", b"small"), (b"n", b"large", b"small"), (b"m", b"large", b"small")):
+            terminal.text = b""
+            os.write(terminal.fd, key)
+            text = terminal.until(b"by " + {b"p": b"promised", b"n": b"name", b"m": b"memory"}[key])
+            terminal.text = b""
+            text = terminal.until(b"small")
+            assert text.index(above) < text.index(below), text
+        os.write(terminal.fd, b"q")
+        terminal.until()
+        assert terminal.status == 0
+    finally:
+        for name in ("small", "large"):
+            drover("vm", "delete", name, "--force")

@@ -29,8 +29,9 @@ OWNERS = {
                   "service/vm/console_v1*", "service/vm/exec_v1*", "service/vm/guest*", "service/vm/lease*", "service/vm/pool*",
                   "service/vm/set*", "api/*",
                   "service/cli/value.h"],
-    "sodium.h": ["service/base/*", "service/cli/cmd_image.c", "service/cli/base64.c", "api/handlers/images.c", # base64 of a digest
+    "sodium.h": ["service/base/*", "service/cli/base64.c", "api/handlers/images.c", # base64 of a digest
                  "service/vm/guest_reply.c", "api/codec/guest.c"], # base64 of a guest's bytes
+    "openssl/*": ["service/base/hash.c"],
     "uuid/*": ["service/base/*"],
     "uuid.h": ["service/base/*"],
     "ini.h": ["service/conf/*"],

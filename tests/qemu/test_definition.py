@@ -251,3 +251,19 @@ def test_a_change_waits_for_the_next_start(rig):
     rig.act("renamed", "start")
     assert rig.vm("renamed")["id"] == vm["id"] and not rig.vm("renamed")["pending_changes"]
     assert "guest=renamed" in Path(f"/proc/{qemu_pid(vm['id'])}/cmdline").read_text()
+
+
+def test_a_name_given_up_by_a_vm_that_runs_is_free_at_once(rig):
+    """libvirt calls the renamed one by its old name until its next start; nobody has to wait for that."""
+    first = rig.create(name="contested", wait="running")
+    assert rig.api.patch(f"/v1/vms/{first['id']}", {"name": "moved-on"}).status == 200
+    second = rig.create(name="contested", wait="running")
+    assert "guest=contested," in Path(f"/proc/{qemu_pid(first['id'])}/cmdline").read_text()
+    assert f"guest=contested.{second['id'][:8]}," in Path(f"/proc/{qemu_pid(second['id'])}/cmdline").read_text()
+    rig.act("moved-on", "stop")
+    rig.act("contested", "stop")
+    rig.act("contested", "start")
+    assert rig.vm("contested")["id"] == second["id"]
+    assert "guest=contested," in Path(f"/proc/{qemu_pid(second['id'])}/cmdline").read_text()
+    rig.act("moved-on", "start")
+    assert "guest=moved-on," in Path(f"/proc/{qemu_pid(first['id'])}/cmdline").read_text()

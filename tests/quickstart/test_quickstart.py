@@ -89,6 +89,17 @@ def test_a_taken_port_is_named_with_a_way_out(first, state, tmp_path):
     assert f"127.0.0.1:{port}" in said and "--listen" in said
 
 
+def test_stop_names_the_vms_that_go_on(first, state):
+    made = drover(state, "vm", "create", "mine", "--image", "demo", "--memory", "128", "--start", "--wait", "running")
+    assert made.returncode == 0, made
+    try:
+        assert re.search(r"these VMs go on .*: mine$", quickstart(state, "--stop"), re.MULTILINE)
+        quickstart(state)
+        assert json.loads(drover(state, "vm", "show", "mine", "--json").stdout)["state"] == "running"
+    finally:
+        drover(state, "vm", "delete", "mine", "--force")
+
+
 def test_stop_stops_the_vm_and_the_daemon_and_can_be_repeated(first, state):
     pid = int((state / "quickstart.pid").read_text())
     quickstart(state, "--stop")

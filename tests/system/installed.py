@@ -1,5 +1,6 @@
-"""droverd installed in the reference host as deploy/README.md says, and driven from here."""
+"""droverd installed in the reference host from its Debian package, and driven from here."""
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -16,19 +17,12 @@ SLOW = 300  # seconds: a guest's boot in a host that is emulated; nothing waits 
 START_SECONDS = 120
 
 
-def commands_of_readme():
-    """The indented block after "Installing by hand", which is what a person would type."""
-    text = (ROOT / "deploy/README.md").read_text()
-    block = text[text.index("**Installing by hand**"):]
-    lines = re.search(r"\n\n((?:    .*\n)+)", block)[1]
-    return "\n".join(line[4:] for line in lines.splitlines())
-
-
 def install(host):
-    """Puts the release build and deploy/ where the commands expect them, and types the commands."""
+    """Puts the package that deploy/package made there, and installs it. There is no archive to fetch more from."""
+    (package,) = Path(os.environ["DROVER_PACKAGE"]).glob("drover_*.deb")
+    host.copy([package], "/root/drover")
     host.copy([ROOT / "deploy"], "/root/drover")
-    host.copy([BUILD / "droverd", BUILD / "drover", BUILD / "drover-ksm-helper"], "/root/drover/build")
-    host.run(f"cd /root/drover && set -e\n{commands_of_readme()}")
+    host.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i /root/drover/{package.name}")
 
 
 class Installed(Rig):

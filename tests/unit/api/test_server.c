@@ -20,6 +20,7 @@
 #include "api/http_metrics.h"
 #include "api/ws.h"
 #include "service/base/clock.h"
+#include "service/base/hash.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
@@ -182,7 +183,7 @@ static int get_console(struct request *req, struct response *res, struct error *
 /* ---- uploads ---- */
 
 struct upload {
-    struct secret_hash *hash;
+    struct hash *hash;
     uint64_t bytes;
     bool fail;
 };
@@ -194,7 +195,7 @@ static int upload_begin(struct request *req, void **ret, struct error *err)
     if (request_query(req, "refuse"))
         return error_set(err, ERROR_IMAGE_STATE_CONFLICT, "Not in this state.");
     u = xcalloc(1, sizeof(*u));
-    u->hash = secret_hash_new();
+    u->hash = hash_new(HASH_SHA256);
     u->fail = request_query(req, "fail") != NULL;
     *ret = u;
     return 0;
@@ -206,7 +207,7 @@ static int upload_write(void *state, const void *data, size_t len, struct error 
 
     if (u->fail && u->bytes)
         return error_set(err, ERROR_INSUFFICIENT_STORAGE, "The disk is full.");
-    secret_hash_add(u->hash, data, len);
+    hash_add(u->hash, data, len);
     u->bytes += len;
     return 0;
 }
@@ -215,7 +216,7 @@ static void upload_abort(void *state)
 {
     struct upload *u = state;
 
-    secret_hash_free(u->hash);
+    hash_free(u->hash);
     free(u);
     atomic_fetch_add(&uploads_aborted, 1);
 }
@@ -227,9 +228,9 @@ static int upload_finish(struct request *req, void *state, struct response *res,
 
     (void)req;
     (void)err;
-    secret_hash_finish(u->hash, sum);
+    hash_finish(u->hash, sum);
     response_json(res, 200, json_pack("{s:I,s:s}", "bytes", (json_int_t)u->bytes, "sha256", sum));
-    secret_hash_free(u->hash);
+    hash_free(u->hash);
     free(u);
     atomic_fetch_add(&uploads_finished, 1);
     return 0;

@@ -2,6 +2,7 @@
 #include "service/base/blob.h"
 #include "service/base/clock.h"
 #include "service/base/error.h"
+#include "service/base/hash.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 #include "tests/support/test.h"
@@ -119,15 +120,48 @@ TEST(a_token_made_by_the_first_version_is_still_one)
 TEST(streamed_and_whole_hashes_agree)
 {
     char a[SECRET_SHA256_TEXT], b[SECRET_SHA256_TEXT];
-    struct secret_hash *h = secret_hash_new();
+    struct hash *h = hash_new(HASH_SHA256);
 
-    secret_hash_add(h, "ab", 2);
-    secret_hash_add(h, "c", 1);
-    secret_hash_finish(h, a);
-    secret_hash_free(h);
+    hash_add(h, "ab", 2);
+    hash_add(h, "c", 1);
+    hash_finish(h, a);
+    hash_free(h);
     secret_sha256_text("abc", 3, b);
     CHECK_STR(a, b);
     CHECK_STR(a, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(a_hash_with_a_thread_agrees_with_one_without)
+{
+    static char data[3][70000];
+    char with[SECRET_SHA512_TEXT], without[SECRET_SHA512_TEXT];
+    uint8_t bytes[HASH_SIZE_MAX];
+    struct hash *a = hash_new(HASH_SHA512), *b = hash_new(HASH_SHA512);
+
+    for (int i = 0; i < 3; i++)
+        secret_random(data[i], sizeof(data[i]));
+    hash_wait(a); /* nothing was begun */
+    for (int i = 0; i < 30; i++) {
+        hash_begin(a, data[i % 3], sizeof(data[0]) - (size_t)i);
+        hash_add(b, data[i % 3], sizeof(data[0]) - (size_t)i);
+        if (i % 3)
+            hash_wait(a);
+    }
+    hash_begin(a, data[0], 0);
+    hash_finish(a, with); /* waits */
+    hash_finish(b, without);
+    hash_free(a);
+    hash_free(b);
+    CHECK_STR(with, without);
+
+    a = hash_new(HASH_SHA512);
+    hash_begin(a, "abc", 3);
+    CHECK(hash_finish_bytes(a, bytes) == 64 && bytes[0] == 0xdd && bytes[63] == 0x9f);
+    hash_free(a);
+    a = hash_new(HASH_SHA256);
+    hash_begin(a, data, sizeof(data)); /* given up in the middle */
+    hash_free(a);
+    hash_free(NULL);
 }
 
 TEST_MAIN();

@@ -95,6 +95,27 @@ TEST(a_vm_comes_back_as_it_went_in)
     stop_vms();
 }
 
+TEST(a_name_is_free_as_soon_as_its_vm_is_being_deleted)
+{
+    struct vm_row first, second;
+    int64_t seq;
+
+    start();
+    first = fixture_vm("id-1", "web");
+    second = fixture_vm("id-2", "web");
+    CHECK_OK(vm_insert(&first, &seq));
+    first.state = "deleting";
+    CHECK_OK(vm_update(&first, NULL));
+    CHECK_OK(vm_insert(&second, &seq));
+    /* It cannot have it back, and neither can a third. */
+    first.state = "failed";
+    CHECK_INT(vm_update(&first, NULL), -1);
+    CHECK_INT(err.code, ERROR_NAME_IN_USE);
+    first.name = "web-id-1";
+    CHECK_OK(vm_update(&first, NULL));
+    stop_vms();
+}
+
 TEST(a_name_is_unique_among_the_living_and_free_after_the_tombstone)
 {
     struct vm_row first, second, third;

@@ -101,17 +101,38 @@ TEST(a_domain_is_defined_any_number_of_times)
 
 TEST(another_domains_name_is_refused)
 {
-    struct virt_domain d = definition(B, "test"), running = definition(B, "a");
+    struct virt_domain d = definition(B, "test");
     struct error err = ERROR_INIT;
 
     CHECK_INT(virt_define(v, &d, &err), -1);
     CHECK_STR(error_slug(err.code), "name-in-use");
     CHECK_STR(err.pointer, "/name");
+}
+
+TEST(a_name_under_which_another_of_ours_runs_is_stood_in_for)
+{
+    struct virt_domain d = definition(B, "a");
+    struct virt_info info;
+    struct error err = ERROR_INIT;
+
     CHECK_OK(virt_start(v, A, VIRT_START_RUN, &err));
-    CHECK_INT(virt_define(v, &running, &err), -1);
-    CHECK_STR(error_slug(err.code), "name-in-use");
-    CHECK(strstr(err.detail, A) != NULL);
+    CHECK_OK(virt_define(v, &d, &err));
+    CHECK_OK(virt_info(v, B, &info, &err));
+    CHECK(virt_name_fits(info.name, "a", B));
+    CHECK(strncmp(info.name, "a.", 2) == 0);
+    CHECK(strncmp(info.name + 2, B, 8) == 0);
+    CHECK_INT(strlen(info.name), 10);
+    CHECK(virt_name_fits("a", "a", B));
+    CHECK(!virt_name_fits(info.name, "a", "00000000-5a0a-4b43-9d0e-3f0f5d1c2a02"));
+    CHECK(!virt_name_fits(B, "a", B));
+    /* Again, for as long as it has to be. */
+    CHECK_OK(virt_define(v, &d, &err));
+    CHECK_OK(virt_info(v, B, &info, &err));
+    CHECK_INT(strlen(info.name), 10);
+    CHECK_OK(virt_info(v, A, &info, &err));
+    CHECK_STR(info.name, "a");
     CHECK_OK(virt_destroy(v, A, &err));
+    CHECK_OK(virt_undefine(v, B, &err));
 }
 
 TEST(a_renamed_vm_that_is_off_gives_its_name_up)
