@@ -9,6 +9,7 @@
 #include "api/http_internal.h"
 #include "service/base/clock.h"
 #include "service/vm/core.h"
+#include "service/vm/project.h"
 
 #define GATE_MEMORY_MS 120000
 
@@ -102,6 +103,21 @@ static bool brings_ticket(const struct exchange *x)
     return x->req.route->flags & ROUTE_TICKET && request_query(&x->req, "ticket");
 }
 
+/* ?project=: one that is not there and one that is not the caller's get the same answer. */
+static int enter_project(struct exchange *x, struct error *err)
+{
+    const char *ref = request_query(&x->req, "project");
+    struct project project;
+    struct error none;
+
+    if (!ref || (project_find(x->http->core, ref, &project, &none) == 0 &&
+                 access_enter_project(&x->req.principal, project.id)))
+        return 0;
+    error_set_at(err, ERROR_INVALID_ARGUMENT, "project", "there is no project %.63s", ref);
+    error_remedy(err, "GET /v1/projects lists those you may act in.");
+    return -1;
+}
+
 int auth_check(struct exchange *x, struct error *err)
 {
     const struct route *route = x->req.route;
@@ -127,6 +143,8 @@ int auth_check(struct exchange *x, struct error *err)
         return -1;
     }
     if (x->req.principal.by_cookie && check_page(x, err) < 0)
+        return -1;
+    if (enter_project(x, err) < 0)
         return -1;
     return route->scope ? access_require(&x->req.principal, route->scope, err) : 0;
 }

@@ -81,6 +81,9 @@ static void hash_request(struct exchange *x)
     hash_add(hash, x->req.method, strlen(x->req.method));
     hash_add(hash, "\n", 1);
     hash_add(hash, x->req.path, strlen(x->req.path));
+    /* The same words said in another project are another request. */
+    if (request_query(&x->req, "project"))
+        hash_add(hash, x->req.principal.project_id, strlen(x->req.principal.project_id));
     hash_add(hash, "\n", 1);
     hash_add(hash, x->body ? x->body : "", x->body_len);
     hash_finish(hash, x->req.body_sha256);

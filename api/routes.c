@@ -189,8 +189,13 @@ const struct route routes[] = {
 
     /* what may be used at the same time */
     {"GET",    "/v1/quotas",             "getQuotas",    0,                 0,    handle_quotas},
-    {"GET",    "/v1/projects/{project}", "getProject",   ACCESS_HOST_READ,  0,    handle_project_get},
-    {"PATCH",  "/v1/projects/{project}", "patchProject", ACCESS_HOST_WRITE, BODY, handle_project_patch},
+
+    /* who owns things; of his own project anybody may read */
+    {"GET",    "/v1/projects",           "listProjects",  ACCESS_HOST_READ,     0,    handle_project_list},
+    {"POST",   "/v1/projects",           "createProject", ACCESS_PROJECT_WRITE, BODY, handle_project_create},
+    {"GET",    "/v1/projects/{project}", "getProject",    ACCESS_HOST_READ,     0,    handle_project_get},
+    {"PATCH",  "/v1/projects/{project}", "patchProject",  ACCESS_PROJECT_WRITE, BODY, handle_project_patch},
+    {"DELETE", "/v1/projects/{project}", "deleteProject", ACCESS_PROJECT_WRITE, 0,    handle_project_delete},
 
     /* access; a scope of 0 without PUBLIC: any credential */
     {"GET",    "/v1/tokens",         "listTokens",  ACCESS_TOKEN_WRITE,  0,    handle_token_list},

@@ -22,12 +22,15 @@ CREATE TABLE meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Who owns things. A fresh installation has one.
+-- Who owns things. A fresh installation has one, which trusts itself.
 CREATE TABLE projects (
     id         TEXT    NOT NULL PRIMARY KEY CHECK (id <> ''), -- "default" or a UUID
     name       TEXT    NOT NULL UNIQUE CHECK (name <> ''),
     created_at INTEGER NOT NULL CHECK (created_at >= 0),
-    quota      TEXT    NOT NULL DEFAULT '' -- like 'vms=10 cpus=20'; what is not named has no limit
+    quota      TEXT    NOT NULL DEFAULT '', -- like 'vms=10 cpus=20'; what is not named has no limit
+    memory_merge INTEGER NOT NULL DEFAULT 0 CHECK (memory_merge IN (0, 1)), -- its VMs may merge
+    merge_with TEXT    NOT NULL DEFAULT '', -- ids of other projects it trusts, if they trust it
+    deleted_at INTEGER NOT NULL DEFAULT 0 CHECK (deleted_at >= 0) -- not 0: a tombstone
 ) STRICT, WITHOUT ROWID;
 
 -- Where things run. One today.
@@ -138,7 +141,9 @@ CREATE TABLE vms (
     -- Whose memory and disks it began with; '': it booted. They are kept as long as anybody names them.
     template_id         TEXT    NOT NULL DEFAULT '',
     -- Not '': this VM is a pool's template, and what its memory was saved under (QEMU, processor, …).
-    template_key        TEXT    NOT NULL DEFAULT ''
+    template_key        TEXT    NOT NULL DEFAULT '',
+    -- whether its QEMU was started with its memory offered to KSM; 2: it was not, for distrust
+    merges              INTEGER NOT NULL DEFAULT 0 CHECK (merges IN (0, 1, 2))
 ) STRICT;
 
 -- A project cannot have two VMs of one name; one that is being deleted has given its name back.

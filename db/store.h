@@ -57,6 +57,7 @@ struct vm_row {
     const char *owner_token;  /* whose quota it counts against, or ""; may be gone */
     int64_t cpus, memory_mib, disk_bytes; /* what it counts; disks as the guest sees them */
     const char *template_id, *template_key; /* or "": see service/vm/vm.h */
+    int64_t merges;           /* see enum vm_merges */
 };
 
 /* Has a VM other than id the name? 1, 0 or -1. One that is being deleted has given its name back. */
@@ -69,6 +70,8 @@ int store_vm_update(struct db_tx *tx, const struct vm_row *row, struct error *er
 /* Every living VM (deleted_at = 0), in order of seq. */
 int store_vm_each(struct db *db, int (*fn)(void *, const struct vm_row *), void *arg,
                   struct error *err);
+/* Whose VM it is or was; 0: there is no row of it, *ret is left alone. */
+int store_vm_project(struct db_tx *tx, const char *id, char ret[37], struct error *err);
 int store_vm_purge_tombstones(struct db_tx *tx, int64_t deleted_before, struct error *err);
 
 /* A vsock CID never handed out before on this host (monotone, from 1000), bound to the VM. */
@@ -118,12 +121,19 @@ int store_op_prune(struct db_tx *tx, int64_t finished_before, struct error *err)
 struct project_row {
     const char *id, *name;
     const char *quota; /* as a token's */
+    bool memory_merge;
+    const char *merge_with; /* ids of projects, separated by spaces */
     int64_t created_at;
 };
 int store_project_each(struct db *db, int (*fn)(void *, const struct project_row *), void *arg,
                        struct error *err);
-/* PROJECT_NOT_FOUND */
-int store_project_set_quota(struct db_tx *tx, const char *id, const char *quota, struct error *err);
+/* NAME_IN_USE */
+int store_project_insert(struct db_tx *tx, const struct project_row *row, struct error *err);
+/* Everything but id, name and created_at; PROJECT_NOT_FOUND */
+int store_project_update(struct db_tx *tx, const struct project_row *row, struct error *err);
+/* PROJECT_NOT_EMPTY says what is left in it. */
+int store_project_delete(struct db_tx *tx, const char *id, const char *name, int64_t now,
+                         struct error *err);
 
 /* Sums over rows, those of this transaction included; owner_token NULL: of every token. */
 struct quota_vms {

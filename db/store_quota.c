@@ -1,38 +1,5 @@
-/* Projects and their limits, and what rows count against a limit. */
+/* What rows count against a limit. */
 #include "db/db_internal.h"
-
-int store_project_each(struct db *db, int (*fn)(void *, const struct project_row *), void *arg,
-                       struct error *err)
-{
-    auto_reader struct reader r = reader_take(db);
-    auto_stmt struct stmt s = stmt_use(r.conn, QUERY_PROJECT_EACH);
-    int rc;
-
-    while ((rc = stmt_row(&s, err)) > 0) {
-        struct project_row row;
-
-        row.id = stmt_next_text(&s);
-        row.name = stmt_next_text(&s);
-        row.quota = stmt_next_text(&s);
-        row.created_at = stmt_next_int(&s);
-        if (fn(arg, &row))
-            return 0;
-    }
-    return rc;
-}
-
-int store_project_set_quota(struct db_tx *tx, const char *id, const char *quota, struct error *err)
-{
-    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_PROJECT_SET_QUOTA);
-
-    stmt_text(&s, ":id", id);
-    stmt_text(&s, ":quota", quota);
-    if (stmt_run(&s, err))
-        return -1;
-    if (stmt_changes(&s) == 0)
-        return error_set(err, ERROR_PROJECT_NOT_FOUND, "there is no project %s", id);
-    return 0;
-}
 
 int store_token_set_quota(struct db_tx *tx, const char *id, const char *quota, struct error *err)
 {

@@ -2,6 +2,8 @@
 #include "db/db_internal.h"
 #include "service/base/fault.h"
 
+#include <stdio.h>
+
 static void bind_changeable(struct stmt *s, const struct vm_row *row)
 {
     stmt_text(s, ":id", row->id);
@@ -35,6 +37,7 @@ static void bind_changeable(struct stmt *s, const struct vm_row *row)
     stmt_int(s, ":disk_bytes", row->disk_bytes);
     stmt_text(s, ":template_id", row->template_id ? row->template_id : "");
     stmt_text(s, ":template_key", row->template_key ? row->template_key : "");
+    stmt_int(s, ":merges", row->merges);
 }
 
 static int name_in_use(const char *name, struct error *err)
@@ -154,6 +157,7 @@ static struct vm_row read_vm(struct stmt *s)
     row.disk_bytes = stmt_next_int(s);
     row.template_id = stmt_next_text(s);
     row.template_key = stmt_next_text(s);
+    row.merges = stmt_next_int(s);
     return row;
 }
 
@@ -170,6 +174,18 @@ int store_vm_each(struct db *db, int (*fn)(void *, const struct vm_row *), void 
         if (fn(arg, &row))
             return 0;
     }
+    return rc;
+}
+
+int store_vm_project(struct db_tx *tx, const char *id, char ret[37], struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_VM_PROJECT);
+    int rc;
+
+    stmt_text(&s, ":id", id);
+    rc = stmt_row(&s, err);
+    if (rc > 0)
+        snprintf(ret, 37, "%s", stmt_next_text(&s));
     return rc;
 }
 

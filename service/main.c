@@ -145,14 +145,18 @@ static void serve(struct daemon *d, const sigset_t *signals)
 static int run(struct daemon *d)
 {
     struct error err;
-    sigset_t signals;
+    sigset_t signals, blocked;
     int rc;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    /* Blocked, not awaited here: who reaps QEMU is woken by it. */
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
     sigprocmask(SIG_BLOCK, &signals, NULL);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2), not an end */
     umask(0077);

@@ -24,11 +24,11 @@ static json_t *scope_list(unsigned scopes)
     return list;
 }
 
-json_t *codec_principal(const struct principal *p)
+json_t *codec_principal(const struct principal *p, const char *project_name)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:s}", "id", p->id, "name", p->name, "role",
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "id", p->id, "name", p->name, "role",
                      access_role_name(p->role), "scopes", scope_list(p->scopes), "project_id",
-                     p->project_id);
+                     p->project_id, "project", project_name);
 }
 
 json_t *codec_token(const struct token_info *t, const char *secret)

@@ -119,7 +119,7 @@ struct codec_host {
 json_t *codec_host(const struct codec_host *host);
 json_t *codec_check(const struct host_check *check);
 
-json_t *codec_principal(const struct principal *principal);
+json_t *codec_principal(const struct principal *principal, const char *project_name);
 json_t *codec_token(const struct token_info *token,
                     const char *secret); /* secret NULL: not shown */
 /* ---- webhooks ---- */
@@ -144,11 +144,25 @@ int codec_decode_redelivery(const json_t *body, int64_t *ret_from_seq, struct er
 struct project;
 json_t *codec_quota(const struct quota_limits *limits);
 json_t *codec_usage(const struct quota_use *use);
-json_t *codec_project(const struct project *project, const struct quota_use *use);
 /* What is absent stays as it is, null takes a limit away. */
 int codec_decode_quota(const json_t *value, const char *pointer, struct quota_limits *io,
                        struct error *err);
 int codec_decode_quota_patch(const json_t *body, struct quota_limits *io, struct error *err);
+
+/* merge_with: an array of names, taken; NULL: not for this caller. */
+json_t *codec_project(const struct project *project, const struct quota_use *use, json_t *merge_with);
+struct codec_project_request {
+    char *name;
+    struct quota_limits limits; /* as they are before; the patch is applied to them */
+    int memory_merge;           /* -1: not said */
+    const char **merge_with;    /* NULL: not said; the texts are the body's */
+    size_t merge_with_count;
+};
+int codec_decode_project(const json_t *body, struct codec_project_request *ret, struct error *err);
+int codec_decode_project_patch(const json_t *body, struct codec_project_request *ret,
+                               struct error *err);
+void codec_project_request_done(struct codec_project_request *r);
+#define auto_project_request auto_scope(codec_project_request_done)
 
 struct codec_ticket_addresses {
     char secret[SECRET_RANDOM_TEXT], url[600], link[400];

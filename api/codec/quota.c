@@ -1,5 +1,5 @@
 /*
- * Quotas as JSON: limits, what is used, projects.
+ * Quotas as JSON: limits, what is used.
  */
 #include "api/codec/codec.h"
 #include "service/base/str.h"
@@ -24,13 +24,6 @@ json_t *codec_usage(const struct quota_use *use)
     for (int i = 0; i < QUOTA_COUNT; i++)
         json_object_set_new(object, quota_resource_name(i), json_integer(use->used[i]));
     return object;
-}
-
-json_t *codec_project(const struct project *p, const struct quota_use *use)
-{
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "id", p->id, "name", p->name, "quota",
-                     codec_quota(&p->limits), "usage", codec_usage(use), "created_at",
-                     codec_time(p->created_at));
 }
 
 static int resource_from_name(const char *name)

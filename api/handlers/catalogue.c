@@ -36,6 +36,16 @@ int handle_catalogue_sources(struct request *req, struct response *res, struct e
     return 0;
 }
 
+/* Sources are the installation's, not a project's: whoever trusts one trusts it for everybody. */
+static int require_host(const struct request *req, struct error *err)
+{
+    if (access_is_of_host(&req->principal))
+        return 0;
+    error_set(err, ERROR_FORBIDDEN, "the catalogue's sources are those of the whole installation");
+    error_remedy(err, "Ask an administrator of the project default.");
+    return -1;
+}
+
 struct source_request {
     char *name, *url, *key;
     int kind;
@@ -64,7 +74,7 @@ int handle_catalogue_source_create(struct request *req, struct response *res, st
     auto_scope(source_request_done) struct source_request r = {0};
     auto_json json_t *made = NULL;
 
-    if (doc_decode(req->json, "", fields, DOC_COUNT(fields), &r, err) ||
+    if (require_host(req, err) || doc_decode(req->json, "", fields, DOC_COUNT(fields), &r, err) ||
         catalogue_source_put(req->core, r.name, (enum catalogue_kind)r.kind, r.url, r.key, &made, err))
         return -1;
     response_header(res, "Location", "/v1/catalogue-sources/%s", r.name);
@@ -76,7 +86,7 @@ int handle_catalogue_source_refresh(struct request *req, struct response *res, s
 {
     auto_json json_t *made = NULL;
 
-    if (catalogue_source_refresh(req->core, request_param(req, "source"), &made, err))
+    if (require_host(req, err) || catalogue_source_refresh(req->core, request_param(req, "source"), &made, err))
         return -1;
     response_json(res, 200, source(made));
     return 0;
@@ -84,7 +94,7 @@ int handle_catalogue_source_refresh(struct request *req, struct response *res, s
 
 int handle_catalogue_source_delete(struct request *req, struct response *res, struct error *err)
 {
-    if (catalogue_source_delete(req->core, request_param(req, "source"), err))
+    if (require_host(req, err) || catalogue_source_delete(req->core, request_param(req, "source"), err))
         return -1;
     res->status = 204;
     return 0;

@@ -12,14 +12,12 @@
 #include "service/vm/console.h"
 #include "service/vm/core.h"
 #include "service/vm/exec.h"
+#include "service/vm/project.h"
 #include "service/vm/quota.h"
 #include "service/vm/stream.h"
 
 #define SUBPROTOCOL_V1  "drover.console.v1"
 #define SUBPROTOCOL_RAW "binary"
-/* Where a ticket's VM is looked up before the ticket says whose it is; the only project there is.
- */
-#define TICKET_PROJECT "default"
 
 /* ---- opening a socket ---- */
 
@@ -70,6 +68,7 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
 {
     const char *ref = request_param(req, "vm"), *ticket = request_query(req, "ticket");
     auto_vm struct vm *vm = NULL;
+    struct ticket_info info; /* it says whose VM it is for */
 
     if (req->has_principal) {
         if (access_require(&req->principal, scope, err))
@@ -81,7 +80,9 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
         error_set(err, ERROR_UNAUTHENTICATED, "a credential or a ticket is needed");
         return NULL;
     }
-    vm = vm_find(req->core, TICKET_PROJECT, ref, err);
+    if (access_ticket_lookup(core_access(req->core), ticket, &info, err))
+        return NULL;
+    vm = vm_find(req->core, info.project_id, ref, err);
     struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
     if (!vm || strlen(stream) >= sizeof(wanted.stream)) {
         (void)!access_ticket_refuse(err);

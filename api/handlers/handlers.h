@@ -69,7 +69,12 @@ handler_fn handle_op_list, handle_op_get, handle_op_cancel;
 handler_fn handle_webhook_list, handle_webhook_create, handle_webhook_get, handle_webhook_patch,
     handle_webhook_delete, handle_webhook_redeliver, handle_webhook_deliveries, handle_webhook_test;
 /* quotas.c */
-handler_fn handle_quotas, handle_project_get, handle_project_patch;
+handler_fn handle_quotas;
+/* projects.c */
+handler_fn handle_project_list, handle_project_create, handle_project_get, handle_project_patch,
+    handle_project_delete;
+struct project;
+json_t *project_json(struct request *req, const struct project *p); /* as this caller may see it */
 /* tokens.c, tickets.c, session.c */
 handler_fn handle_token_list, handle_token_create, handle_token_get, handle_token_patch,
     handle_token_revoke, handle_ticket_create,

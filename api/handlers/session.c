@@ -10,6 +10,7 @@
 #include "service/conf/settings.h"
 #include "service/vm/access.h"
 #include "service/vm/core.h"
+#include "service/vm/project.h"
 
 #define COOKIE "drover_session"
 
@@ -19,10 +20,18 @@ static const char *secure_attribute(const struct request *req)
     return str_starts(core_settings(req->core)->public_url, "https://") ? "; Secure" : "";
 }
 
+static json_t *who(struct request *req, const struct principal *p)
+{
+    char project[PROJECT_NAME_SIZE];
+
+    project_name(req->core, p->project_id, project);
+    return codec_principal(p, project);
+}
+
 int handle_session_get(struct request *req, struct response *res, struct error *err)
 {
     (void)err;
-    response_json(res, 200, codec_principal(&req->principal));
+    response_json(res, 200, who(req, &req->principal));
     return 0;
 }
 
@@ -44,7 +53,7 @@ int handle_session_create(struct request *req, struct response *res, struct erro
     response_header(
         res, "Set-Cookie", COOKIE "=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%lld%s", cookie,
         (long long)core_settings(req->core)->session_max_seconds, secure_attribute(req));
-    response_json(res, 201, codec_principal(&principal));
+    response_json(res, 201, who(req, &principal));
     return 0;
 }
 

@@ -39,12 +39,12 @@ int handle_stats(struct request *req, struct response *res, struct error *err)
 
     (void)err;
     if (request_wants_upgrade(req)) {
-        res->stream = stats_subscribe(req->core, exact, STATS_FORMAT_JSON);
+        res->stream = stats_subscribe(req->core, req->principal.project_id, exact, STATS_FORMAT_JSON);
         res->status = 101;
         return 0;
     }
     if (header_list_has(request_header(req, "Accept"), "text/event-stream")) {
-        res->stream = stats_subscribe(req->core, exact, STATS_FORMAT_SSE);
+        res->stream = stats_subscribe(req->core, req->principal.project_id, exact, STATS_FORMAT_SSE);
         res->content_type = "text/event-stream";
         response_header(res, "X-Accel-Buffering", "no"); /* nginx would hold it back */
         return 0;

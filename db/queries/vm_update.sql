@@ -3,7 +3,7 @@
 --    :image_id, :generation, :defined_generation, :running_generation, :vsock_cid, :updated_at,
 --    :started_at, :deleted_at, :first_output_at, :kernel_at, :userland_at, :ready_at, :rebooted_at,
 --    :last_attached_at, :boot_status, :set_step, :reimaged,
---    :owner_token, :cpus, :memory_mib, :disk_bytes, :template_id, :template_key, :id
+--    :owner_token, :cpus, :memory_mib, :disk_bytes, :template_id, :template_key, :merges, :id
 -- Columns: none
 UPDATE vms
 SET host_id = :host_id, name = :name, spec = :spec, state = :state,
@@ -17,5 +17,5 @@ SET host_id = :host_id, name = :name, spec = :spec, state = :state,
     boot_status = :boot_status, set_step = :set_step, reimaged = :reimaged,
     owner_token = :owner_token, cpus = :cpus,
     memory_mib = :memory_mib, disk_bytes = :disk_bytes,
-    template_id = :template_id, template_key = :template_key
+    template_id = :template_id, template_key = :template_key, merges = :merges
 WHERE id = :id AND deleted_at = 0;

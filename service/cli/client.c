@@ -17,7 +17,7 @@
 
 struct client {
     CURL *curl;
-    char *url, *socket, *token;
+    char *url, *socket, *token, *project;
     bool interruptible;
     char error[CURL_ERROR_SIZE];
 };
@@ -43,6 +43,7 @@ int client_new(const struct client_target *target, struct client **ret, struct f
                                             "https://, not '%s'", target->url);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->curl = curl_easy_init()))
         return failure_set(fail, CLI_FAILED, "libcurl cannot be used");
+    c->project = xstrdup_null(target->project);
     c->url = xstrdup(target->url ? target->url : "http://localhost");
     for (len = strlen(c->url); len && c->url[len - 1] == '/'; len--)
         c->url[len - 1] = '\0';
@@ -62,6 +63,7 @@ void client_free(struct client *c)
     curl_easy_cleanup(c->curl);
     curl_global_cleanup();
     free(c->url);
+    free(c->project);
     free(c->socket);
     if (c->token)
         explicit_bzero(c->token, strlen(c->token));
@@ -77,6 +79,19 @@ void client_interruptible(struct client *c, bool on)
 const char *client_url(const struct client *c)
 {
     return c->url;
+}
+
+const char *client_project(const struct client *c)
+{
+    return c->project;
+}
+
+char *client_path(const struct client *c, const char *path)
+{
+    auto_free char *name = c->project ? url_escape(c->project) : NULL;
+
+    return name ? xasprintf("%s%cproject=%s", path, strchr(path, '?') ? '&' : '?', name)
+                : xstrdup(path);
 }
 
 const char *client_socket(const struct client *c)
@@ -267,7 +282,8 @@ static int64_t header_number(CURL *curl, const char *name)
 int client_do(struct client *c, const struct client_request *r, struct answer *ret,
               struct failure *fail)
 {
-    auto_free char *url = xasprintf("%s%s", c->url, r->path);
+    auto_free char *path = client_path(c, r->path);
+    auto_free char *url = xasprintf("%s%s", c->url, path);
     auto_free char *body = r->body ? json_dumps(r->body, JSON_COMPACT) : NULL;
     auto_slist struct curl_slist *headers = NULL;
     struct exchange x = {.client = c, .request = r};

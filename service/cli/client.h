@@ -20,6 +20,7 @@ struct client_target {
     const char *url;    /* "http://127.0.0.1:8460", or NULL: the Unix socket */
     const char *socket; /* used when url is NULL */
     const char *token;  /* or NULL */
+    const char *project; /* to act in, or NULL: the token's own */
 };
 
 struct client;
@@ -77,6 +78,9 @@ int client_get(struct client *c, const char *path, struct answer *ret, struct fa
 void failure_from_problem(struct failure *fail, int status, const json_t *problem);
 
 /* A path or query component, percent-escaped (RFC 3986 unreserved stay). Caller frees. */
+/* The path with what names the project to act in; the caller frees. */
+char *client_path(const struct client *c, const char *path);
+const char *client_project(const struct client *c); /* or NULL */
 char *url_escape(const char *text);
 
 #endif

@@ -56,9 +56,9 @@ static int print_quotas(struct cli *cli, const char *path, struct failure *fail)
 }
 
 /* /v1/tokens/ID or /v1/projects/NAME, as the options say; NULL: neither is given. */
-static char *owner_path(const struct args *args)
+static char *owner_path(const struct cli *cli, const struct args *args)
 {
-    const char *token = args_text(args, "of-token", NULL), *project = args_text(args, "project", NULL);
+    const char *token = args_text(args, "of-token", NULL), *project = cli->project;
     auto_free char *ref = url_escape(token ? token : project ? project : "");
 
     return token ? xasprintf("/v1/tokens/%s", ref) : project ? xasprintf("/v1/projects/%s", ref) : NULL;
@@ -66,13 +66,12 @@ static char *owner_path(const struct args *args)
 
 static int run_show(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *path = owner_path(args);
+    auto_free char *path = owner_path(cli, args);
 
     return print_quotas(cli, path ? path : "/v1/quotas", fail);
 }
 
-/* "vms=10" or "vms=none" */
-static int add_limit(json_t *quota, const char *text, struct failure *fail)
+int quota_add_limit(json_t *quota, const char *text, struct failure *fail)
 {
     const char *equals = strchr(text, '=');
     auto_free char *name = equals ? xstrndup(text, (size_t)(equals - text)) : NULL;
@@ -88,14 +87,14 @@ static int add_limit(json_t *quota, const char *text, struct failure *fail)
 
 static int run_set(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    auto_free char *path = owner_path(args);
+    auto_free char *path = owner_path(cli, args);
     auto_value json_t *body = json_pack("{s:{}}", "quota");
     struct client_request r = {
         .method = "PATCH", .path = path ? path : "/v1/projects/default", .body = body};
     auto_answer struct answer a = {0};
 
     for (int i = 0; i < args->count; i++) {
-        if (add_limit(json_object_get(body, "quota"), args->operand[i], fail))
+        if (quota_add_limit(json_object_get(body, "quota"), args->operand[i], fail))
             return -1;
     }
     if (cli_connect(cli, fail) || client_do(cli->client, &r, &a, fail))
@@ -104,8 +103,7 @@ static int run_set(struct cli *cli, const struct args *args, struct failure *fai
 }
 
 static const struct option_row owner_options[] = {
-    {"project", 'p', "PROJECT", "of this project (default when setting: default)"},
-    {"of-token", 0, "ID", "of this token"},
+    {"of-token", 0, "ID", "of this token (default when setting: of the project)"},
     {0}};
 
 const struct command quota_commands[] = {

@@ -39,7 +39,7 @@ struct command {
 struct cli {
     struct client *client; /* NULL for commands that need no server: see cli_connect */
     bool json; /* data instead of words: print with cli_print_*, which know the form of -o */
-    const char *url, *socket, *token, *context; /* as given on the command line, or NULL */
+    const char *url, *socket, *token, *context, *project; /* as given on the command line, or NULL */
     bool token_in_sight; /* the token was an argument, and not in a file */
 };
 
@@ -92,6 +92,9 @@ int args_lifetime(const struct args *args, const char *name, json_int_t fallback
 /* The same from any text; false when it is no such time. */
 bool args_time(const char *text, json_int_t *ret);
 
+/* "vms=10" or "vms=none" into a quota; cmd_quota.c. */
+int quota_add_limit(json_t *quota, const char *text, struct failure *fail);
+
 /* ---- tables ---- */
 
 extern const struct command agent_commands[], apply_commands[], ask_commands[], complete_commands[],
@@ -101,9 +104,8 @@ extern const struct command vm_commands[], console_commands[], stream_commands[]
     event_commands[], image_commands[], image_card_commands[],
     image_import_commands[], image_label_commands[],
     catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
-    recording_commands[], ticket_commands[], token_commands[], quota_commands[], db_commands[], top_commands[],
-    webhook_commands[], op_commands[],
-    help_commands[];
+    recording_commands[], ticket_commands[], token_commands[], project_commands[], quota_commands[],
+    db_commands[], top_commands[], webhook_commands[], op_commands[], help_commands[];
 
 /* All of the above, ended by NULL. */
 extern const struct command *const command_groups[];

@@ -41,6 +41,7 @@ const struct command *const command_groups[] = {
     image_card_commands,
     catalogue_commands,
     token_commands,
+    project_commands,
     quota_commands,
     db_commands,
     context_commands,
@@ -58,6 +59,7 @@ const struct option_row global_options[] = {
     {"context", 0, "NAME", "a server of `drover context list`"},
     {"token-file", 0, "FILE", "read the API token from a file; - is standard input"},
     {"token", 't', "TOKEN", "API token; prefer --token-file, DROVER_TOKEN or a context, which others cannot see"},
+    {"project", 'P', "NAME", "act in this project (default: DROVER_PROJECT, else the token's own)"},
     {"socket", 's', "PATH", "the daemon's Unix socket (default: DIR/drover.sock)"},
     {"help", 'h', NULL, "show help for the command"},
     {0}};
@@ -92,7 +94,8 @@ int cli_connect(struct cli *cli, struct failure *fail)
         return 0;
     if (cli_choose(cli, &c, fail))
         return -1;
-    target = (struct client_target){.url = c.url, .socket = c.socket, .token = c.token};
+    target = (struct client_target){.url = c.url, .socket = c.socket, .token = c.token,
+                                    .project = cli->project};
     return client_new(&target, &cli->client, fail);
 }
 
@@ -138,6 +141,7 @@ int cli_main(int argc, char **argv)
     cli.json = form != OUTPUT_TABLE;
     cli.url = args_text(&args, "url", NULL);
     cli.socket = args_text(&args, "socket", NULL);
+    cli.project = args_text(&args, "project", env("DROVER_PROJECT"));
     cli.context = args_text(&args, "context", NULL);
     cli.token_in_sight = args_flag(&args, "token");
     rc = read_token(&args, &token, &fail);

@@ -24,6 +24,7 @@ static const struct {
     {"webhook", "ID", {"/v1/webhooks?limit=1000", "id", "url"}},
     {"op", "ID", {"/v1/operations?limit=100", "id", "kind"}},
     {"token", "ID", {"/v1/tokens?limit=1000", "id", "name"}},
+    {NULL, "PROJECT", {"/v1/projects", "name", "id"}},
     {"quota", "ID", {"/v1/tokens?limit=1000", "id", "name"}},
     {"ticket", "ID", {"/v1/tickets?limit=1000", "id", "vm.name"}},
     {"recording", "ID", {"/v1/recordings?limit=1000", "id", "vm_name"}},

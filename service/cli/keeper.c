@@ -73,7 +73,8 @@ int keeper_start(const struct client *like, const char *lease, int64_t ttl_s, st
 {
     struct client_target target = {.url = client_socket(like) ? NULL : client_url(like),
                                    .socket = client_socket(like),
-                                   .token = client_token(like)};
+                                   .token = client_token(like),
+                                   .project = client_project(like)};
     struct keeper *k = xcalloc(1, sizeof(*k));
     struct error err;
 

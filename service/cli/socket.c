@@ -185,6 +185,7 @@ static bool connect_to(struct run *r)
     const char *scheme, *host, *rest;
     int port = 0;
     auto_free char *url = xstrdup(client_url(c));
+    auto_free char *path = client_path(c, r->options->path);
     auto_free char *address = NULL, *host_header = xstrdup(strstr(url, "://") + 3);
     struct lws_client_connect_info i = {.context = r->context,
                                         .local_protocol_name = "drover",
@@ -199,9 +200,9 @@ static bool connect_to(struct run *r)
     address = client_socket(c) ? xasprintf("+%s", client_socket(c)) : xstrdup(host);
     /* lws takes the first slash off a path and says "/" when there is none */
     if (!*rest || strcmp(rest, "/") == 0)
-        r->path = xstrdup(r->options->path);
+        r->path = client_path(c, r->options->path);
     else
-        r->path = xasprintf("/%s%s", rest, r->options->path);
+        r->path = xasprintf("/%s%s", rest, path);
     i.address = address;
     i.port = client_socket(c) ? 0 : port;
     i.host = host_header;

@@ -44,6 +44,8 @@ static const struct {
     {"op show", "operation."},
     {"webhook list", "webhook."},
     {"host check", "host. daemon."},
+    {"project list", "project. vm."},
+    {"project show", "project. vm."},
     {"quota show", "quota. vm. lease. image."},
     {"set list", "set. vm."},
     {"set show", "set. vm."},

@@ -3,17 +3,38 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "service/base/cleanup.h"
 #include "service/base/fd.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 #include "service/host/host_internal.h"
 #include "service/host/host_parse.h"
+
+#define WATCH_FILES 3
+
+/* A quarter of the descriptors; none for a directory of text files, which are replaced, not rewritten. */
+static unsigned watches_max(int root)
+{
+    auto_close int proc = openat(root, "proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct statfs fs;
+    struct rlimit limit;
+
+    if (proc < 0 || fstatfs(proc, &fs) || fs.f_type != PROC_SUPER_MAGIC ||
+        getrlimit(RLIMIT_NOFILE, &limit))
+        return 0;
+    if (limit.rlim_cur > 1u << 20)
+        limit.rlim_cur = 1u << 20;
+    return (unsigned)(limit.rlim_cur / 4 / WATCH_FILES);
+}
 
 int host_open(const char *root, struct host **ret, struct error *err)
 {
@@ -27,6 +48,7 @@ int host_open(const char *root, struct host **ret, struct error *err)
     mutex_init(&h->lock);
     mutex_init(&h->helper_lock);
     h->helper = -1;
+    h->watches_max = watches_max(fd);
     *ret = h;
     return 0;
 }

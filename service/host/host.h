@@ -86,6 +86,17 @@ struct host_process {
 /* 1 read, 0 no such process. Never fails otherwise: what cannot be read is absent. */
 int host_process_read(struct host *h, pid_t pid, struct host_process *ret);
 
+/*
+ * The same of a process that is read again and again, at a third of the cost. One thread at a time.
+ * Never fails: where files cannot be kept open (no /proc, too few descriptors) they are opened each
+ * time. Once the process has ended every reading is 0, whoever has its pid by then.
+ */
+struct host_watch;
+struct host_watch *host_watch_open(struct host *h, pid_t pid);
+void host_watch_close(struct host_watch *w); /* NULL is fine */
+/* same_ksm: ksmd has done nothing since the last reading, so neither have its figures changed. */
+int host_watch_read(struct host_watch *w, bool same_ksm, struct host_process *ret);
+
 /* "some avg10" of /sys/fs/cgroup/…/{cpu,memory,io}.pressure: per cent of the last ten seconds. */
 struct host_pressure {
     bool has_cpu, has_memory, has_io;

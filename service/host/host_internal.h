@@ -3,6 +3,7 @@
 #define DROVER_HOST_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "service/host/host.h"
 
@@ -14,6 +15,8 @@ struct host {
     pthread_mutex_t helper_lock; /* leaf: the connection to the helper */
     int helper;                  /* -1: none */
     int64_t helper_again_ms;     /* not before this (monotonic) */
+    _Atomic unsigned watches;
+    unsigned watches_max; /* that keep files open; the descriptors are for clients, too */
 };
 
 /*

@@ -205,10 +205,11 @@ void virt_embed_forget_log(const struct virt *v, const char *name)
  * child that somebody waits for: libvirt probes with "qemu -daemonize", whose first process it
  * waits for and whose second it polls.
  *
- * libvirt looks after 200 ms for the first time, so looking every 100 ms is as good as at once.
+ * SIGCHLD wakes the thread: looking through hundreds of children ten times a second costs more than
+ * sampling them. One signal may stand for many ends and one may be lost, so it looks now and then, too.
  */
 
-#define REAP_EVERY_MS 100
+#define REAP_EVERY_MS 500
 #define KILL_WAIT_MS  2000
 
 static bool is_qemu_daemon(pid_t pid)
@@ -273,15 +274,16 @@ void virt_embed_kill(const struct virt *v, const char *name, const char *uuid)
 
 static void *reap_thread(void *arg)
 {
+    const struct timespec pause = {.tv_nsec = REAP_EVERY_MS * 1000000};
     struct virt *v = arg;
+    sigset_t child;
 
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
     for (;;) {
-        int64_t next_ms = clock_monotonic_ms() + REAP_EVERY_MS;
-
         reap();
+        (void)sigtimedwait(&child, NULL, &pause);
         LOCK_SCOPE(&v->lock);
-        while (!v->reap_stop && cond_wait_until(&v->changed, &v->lock, next_ms)) {
-        }
         if (v->reap_stop)
             return NULL;
     }
@@ -308,8 +310,8 @@ void virt_reap_stop(struct virt *v)
     {
         LOCK_SCOPE(&v->lock);
         v->reap_stop = true;
-        pthread_cond_broadcast(&v->changed);
     }
+    pthread_kill(v->reap_thread, SIGCHLD); /* blocked, so it only ends the wait */
     pthread_join(v->reap_thread, NULL);
     if (!v->was_subreaper)
         (void)prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);

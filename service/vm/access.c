@@ -26,7 +26,7 @@ static const char *const role_names[ACCESS_ROLE_COUNT] = {
 static const char *const scope_names[ACCESS_SCOPE_COUNT] = {
     "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
     "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-    "ksm:read",    "lease:write", "vm:exec",     "webhook:write",
+    "ksm:read",    "lease:write", "vm:exec",     "webhook:write", "project:write",
 };
 
 #define VIEWER_SCOPES                                                                              \
@@ -96,6 +96,11 @@ unsigned access_scopes_parse(enum access_role role, const char *text)
     return scopes & access_role_scopes(role);
 }
 
+unsigned access_scopes_in(const char *project_id, unsigned scopes)
+{
+    return str_eq(project_id, PROJECT_DEFAULT) ? scopes : scopes & ~(unsigned)ACCESS_HOST_ONLY;
+}
+
 char *access_scopes_text(enum access_role role, unsigned scopes)
 {
     auto_strbuf struct strbuf b = {0};
@@ -121,6 +126,21 @@ int access_require(const struct principal *p, unsigned scope, struct error *err)
         return -1;
     }
     return 0;
+}
+
+bool access_is_of_host(const struct principal *p)
+{
+    return str_eq(p->project_id, PROJECT_DEFAULT) || p->scopes & ACCESS_PROJECT_WRITE;
+}
+
+bool access_enter_project(struct principal *io, const char *project_id)
+{
+    if (str_eq(io->project_id, project_id))
+        return true;
+    if (!(io->scopes & ACCESS_PROJECT_WRITE))
+        return false;
+    str_copy_utf8(io->project_id, sizeof(io->project_id), project_id);
+    return true;
 }
 
 void access_rights(const struct principal *p, char ret[ACCESS_RIGHTS_SIZE])

@@ -38,8 +38,14 @@ enum access_scope {
     ACCESS_LEASE_WRITE = 1 << 11, /* ask for a VM of a pool, renew, give back */
     ACCESS_VM_EXEC = 1 << 12, /* programs and files in a guest */
     ACCESS_WEBHOOK_WRITE = 1 << 13, /* have events sent elsewhere */
+    ACCESS_PROJECT_WRITE = 1 << 14, /* make projects, and act in any of them */
 };
-#define ACCESS_SCOPE_COUNT 14
+#define ACCESS_SCOPE_COUNT 15
+/*
+ * What concerns the host, and so everybody on it: nobody has these but in the first project. Exact
+ * figures of merged memory are among them, since memory is merged across VMs.
+ */
+#define ACCESS_HOST_ONLY (ACCESS_HOST_WRITE | ACCESS_KSM_READ | ACCESS_PROJECT_WRITE)
 const char *access_scope_name(int bit); /* 0 -> "vm:read", … in the order above */
 unsigned access_role_scopes(enum access_role role);
 
@@ -69,6 +75,14 @@ int access_by_token(struct access *a, const char *token, struct principal *ret, 
 int access_by_session(struct access *a, const char *cookie, struct principal *ret,
                       struct error *err);
 void access_by_socket(struct access *a, unsigned uid, struct principal *ret);
+
+/*
+ * Goes on in another project, with the same rights; for who has project:write. The caller has looked
+ * the project up, and says PROJECT_NOT_FOUND also when this fails: who may not, learns nothing.
+ */
+bool access_enter_project(struct principal *io, const char *project_id);
+/* Is this somebody of the first project, whose the host's own things are? Also while in another. */
+bool access_is_of_host(const struct principal *p);
 
 /* FORBIDDEN names the missing scope. */
 int access_require(const struct principal *p, unsigned scope, struct error *err);

@@ -101,6 +101,8 @@ struct access {
 
 /* The scopes a token row has: its list, or all of its role; never more than the role. */
 unsigned access_scopes_parse(enum access_role role, const char *text);
+/* What is left of them in a project: see ACCESS_HOST_ONLY. */
+unsigned access_scopes_in(const char *project_id, unsigned scopes);
 /* "" when scopes are all of the role; caller frees. */
 char *access_scopes_text(enum access_role role, unsigned scopes);
 

@@ -21,7 +21,7 @@ void access_token_load(struct access *a, const struct token_row *row)
     str_copy_utf8(token->project_id, sizeof(token->project_id), row->project_id);
     str_copy_utf8(token->created_by, sizeof(token->created_by), row->created_by);
     token->role = access_role_from_name(row->role);
-    token->scopes = access_scopes_parse(token->role, row->scopes);
+    token->scopes = access_scopes_in(token->project_id, access_scopes_parse(token->role, row->scopes));
     token->limits = quota_limits_parse(row->quota);
     token->created_at = row->created_at;
     token->expires_at = row->expires_at;
@@ -309,7 +309,12 @@ int access_token_create(struct access *a, const struct principal *by, const stru
     token->limits = r->limits ? *r->limits : quota_limits_parse("");
     if (!r->limits && *by->token_id)
         (void)access_token_limits(a, by->token_id, &token->limits);
-    token->scopes = r->scopes ? r->scopes : access_role_scopes(r->role);
+    token->scopes = r->scopes ? r->scopes : access_scopes_in(by->project_id, access_role_scopes(r->role));
+    if (token->scopes != access_scopes_in(by->project_id, token->scopes)) {
+        error_set_at(err, ERROR_VALIDATION_FAILED, "/scopes",
+                     "host:write, ksm:read and project:write are for tokens of the project default");
+        return -1;
+    }
     token->created_at = clock_wall_ms();
     if (r->expires_in_seconds)
         token->expires_at = token->created_at + r->expires_in_seconds * 1000;

@@ -120,11 +120,17 @@ static int write_batch(struct db_tx *tx, void *arg, struct error *err)
     {
         auto_vm struct vm *vm = registry_get(b->core->registry, e->vm_id);
         struct actor actor = actor_system;
+        char project[UUID_TEXT] = PROJECT_DEFAULT;
 
         if (*e->viewer)
             actor.id = e->viewer;
-        if (event_append(b->core, tx, &actor, e->type, "vm", e->vm_id, vm ? vm->spec->name : "",
-                         e->data, err))
+        /* It may have been deleted meanwhile; what was done to it is its project's all the same. */
+        if (vm)
+            str_copy_utf8(project, sizeof(project), vm->project_id);
+        else if (store_vm_project(tx, e->vm_id, project, err) < 0)
+            return -1;
+        if (event_append(b->core, tx, project, &actor, e->type, "vm", e->vm_id,
+                         vm ? vm->spec->name : "", e->data, err))
             return -1;
     }
     return 0;

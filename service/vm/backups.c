@@ -37,7 +37,8 @@ static void tell_failure(struct backups *b, const struct error *why)
         LOCK_SCOPE(&b->lock);
         b->figures.failures++;
     }
-    if (!b->failing && event_write(b->core, "database.backup-failed", "host", HOST_LOCAL, data, &err))
+    if (!b->failing && event_write(b->core, PROJECT_DEFAULT, "database.backup-failed", "host", HOST_LOCAL, data,
+                                   &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store that");
     b->failing = true;
 }

@@ -236,7 +236,7 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     /* The VM's row before the operation and the idempotency record, which refer to it. */
     if (name_again(tx, w, err) || write_vm(tx, w, err) || write_op(tx, c, err) || idem_store(tx, w, err))
         return -1;
-    if (c->event_type && event_append(w->core, tx, change_actor(c), c->event_type, "vm", w->vm->id,
+    if (c->event_type && event_append(w->core, tx, w->vm->project_id, change_actor(c), c->event_type, "vm", w->vm->id,
                             w->vm->spec->name, c->event_data, err))
         return -1;
     return c->also ? c->also(tx, c->also_arg, err) : 0;
@@ -285,7 +285,7 @@ int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struc
     struct change change = {0};
     struct write w = {.core = core, .vm = vm, .change = &change, .insert = true, .now = vm->created_at};
 
-    return write_vm(tx, &w, err) || event_append(core, tx, actor, "vm.created", "vm", vm->id,
+    return write_vm(tx, &w, err) || event_append(core, tx, vm->project_id, actor, "vm.created", "vm", vm->id,
                                                  vm->spec->name, data, err)
                ? -1
                : 0;
@@ -360,16 +360,16 @@ static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
     if (*op->set_id) {
         auto_set struct set *set = set_find(w->core, op->project_id, op->set_id, &ignored);
 
-        return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+        return event_append(w->core, tx, NULL, &actor, finished ? "operation.finished" : "operation.started",
                             "set", op->set_id, set ? set->name : "", data, err);
     }
     if (!*op->vm_id) {
         auto_image struct image *image = image_registry_stored(w->core->images, op->image_id);
 
-        return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+        return event_append(w->core, tx, NULL, &actor, finished ? "operation.finished" : "operation.started",
                             "image", op->image_id, image ? image->name : "", data, err);
     }
-    return event_append(w->core, tx, &actor, finished ? "operation.finished" : "operation.started",
+    return event_append(w->core, tx, NULL, &actor, finished ? "operation.finished" : "operation.started",
                         "vm", op->vm_id, vm ? vm->spec->name : "", data, err);
 }
 

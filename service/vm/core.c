@@ -12,6 +12,7 @@
 #include "service/vm/backups.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
+#include "service/vm/project_internal.h"
 #include "service/vm/quota_internal.h"
 #include "service/vm/set.h"
 #include "service/vm/webhook.h"
@@ -191,7 +192,7 @@ static int note_start(struct core *core, struct error *err)
 {
     struct error ignored;
 
-    if (event_write(core, "daemon.started", "host", HOST_LOCAL, NULL, err) == 0)
+    if (event_write(core, PROJECT_DEFAULT, "daemon.started", "host", HOST_LOCAL, NULL, err) == 0)
         return 0;
     if (db_is_writable(core->db, &ignored))
         return -1;
@@ -229,7 +230,8 @@ static int build(struct core *core, struct error *err)
     if (webhook_hub_open(core, &core->webhooks, err))
         return -1;
     db_set_event_hook(core->db, on_event, core);
-    if (quota_open(core, &core->quotas, err) || lease_keeper_open(core, &core->leases, err) ||
+    if (project_open(core, &core->projects, err) || quota_open(core, &core->quotas, err) ||
+        lease_keeper_open(core, &core->leases, err) ||
         set_keeper_open(core, &core->sets, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
@@ -322,6 +324,7 @@ void core_stop(struct core *core)
     set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
     quota_close(core->quotas);
+    project_close(core->projects);
     webhook_hub_free(core->webhooks);
     event_log_free(core->events);
     wait_list_free(core->waits);

@@ -36,6 +36,7 @@
 #define CHANGE_LOCKS 64
 
 struct lease_keeper;
+struct project_book;
 struct quota_book;
 struct set_keeper;
 struct webhook_hub;
@@ -59,6 +60,7 @@ struct core {
     struct sampler *sampler;
     struct ksm_tuner *ksm_tuner;
     struct admission *admission;
+    struct project_book *projects;
     struct quota_book *quotas;
     struct webhook_hub *webhooks;
     struct history *history;
@@ -234,8 +236,8 @@ struct vm_domain_choice {
     bool kvm;
     char reason[256]; /* why not KVM, or "" */
 };
-int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
-                     struct error *err);
+int vm_domain_define(struct core *core, const struct vm *vm, enum vm_merges merges,
+                     struct vm_domain_choice *ret, struct error *err);
 
 /* Restores the defined domain, paused, from its template's memory. */
 int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err);
@@ -251,6 +253,8 @@ void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
 /* Starts what the host's boot should start, once for each boot. */
 void vm_autostart_after_boot(struct core *core);
+/* Starts some of those that wait; false: nobody does. The sets keeper's thread. */
+bool vm_autostart_work(struct core *core);
 /* The console showed how far the boot came. */
 void tracker_on_mark(void *tracker, const char *vm_id, enum vm_mark mark, int64_t at);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
@@ -312,11 +316,12 @@ void event_log_free(struct event_log *log);
 void event_log_revoke(struct event_log *log, const char *right); /* ends subscriptions that came by it */
 void event_log_publish(void *log, const struct event_row *row); /* the database's event hook */
 /* Appends within a transaction; data may be NULL. */
-int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,
+int event_append(struct core *core, struct db_tx *tx, const char *project_id,
+                 const struct actor *actor, const char *type,
                  const char *subject_kind, const char *subject_id, const char *subject_name,
                  const json_t *data, struct error *err);
 /* One event in a transaction of its own. */
-int event_write(struct core *core, const char *type, const char *subject_kind,
+int event_write(struct core *core, const char *project_id, const char *type, const char *subject_kind,
                 const char *subject_id, const json_t *data, struct error *err);
 
 /* ---- guest_link.c, guest_task.c ---- */

@@ -349,8 +349,8 @@ static void add_devices(struct core *core, const struct vm *vm, struct virt_doma
 }
 
 /* What libvirt is told; borrows from ret, which is to be done with also after a failure. */
-static int describe(struct core *core, const struct vm *vm, bool kvm, struct parts *ret,
-                    struct error *err)
+static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_merges merges,
+                    struct parts *ret, struct error *err)
 {
     const struct vm_spec *spec = vm->spec;
 
@@ -364,7 +364,7 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, struct par
         .machine = spec->machine,
         .uefi = spec->firmware == VM_FIRMWARE_UEFI,
         .guest_agent = spec->guest_agent,
-        .memory_merge = spec->memory_merge,
+        .memory_merge = merges == VM_MERGES_YES,
         .kvm = kvm,
     };
     if (vm_image(core, vm, &ret->image, err))
@@ -378,14 +378,14 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, struct par
     return 0;
 }
 
-int vm_domain_define(struct core *core, const struct vm *vm, struct vm_domain_choice *ret,
-                     struct error *err)
+int vm_domain_define(struct core *core, const struct vm *vm, enum vm_merges merges,
+                     struct vm_domain_choice *ret, struct error *err)
 {
     auto_scope(parts_done) struct parts parts = {0};
     struct virt_host host;
 
     if (virt_host_info(core->virt, &host, err) || choose(core, vm, &host, ret, err) ||
-        describe(core, vm, ret->kvm, &parts, err))
+        describe(core, vm, ret->kvm, merges, &parts, err))
         return -1;
     return virt_define(core->virt, &parts.d, err);
 }
@@ -395,7 +395,7 @@ int vm_domain_clone(struct core *core, const struct vm *vm, struct error *err)
     auto_scope(parts_done) struct parts parts = {0};
     auto_free char *dir = vm_dir(core, vm->id), *fifo = xasprintf("%s/memory.pipe", dir);
 
-    if (describe(core, vm, str_eq(vm->acceleration, "kvm"), &parts, err))
+    if (describe(core, vm, str_eq(vm->acceleration, "kvm"), vm->merges, &parts, err))
         return -1;
     return virt_clone(core->virt, &parts.d, vm->template_id, fifo, err);
 }

@@ -49,9 +49,10 @@ struct event *event_from_row(const struct event_row *row)
     return e;
 }
 
-int event_append(struct core *core, struct db_tx *tx, const struct actor *actor, const char *type,
-                 const char *subject_kind, const char *subject_id, const char *subject_name,
-                 const json_t *data, struct error *err)
+int event_append(struct core *core, struct db_tx *tx, const char *project_id,
+                 const struct actor *actor, const char *type, const char *subject_kind,
+                 const char *subject_id, const char *subject_name, const json_t *data,
+                 struct error *err)
 {
     auto_free char *text = data ? doc_text(data) : xstrdup("{}");
     int64_t seq;
@@ -60,7 +61,7 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
     return store_event_append(tx,
                               &(struct event_row){
                                   .at = clock_wall_ms(),
-                                  .project_id = actor->project_id,
+                                  .project_id = project_id ? project_id : actor->project_id,
                                   .host_id = HOST_LOCAL,
                                   .type = type,
                                   .subject_kind = subject_kind,
@@ -75,7 +76,7 @@ int event_append(struct core *core, struct db_tx *tx, const struct actor *actor,
 
 struct single {
     struct core *core;
-    const char *type, *kind, *id;
+    const char *project_id, *type, *kind, *id;
     const json_t *data;
 };
 
@@ -83,13 +84,13 @@ static int single_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct single *s = arg;
 
-    return event_append(s->core, tx, &actor_system, s->type, s->kind, s->id, "", s->data, err);
+    return event_append(s->core, tx, s->project_id, &actor_system, s->type, s->kind, s->id, "", s->data, err);
 }
 
-int event_write(struct core *core, const char *type, const char *subject_kind,
-                const char *subject_id, const json_t *data, struct error *err)
+int event_write(struct core *core, const char *project_id, const char *type,
+                const char *subject_kind, const char *subject_id, const json_t *data, struct error *err)
 {
-    struct single s = {core, type, subject_kind, subject_id, data};
+    struct single s = {core, project_id, type, subject_kind, subject_id, data};
 
     return db_write(core->db, single_fn, NULL, &s, err);
 }

@@ -13,6 +13,7 @@
 #include "service/vm/guest.h"
 #include "service/vm/image_import.h"
 #include "service/vm/pool.h"
+#include "service/vm/project_internal.h"
 
 static int set_state(struct vm *next, enum vm_state state, const char *reason)
 {
@@ -62,26 +63,31 @@ static int change_state(struct core *core, const struct op *op, enum vm_state st
     return rc;
 }
 
+struct defining {
+    struct vm_domain_choice choice;
+    enum vm_merges merges;
+};
+
 static int defined_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                           struct error *err)
 {
-    const struct vm_domain_choice *choice = arg;
+    const struct defining *d = arg;
+    const struct vm_domain_choice *choice = &d->choice;
 
     (void)core;
     (void)change;
     (void)err;
     next->defined_generation = next->generation;
-    if (choice) {
-        str_copy_utf8(next->acceleration, sizeof(next->acceleration), choice->kvm ? "kvm" : "emulated");
-        str_copy_utf8(next->acceleration_reason, sizeof(next->acceleration_reason), choice->reason);
-    }
+    next->merges = d->merges;
+    str_copy_utf8(next->acceleration, sizeof(next->acceleration), choice->kvm ? "kvm" : "emulated");
+    str_copy_utf8(next->acceleration_reason, sizeof(next->acceleration_reason), choice->reason);
     return 0;
 }
 
 /* Not every driver can rename a domain, so that of a renamed VM is defined anew. */
 static int define(struct core *core, const struct vm *vm, struct error *err)
 {
-    struct vm_domain_choice choice;
+    struct defining d = {.merges = project_may_merge(core, vm)};
     struct virt_info info;
     struct error ignored;
 
@@ -91,13 +97,49 @@ static int define(struct core *core, const struct vm *vm, struct error *err)
     if (vm_disks_ensure(core, vm, err))
         return -1;
     CRASH_POINT(CREATE_FILES_READY);
-    if (vm_domain_define(core, vm, &choice, err))
+    if (vm_domain_define(core, vm, d.merges, &d.choice, err))
         return -1;
     CRASH_POINT(CREATE_DEFINED);
-    if (vm_change(core, vm->id, defined_mutate, &choice, NULL, NULL, err))
+    if (vm_change(core, vm->id, defined_mutate, &d, NULL, NULL, err))
         return -1;
     CRASH_POINT(CREATE_DEFINED_STORED);
     return 0;
+}
+
+static int merges_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                         struct error *err)
+{
+    const enum vm_merges *merges = arg;
+
+    (void)core;
+    (void)err;
+    if (next->merges == *merges)
+        return 1;
+    change->quiet = true;
+    next->merges = *merges;
+    return 0;
+}
+
+/* One that begins with its pool's saved memory may have been defined long ago. */
+static int decide_merging(struct core *core, const struct vm *vm, struct error *err)
+{
+    enum vm_merges merges = project_may_merge(core, vm);
+    struct change change = {0};
+
+    return vm_change(core, vm->id, merges_mutate, &merges, &change, NULL, err);
+}
+
+/* Whether its memory is offered was settled when it was saved. */
+static int refuse_strangers(struct core *core, const struct vm *vm, struct error *err)
+{
+    if (vm->merges != VM_MERGES_YES || project_claim_merging(core, vm))
+        return 0;
+    error_set(err, ERROR_PROJECT_IN_USE,
+              "the saved memory of %s offers itself for merging, and a project that its own does not "
+              "trust merges on this host", vm->spec->name);
+    error_remedy(err, "Stop it (which drops what was saved) and start it: it then runs without "
+                      "merging.");
+    return -1;
 }
 
 struct started {
@@ -180,7 +222,7 @@ static int begin_life(struct core *core, const struct vm *vm, bool defined, bool
 {
     auto_vm struct vm *now = NULL;
 
-    if (!defined && define(core, vm, err))
+    if (defined ? decide_merging(core, vm, err) : define(core, vm, err))
         return -1;
     now = registry_get(core->registry, vm->id);
     if (guest_listen(core, vm, err))
@@ -221,7 +263,8 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
                                 err))
             return vm ? -1 : error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
     }
-    if (!restored && (define(core, vm, err) || vm_boot_begin(core, vm->id, err)))
+    if (restored ? refuse_strangers(core, vm, err)
+                 : define(core, vm, err) || vm_boot_begin(core, vm->id, err))
         return -1;
     guest_end(core, vm->id); /* what an earlier power-on left */
     if (guest_listen(core, vm, err))

@@ -67,6 +67,7 @@ static int thaw(struct guest_link *link, int64_t *ret_count, struct error *err)
 {
     struct core *core = link->hub->core;
     auto_guest_answer struct guest_answer answer = {0};
+    auto_vm struct vm *vm = registry_get(core->registry, link->vm_id);
     auto_json json_t *data = NULL;
     struct error ignored;
 
@@ -75,7 +76,8 @@ static int thaw(struct guest_link *link, int64_t *ret_count, struct error *err)
     *ret_count = json_is_integer(answer.value) ? json_integer_value(answer.value) : 0;
     unmark(core, link->vm_id);
     data = json_pack("{s:I}", "filesystems", (json_int_t)*ret_count);
-    (void)event_write(core, "vm.thawed", "vm", link->vm_id, data, &ignored);
+    if (vm)
+        (void)event_write(core, vm->project_id, "vm.thawed", "vm", link->vm_id, data, &ignored);
     return 0;
 }
 
@@ -162,6 +164,7 @@ int guest_freeze(struct core *core, const char *vm_id, int64_t seconds, int64_t 
 {
     auto_guest_link struct guest_link *link = NULL;
     auto_guest_answer struct guest_answer answer = {0};
+    auto_vm struct vm *vm = registry_get(core->registry, vm_id);
     auto_json json_t *data = NULL;
     struct error ignored;
 
@@ -176,7 +179,8 @@ int guest_freeze(struct core *core, const char *vm_id, int64_t seconds, int64_t 
     *ret_count = json_is_integer(answer.value) ? json_integer_value(answer.value) : 0;
     data = json_pack("{s:I, s:I}", "filesystems", (json_int_t)*ret_count, "seconds",
                      (json_int_t)seconds);
-    (void)event_write(core, "vm.frozen", "vm", vm_id, data, &ignored);
+    if (vm)
+        (void)event_write(core, vm->project_id, "vm.frozen", "vm", vm_id, data, &ignored);
     return 0;
 }
 

@@ -20,6 +20,12 @@
  * pages again and again.
  */
 #define SCAN_MIN_MS    3000
+/*
+ * … and a boost is slowed while scans bring little: half of them find pages that have changed since.
+ * Each that gained less than a 16th of what is to be scanned doubles the pace's time, up to this.
+ */
+#define SCAN_SLOW_MS   8000
+#define GAIN_PART      16
 #define GROWTH_MIN     (32ULL << 20)
 #define QUIET_PAGES    512   /* a full scan that brings less brings nothing */
 #define QUIET_SHARE    50    /* … or less than a 50th of what is saved */
@@ -39,6 +45,8 @@ void ksm_policy_init(struct ksm_policy *p)
     *p = (struct ksm_policy){.plan = {.phase = KSM_IDLE, .release = true}};
     snprintf(p->plan.reason, sizeof(p->plan.reason), "no VM offers memory");
 }
+
+enum scan { SCAN_NONE, SCAN_QUIET, SCAN_GAINED };
 
 static int64_t knob(const struct host_ksm *k, enum host_ksm_key key)
 {
@@ -70,6 +78,22 @@ static void arm(struct ksm_policy *p, const struct ksm_input *in)
     p->armed_ms = in->now_ms;
     p->marked_bytes = in->mergeable_bytes;
     p->armed_scans = knob(in->ksm, HOST_KSM_full_scans);
+    p->scan_ms = p->scan_ms ? p->scan_ms : SCAN_MIN_MS;
+}
+
+/* A duty cycle that follows the profit. */
+static void pace_by_gain(struct ksm_policy *p, const struct ksm_input *in, enum scan scan, int64_t gain)
+{
+    int64_t pages = in->ksm->page_size_bytes
+                        ? (int64_t)(in->mergeable_bytes / in->ksm->page_size_bytes)
+                        : 0;
+
+    if (scan == SCAN_NONE)
+        return;
+    if (gain >= pages / GAIN_PART)
+        p->scan_ms = SCAN_MIN_MS;
+    else
+        p->scan_ms = 2 * p->scan_ms < SCAN_SLOW_MS ? 2 * p->scan_ms : SCAN_SLOW_MS;
 }
 
 static bool has_grown(const struct ksm_policy *p, const struct ksm_input *in)
@@ -85,8 +109,6 @@ static bool under_pressure(const struct ksm_budget *b, const struct ksm_input *i
 
     return m->ok && m->available_bytes / 100 < m->total_bytes / 10000 * (uint64_t)b->pressure_percent;
 }
-
-enum scan { SCAN_NONE, SCAN_QUIET, SCAN_GAINED };
 
 /* Did a full scan end, and what did it bring? */
 static enum scan look_at_scan(struct ksm_policy *p, const struct ksm_input *in, int64_t *ret_gain)
@@ -154,8 +176,10 @@ static void choose_phase(struct ksm_policy *p, const struct ksm_budget *b, const
     int64_t gain = 0;
     enum scan scan = look_at_scan(p, in, &gain);
 
+    pace_by_gain(p, in, scan, gain);
     if (!in->mergeable) {
         p->marked_bytes = 0;
+        p->scan_ms = 0;
         if (p->plan.phase != KSM_IDLE)
             enter(p, KSM_IDLE, in->now_ms, "no VM offers memory");
         return;
@@ -235,12 +259,13 @@ static void steer(struct ksm_policy *p, const struct ksm_input *in, double perce
     p->measured_cpu = in->ksm->ksmd_cpu_seconds;
 }
 
-/* Most pages in one go that make a full scan last SCAN_MIN_MS. */
-static int64_t paced(const struct ksm_input *in)
+/* Most pages in one go that make a full scan last as long as it should. */
+static int64_t paced(const struct ksm_policy *p, const struct ksm_input *in)
 {
-    double rate = in->ksm->page_size_bytes ? (double)in->mergeable_bytes /
-                                                 (double)in->ksm->page_size_bytes / SCAN_MIN_MS
-                                           : 0; /* pages a ms */
+    double rate = in->ksm->page_size_bytes
+                      ? (double)in->mergeable_bytes / (double)in->ksm->page_size_bytes /
+                            (double)(p->scan_ms ? p->scan_ms : SCAN_MIN_MS)
+                      : 0; /* pages a ms */
     double idle = 1 - rate * PAGE_COST_US / 1e3;
 
     return rate > 0 && idle > 0.05 ? clamp((int64_t)(rate * BOOST_SLEEP_MS / idle), PAGES_MIN, PAGES_MAX)
@@ -249,7 +274,7 @@ static int64_t paced(const struct ksm_input *in)
 
 static void pace(struct ksm_policy *p, const struct ksm_input *in)
 {
-    int64_t most = paced(in), now = p->plan.pages_to_scan;
+    int64_t most = paced(p, in), now = p->plan.pages_to_scan;
 
     /* It grows with the VMs' memory: not a write to the kernel for each megabyte. */
     if (now > most && p->paced_pages && most < p->paced_pages + p->paced_pages / 8 &&

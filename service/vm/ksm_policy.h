@@ -54,6 +54,7 @@ struct ksm_policy {
     int64_t measured_ms;
     double measured_cpu;
     int64_t boost_pages; /* what the last boost came to */
+    int64_t scan_ms;     /* how long a full scan should last in a boost; 0: none yet */
     int64_t paced_pages; /* what the pace allowed last; 0: not yet */
 };
 

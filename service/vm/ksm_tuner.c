@@ -51,7 +51,7 @@ static void tell(struct ksm_tuner *t, const char *phase, const char *reason)
     struct error err;
 
     log_info("KSM tuner: %s: %s", phase, reason);
-    if (event_write(t->core, "ksm.tuner", "host", HOST_LOCAL, data, &err))
+    if (event_write(t->core, PROJECT_DEFAULT, "ksm.tuner", "host", HOST_LOCAL, data, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "the KSM tuner's decision is not in the event log");
 }
 
@@ -377,7 +377,7 @@ static int save_fn(struct db_tx *tx, void *arg, struct error *err)
     const struct save *s = arg;
 
     return store_meta_set(tx, META_KEY, s->text, err) ||
-                   event_append(s->core, tx, s->actor, "ksm.configured", "host", HOST_LOCAL,
+                   event_append(s->core, tx, PROJECT_DEFAULT, s->actor, "ksm.configured", "host", HOST_LOCAL,
                                 HOST_LOCAL, s->data, err)
                ? -1
                : 0;

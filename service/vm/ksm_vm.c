@@ -55,21 +55,27 @@ static enum ksm_cause backing_of(const struct vm_sample *s)
     return KSM_CAUSE_MERGING;
 }
 
-enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ksm, bool merge,
-                            int64_t scans)
+enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ksm,
+                            enum ksm_merging merging, int64_t scans)
 {
+    static const enum ksm_cause not_offered[] = {
+        [KSM_MERGING_OFF] = KSM_CAUSE_OFF_FOR_VM,
+        [KSM_MERGING_PROJECT_OFF] = KSM_CAUSE_PROJECT_OFF,
+        [KSM_MERGING_DISTRUST] = KSM_CAUSE_DISTRUST,
+        [KSM_MERGING_NOT_YET] = KSM_CAUSE_NOT_OFFERED,
+    };
     const struct host_process *p = &s->process;
     enum ksm_cause backing;
 
     if (!ksm->available)
         return KSM_CAUSE_NO_KSM;
     if (!s->has_process)
-        return merge ? KSM_CAUSE_UNKNOWN : KSM_CAUSE_OFF_FOR_VM;
+        return merging == KSM_MERGING_ON ? KSM_CAUSE_UNKNOWN : not_offered[merging];
     if ((p->has_ksm_merging_pages && p->ksm_merging_pages > 0) ||
         (p->has_ksm_zero_pages && p->ksm_zero_pages > 0))
         return KSM_CAUSE_MERGING;
-    if (!merge)
-        return KSM_CAUSE_OFF_FOR_VM;
+    if (merging != KSM_MERGING_ON)
+        return not_offered[merging];
     if (!p->has_ksm)
         return strstr(p->ksm_reason, "permission") ? KSM_CAUSE_NO_PERMISSION : KSM_CAUSE_OLD_KERNEL;
     backing = backing_of(s);

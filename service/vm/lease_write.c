@@ -37,7 +37,7 @@ static int append_event(struct db_tx *tx, const struct lease_write *w, struct er
 
     if (l->state == LEASE_ENDED)
         json_object_set_new(data, "reason", json_string(l->end_reason));
-    return event_append(w->core, tx, w->actor, w->event, "lease", l->id, l->vm_name, data, err);
+    return event_append(w->core, tx, l->project_id, w->actor, w->event, "lease", l->id, l->vm_name, data, err);
 }
 
 /* Within the transaction of the VM's change, or of none. */

@@ -347,8 +347,12 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
     *ret_replayed = rc > 0;
     if (rc > 0)
         return replay(core, actor, &found, &unused, ret_op, err);
-    vm = vm_find(core, actor->project_id, ref, err);
-    if (!vm || require_libvirt(core, err))
+    /* Drover itself looks after VMs of every project, and names them by id. */
+    vm = actor == &actor_system ? registry_get(core->registry, ref)
+                                : vm_find(core, actor->project_id, ref, err);
+    if (!vm)
+        return actor == &actor_system ? error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone") : -1;
+    if (require_libvirt(core, err))
         return -1;
     if (verb == VM_VERB_START && verbs[verb].states & (1u << vm->state) &&
         admission_admit(core, vm, err))

@@ -19,7 +19,7 @@ struct pool_write {
 
 static int append(struct db_tx *tx, const struct pool_write *w, struct error *err)
 {
-    return event_append(w->core, tx, w->actor, w->event, "pool", w->pool->id, w->pool->name, NULL,
+    return event_append(w->core, tx, w->pool->project_id, w->actor, w->event, "pool", w->pool->id, w->pool->name, NULL,
                         err);
 }
 

@@ -20,8 +20,8 @@ static int failing_fn(struct db_tx *tx, void *arg, struct error *err)
     const struct pool_state *p = arg;
     auto_json json_t *data = json_pack("{s:s}", "reason", p->status.last_error);
 
-    return event_append(NULL, tx, &actor_system, "pool.failing", "pool", p->id, p->pool->name, data,
-                        err);
+    return event_append(NULL, tx, p->pool->project_id, &actor_system, "pool.failing", "pool", p->id,
+                        p->pool->name, data, err);
 }
 
 void pool_note_failure(struct core *core, const struct pool *pool, const char *reason)

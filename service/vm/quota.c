@@ -1,6 +1,6 @@
 /*
- * See quota.h. The limits of projects are in memory and follow each commit; those of tokens are
- * with the tokens (access_token.c). A check runs on the database's writer thread.
+ * See quota.h. The limits of projects are with the projects (project.c), those of tokens with the
+ * tokens (access_token.c). A check runs on the database's writer thread.
  */
 #include "service/vm/quota_internal.h"
 
@@ -8,43 +8,25 @@
 #include <string.h>
 
 #include "service/base/str.h"
-#include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
+#include "service/vm/project.h"
 #include "service/vm/quota_console.h"
 
-#define PROJECTS_MAX 64
-
 struct quota_book {
-    pthread_mutex_t lock; /* leaf */
-    struct project projects[PROJECTS_MAX];
-    size_t count;
     struct quota_consoles *consoles;
 };
-
-/* ---- projects ---- */
-
-static int load_project(void *arg, const struct project_row *row)
-{
-    struct quota_book *book = arg;
-    struct project *p = &book->projects[book->count++];
-
-    str_copy_utf8(p->id, sizeof(p->id), row->id);
-    str_copy_utf8(p->name, sizeof(p->name), row->name);
-    p->created_at = row->created_at;
-    p->limits = quota_limits_parse(row->quota);
-    return book->count == PROJECTS_MAX;
-}
 
 int quota_open(struct core *core, struct quota_book **ret, struct error *err)
 {
     struct quota_book *book = xcalloc(1, sizeof(*book));
 
-    mutex_init(&book->lock);
+    (void)core;
+    (void)err;
     book->consoles = quota_consoles_new();
     *ret = book; /* the caller closes it, also after a failure */
-    return store_project_each(core->db, load_project, book, err);
+    return 0;
 }
 
 void quota_close(struct quota_book *book)
@@ -52,80 +34,7 @@ void quota_close(struct quota_book *book)
     if (!book)
         return;
     quota_consoles_free(book->consoles);
-    pthread_mutex_destroy(&book->lock);
     free(book);
-}
-
-/* Lock held. */
-static struct project *find(struct quota_book *book, const char *ref)
-{
-    for (size_t i = 0; i < book->count; i++) {
-        if (str_eq(book->projects[i].id, ref) || str_eq(book->projects[i].name, ref))
-            return &book->projects[i];
-    }
-    return NULL;
-}
-
-int project_find(struct core *core, const char *ref, struct project *ret, struct error *err)
-{
-    struct quota_book *book = core->quotas;
-
-    LOCK_SCOPE(&book->lock);
-    const struct project *p = find(book, ref);
-
-    if (!p)
-        return error_set(err, ERROR_PROJECT_NOT_FOUND, "there is no project %s", ref);
-    *ret = *p;
-    return 0;
-}
-
-struct set_quota {
-    struct core *core;
-    const struct actor *actor;
-    struct project project; /* as it will be */
-};
-
-static int set_quota_fn(struct db_tx *tx, void *arg, struct error *err)
-{
-    const struct set_quota *s = arg;
-    char text[QUOTA_TEXT_SIZE];
-    auto_json json_t *data = NULL;
-
-    quota_limits_text(&s->project.limits, text);
-    data = json_pack("{s:s}", "quota", text);
-    if (store_project_set_quota(tx, s->project.id, text, err))
-        return -1;
-    return event_append(s->core, tx, s->actor, "project.changed", "project", s->project.id,
-                        s->project.name, data, err);
-}
-
-static void set_quota_committed(void *arg)
-{
-    const struct set_quota *s = arg;
-    struct quota_book *book = s->core->quotas;
-
-    {
-        LOCK_SCOPE(&book->lock);
-        struct project *p = find(book, s->project.id);
-
-        if (p)
-            p->limits = s->project.limits;
-    }
-    lease_keeper_poke(s->core->leases); /* pools and leases that were held up */
-}
-
-int project_set_quota(struct core *core, const struct actor *actor, const char *id,
-                      const struct quota_limits *limits, struct project *ret, struct error *err)
-{
-    struct set_quota s = {.core = core, .actor = actor};
-
-    if (project_find(core, id, &s.project, err))
-        return -1;
-    s.project.limits = *limits;
-    if (db_write(core->db, set_quota_fn, set_quota_committed, &s, err))
-        return -1;
-    *ret = s.project;
-    return 0;
 }
 
 void quota_changed(struct core *core)

@@ -11,21 +11,8 @@
 #include "service/base/source.h"
 #include "service/vm/quota_limits.h"
 
-struct actor;
 struct core;
 struct principal;
-
-struct project {
-    char id[UUID_TEXT], name[64];
-    int64_t created_at;
-    struct quota_limits limits;
-};
-
-/* By id or name; PROJECT_NOT_FOUND. From memory, never blocks. */
-int project_find(struct core *core, const char *ref, struct project *ret, struct error *err);
-/* Commits the limits; who is above them already stays so. Blocks on the disk. */
-int project_set_quota(struct core *core, const struct actor *actor, const char *id,
-                      const struct quota_limits *limits, struct project *ret, struct error *err);
 
 /* A token may use more now: what was held up is tried again. Any thread, never blocks. */
 void quota_changed(struct core *core);

@@ -94,7 +94,7 @@ static int append_event(struct db_tx *tx, const struct write *w, const char *typ
         json_pack("{s:s, s:s, s:s, s:s}", "vm_id", rec->vm_id, "stream", rec->stream, "state",
                   state_names[rec->state], "reason", rec->state_reason);
 
-    return event_append(w->core, tx, w->actor, type, "recording", rec->id, rec->vm_name, data, err);
+    return event_append(w->core, tx, rec->project_id, w->actor, type, "recording", rec->id, rec->vm_name, data, err);
 }
 
 static int run_begin(struct db_tx *tx, void *arg, struct error *err)

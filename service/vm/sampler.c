@@ -16,7 +16,10 @@
 #include "service/base/str.h"
 #include "service/vm/guest.h"
 #include "service/vm/history.h"
+#include "service/vm/project.h"
 #include "service/vm/sampler_internal.h"
+
+#define KSM_LOOK_TICKS 30
 
 static const char not_answering[] = "QEMU does not answer";
 static const char no_figures[] = "libvirt gave no figures";
@@ -108,6 +111,7 @@ static void tracked_free(void *p)
 
     dear_unref(t->dear);
     guest_figures_unref(t->inside);
+    host_watch_close(t->watch);
     free(t);
 }
 
@@ -159,43 +163,38 @@ static struct tracked look_up(struct sampler *s, const struct vm *vm)
     t->has_agent = asked;
     t->seen = true;
     copy = *t;
+    copy.self = t;
     copy.dear = dear_ref(t->dear);
     copy.inside = guest_figures_ref(t->inside);
     return copy;
 }
 
 /* Its process is not what it was: ask libvirt for the new one, now. */
-static void process_gone(struct sampler *s, const char *vm_id, int64_t pid)
+static void process_gone(struct sampler *s, struct tracked *t, int64_t pid)
 {
-    struct tracked key, **found;
-
-    memcpy(key.vm_id, vm_id, sizeof(key.vm_id));
+    host_watch_close(TAKE_PTR(t->watch));
     LOCK_SCOPE(&s->lock);
-    found = tfind(&key, &s->tracked, tracked_compare);
-    if (!found || (*found)->pid != pid)
+    if (t->pid != pid)
         return;
-    (*found)->pid = 0;
-    (*found)->known = (*found)->has_first_scan = false;
-    (*found)->due_ms = 0;
+    t->pid = 0;
+    t->known = t->has_first_scan = false;
+    t->due_ms = 0;
     /* A new QEMU is a new guest. */
-    guest_figures_unref((*found)->inside);
-    (*found)->inside = NULL;
-    (*found)->inside_due_ms = (*found)->inside_pause_ms = 0;
+    guest_figures_unref(t->inside);
+    t->inside = NULL;
+    t->inside_due_ms = t->inside_pause_ms = 0;
     pthread_cond_signal(&s->work);
 }
 
 static void process_known(struct sampler *s, const struct tracked *t)
 {
-    struct tracked **found;
-
     LOCK_SCOPE(&s->lock);
-    found = tfind(t, &s->tracked, tracked_compare);
-    if (!found || (*found)->pid != t->pid)
+    if (t->self->pid != t->pid)
         return;
-    (*found)->known = true;
-    (*found)->start_ticks = t->start_ticks;
-    (*found)->has_first_scan = t->has_first_scan;
-    (*found)->first_scan = t->first_scan;
+    t->self->known = true;
+    t->self->start_ticks = t->start_ticks;
+    t->self->has_first_scan = t->has_first_scan;
+    t->self->first_scan = t->first_scan;
 }
 
 /* ---- one VM ---- */
@@ -203,15 +202,15 @@ static void process_known(struct sampler *s, const struct tracked *t)
 static void add_process(struct sampler *s, struct vm_sample *now, struct tracked *t,
                         const struct host_ksm *ksm)
 {
-    struct core *core = s->core;
-
     if (t->pid <= 0)
         return;
+    if (!t->self->watch)
+        t->self->watch = host_watch_open(s->core->host, (pid_t)t->pid);
     /* A pid whose start time changed belongs to somebody else. */
-    if (host_process_read(core->host, (pid_t)t->pid, &now->process) != 1 ||
+    if (host_watch_read(t->self->watch, s->same_ksm, &now->process) != 1 ||
         (t->known && now->process.start_ticks != t->start_ticks)) {
         now->process = (struct host_process){0};
-        process_gone(s, now->vm_id, t->pid);
+        process_gone(s, t->self, t->pid);
         return;
     }
     now->pid = t->pid;
@@ -226,14 +225,26 @@ static void add_process(struct sampler *s, struct vm_sample *now, struct tracked
     process_known(s, t);
 }
 
-static void judge_ksm(struct vm_sample *now, const struct vm *vm, const struct tracked *t,
+/* A VM that asked for it and was not let: why not? */
+static enum ksm_merging merging_of(struct core *core, const struct vm *vm)
+{
+    if (!vm->spec->memory_merge)
+        return KSM_MERGING_OFF;
+    if (vm->merges == VM_MERGES_YES)
+        return KSM_MERGING_ON;
+    if (vm->merges == VM_MERGES_DISTRUST)
+        return KSM_MERGING_DISTRUST;
+    return project_merges(core, vm->project_id) ? KSM_MERGING_NOT_YET : KSM_MERGING_PROJECT_OFF;
+}
+
+static void judge_ksm(struct sampler *s, struct vm_sample *now, const struct vm *vm, const struct tracked *t,
                       const struct host_ksm *ksm)
 {
     int64_t scans = t->has_first_scan && ksm->has[HOST_KSM_full_scans]
                         ? ksm->value[HOST_KSM_full_scans] - t->first_scan
                         : -1;
 
-    now->ksm_cause = ksm_cause_of(now, ksm, vm->spec->memory_merge, scans);
+    now->ksm_cause = ksm_cause_of(now, ksm, merging_of(s->core, vm), scans);
     now->has_ksm_saved = now->has_process && ksm_saved_of(&now->process, ksm, &now->ksm_saved_bytes);
 }
 
@@ -264,7 +275,7 @@ static bool sample_vm(struct sampler *s, const struct vm *vm, struct vm_sample *
         now->has_cpu_percent = t.dear->has_cpu_percent && !now->stale;
         now->cpu_percent = t.dear->cpu_percent;
     }
-    judge_ksm(now, vm, &t, ksm);
+    judge_ksm(s, now, vm, &t, ksm);
     return now->sampled_at != 0;
 }
 
@@ -291,6 +302,24 @@ static void add_vms(struct sampler *s, struct snapshot *next, const struct snaps
         qsort(next->samples, next->count, sizeof(*next->samples), by_id);
 }
 
+/*
+ * Whether ksmd has rested since the tick before: then nothing it counts for a process has changed,
+ * and a thousand files need not be read. All the same they are now and then.
+ */
+static bool ksm_rested(const struct snapshot *next, const struct snapshot *last)
+{
+    const struct host_ksm *a = &last->ksm, *b = &next->ksm;
+
+    if (!a->has[HOST_KSM_pages_scanned] || !b->has[HOST_KSM_pages_scanned] ||
+        next->tick % KSM_LOOK_TICKS == 0)
+        return false;
+    for (int i = 0; i < HOST_KSM_COUNT; i++) {
+        if (a->has[i] != b->has[i] || a->value[i] != b->value[i])
+            return false;
+    }
+    return true;
+}
+
 void sampler_step(struct sampler *s)
 {
     struct core *core = s->core;
@@ -303,6 +332,7 @@ void sampler_step(struct sampler *s)
     host_memory_read(core->host, &next->memory);
     next->sampled_at = clock_wall_ms();
     snapshot_rates(next, last);
+    s->same_ksm = ksm_rested(next, last);
     add_vms(s, next, last);
     forget_unseen(s);
     {

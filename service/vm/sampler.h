@@ -100,12 +100,21 @@ void sampler_stats_read(struct sampler *s, struct sampler_stats *ret);
 
 /* ---- ksm_vm.c: pure ---- */
 
+/* Whether a VM's memory was offered when it was started, and if not, why. */
+enum ksm_merging {
+    KSM_MERGING_ON,
+    KSM_MERGING_OFF,         /* its definition */
+    KSM_MERGING_PROJECT_OFF, /* its project */
+    KSM_MERGING_DISTRUST,    /* another project that its own does not trust */
+    KSM_MERGING_NOT_YET,     /* allowed since */
+};
+
 /*
- * merge: the definition allows merging; scans: full scans of ksmd since the process was first seen,
+ * merging: whether it was offered; scans: full scans of ksmd since the process was first seen,
  * -1 unknown. s needs its process and dear figures.
  */
-enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ksm, bool merge,
-                            int64_t scans);
+enum ksm_cause ksm_cause_of(const struct vm_sample *s, const struct host_ksm *ksm,
+                            enum ksm_merging merging, int64_t scans);
 /*
  * Merging is a side channel, and exact counters are its cheapest reader: who lacks the scope
  * ksm:read gets them in steps, rounded down.

@@ -30,6 +30,8 @@ struct tracked {
     bool has_agent;      /* its definition has one */
     struct guest_figures *inside; /* NULL: it has said nothing yet */
     int64_t inside_due_ms, inside_pause_ms;
+    struct tracked *self;     /* in a copy: the original, which only a tick frees */
+    struct host_watch *watch; /* the tick's own; NULL until its pid is known */
 };
 
 struct sampler {
@@ -45,6 +47,7 @@ struct sampler {
     void *tracked; /* tsearch tree of struct tracked */
     size_t tracked_count;
     int64_t pace_ms; /* monotonic: no dear reading but a VM's first begins before */
+    bool same_ksm;  /* in this tick; the tick's own */
     double tick_percent; /* of one CPU, that ticks take */
     unsigned workers;
     pthread_t worker[DEAR_WORKERS_MAX];

@@ -113,8 +113,10 @@ static void *keeper_thread(void *arg)
             continue;
         look_expiry(k->core);
         /* After a boot of the host what is stored as running may be off. */
-        if (tracker_is_reconciled(k->core->tracker))
+        if (tracker_is_reconciled(k->core->tracker)) {
+            vm_autostart_work(k->core);
             sets_work(k->core);
+        }
     }
 }
 

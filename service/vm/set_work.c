@@ -189,7 +189,7 @@ static int waiting_fn(struct db_tx *tx, void *arg, struct error *err)
     const struct actor actor = {l->op->actor, l->op->project_id, l->op->request_id};
     auto_json json_t *data = json_pack("{s:s, s:s}", "operation_id", l->op->id, "reason", l->why);
 
-    return event_append(NULL, tx, &actor, "set.waiting", "set", l->set->id, l->set->name, data, err);
+    return event_append(NULL, tx, NULL, &actor, "set.waiting", "set", l->set->id, l->set->name, data, err);
 }
 
 /* Shown as long as it lasts, told once. */

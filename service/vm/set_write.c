@@ -76,7 +76,7 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
     }
     if (write_op(tx, w, err) || write_key(tx, w, err))
         return -1;
-    return w->event ? event_append(w->core, tx, w->actor, w->event, "set", w->set->id, w->set->name,
+    return w->event ? event_append(w->core, tx, w->set->project_id, w->actor, w->event, "set", w->set->id, w->set->name,
                                    w->event_data, err)
                     : 0;
 }

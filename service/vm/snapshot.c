@@ -126,6 +126,7 @@ struct vm *vm_from_row(const struct vm_row *row, struct error *err)
     vm->root_disk_bytes = row->disk_bytes - vm_disk_bytes(vm);
     str_copy_utf8(vm->template_id, sizeof(vm->template_id), row->template_id);
     str_copy_utf8(vm->template_key, sizeof(vm->template_key), row->template_key);
+    vm->merges = (enum vm_merges)row->merges;
     return TAKE_PTR(vm);
 }
 
@@ -170,5 +171,6 @@ void vm_to_row(const struct vm *vm, struct vm_row *ret, char **ret_spec_text)
         .disk_bytes = vm_disk_bytes(vm),
         .template_id = vm->template_id,
         .template_key = vm->template_key,
+        .merges = vm->merges,
     };
 }

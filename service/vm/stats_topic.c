@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "service/base/clock.h"
@@ -15,6 +16,8 @@
 /* One tick's messages; immutable. */
 struct tick {
     _Atomic unsigned refs;
+    char project_id[UUID_TEXT]; /* whose VMs it tells of */
+    bool exact;
     uint64_t number;
     size_t count;
     struct blob **parts;
@@ -24,6 +27,7 @@ struct listener {
     struct source source;
     struct stats_topic *topic;
     struct listener *prev, *next;
+    char project_id[UUID_TEXT];
     bool exact;
     enum stats_format format;
     struct tick *current; /* being delivered, or NULL */
@@ -36,9 +40,10 @@ struct listener {
 struct stats_topic {
     pthread_mutex_t lock; /* leaf */
     pthread_cond_t quiet; /* no notification is under way */
-    struct tick *latest[2]; /* coarse, exact */
+    struct tick **latest; /* one for each project and precision somebody listens to */
+    size_t latest_count;
     struct listener *listeners;
-    size_t count[2];
+    size_t count;
     unsigned notifying;
     bool stopped;
 };
@@ -105,7 +110,7 @@ static void add_host(struct strbuf *b, const struct snapshot *now, bool exact)
 }
 
 /* Bodies first, then a head with the number of parts before each. */
-static struct tick *render(const struct snapshot *now, bool exact)
+static struct tick *render(const struct snapshot *now, const char *project_id, bool exact)
 {
     struct tick *t = xcalloc(1, sizeof(*t));
     auto_strbuf struct strbuf b = {0};
@@ -115,11 +120,12 @@ static struct tick *render(const struct snapshot *now, bool exact)
 
     atomic_init(&t->refs, 1);
     t->number = now->tick;
+    t->exact = exact;
+    str_copy_utf8(t->project_id, sizeof(t->project_id), project_id);
     for (size_t i = 0; i <= now->count; i++) {
         const struct vm_sample *s = i < now->count ? &now->samples[i] : NULL;
 
-        /* There is one project; a second one will have a topic of its own. */
-        if (s && str_eq(s->project_id, PROJECT_DEFAULT)) {
+        if (s && str_eq(s->project_id, project_id)) {
             if (b.len)
                 strbuf_addc(&b, ',');
             add_vm(&b, s, &now->ksm, exact);
@@ -160,7 +166,7 @@ static void notify_all(struct stats_topic *t)
     {
         LOCK_SCOPE(&t->lock);
         t->notifying++;
-        max = t->count[0] + t->count[1];
+        max = t->count;
         list = xcalloc(max + 1, sizeof(*list));
         for (struct listener *l = t->listeners; l && n < max; l = l->next) {
             if (l->notify)
@@ -174,22 +180,61 @@ static void notify_all(struct stats_topic *t)
         pthread_cond_broadcast(&t->quiet);
 }
 
+static struct tick *find(struct tick *const *ticks, size_t count, const char *project_id, bool exact)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ticks[i]->exact == exact && str_eq(ticks[i]->project_id, project_id))
+            return ticks[i];
+    }
+    return NULL;
+}
+
+/* What somebody listens to, each once, as empty ticks. */
+static size_t wanted(struct stats_topic *t, struct tick ***ret)
+{
+    size_t n = 0;
+
+    LOCK_SCOPE(&t->lock);
+    *ret = xcalloc(t->count + 1, sizeof(**ret));
+    for (const struct listener *l = t->listeners; l; l = l->next) {
+        struct tick *tick;
+
+        if (find(*ret, n, l->project_id, l->exact))
+            continue;
+        (*ret)[n++] = tick = xcalloc(1, sizeof(*tick));
+        atomic_init(&tick->refs, 1);
+        tick->exact = l->exact;
+        memcpy(tick->project_id, l->project_id, sizeof(tick->project_id));
+    }
+    return n;
+}
+
+static void ticks_free(struct tick **ticks, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        tick_unref(ticks[i]);
+    free(ticks);
+}
+
 void stats_topic_publish(struct stats_topic *t, struct snapshot *now)
 {
-    for (int exact = 0; exact < 2; exact++) {
-        struct tick *next, *old;
-        bool wanted;
+    struct tick **next, **old;
+    size_t count = wanted(t, &next), old_count;
 
-        {
-            LOCK_SCOPE(&t->lock);
-            wanted = t->count[exact] > 0;
-        }
-        next = wanted ? render(now, exact) : NULL;
-        LOCK_SCOPE(&t->lock);
-        old = t->latest[exact];
-        t->latest[exact] = next;
-        tick_unref(old);
+    for (size_t i = 0; i < count; i++) {
+        struct tick *rendered = render(now, next[i]->project_id, next[i]->exact);
+
+        tick_unref(next[i]);
+        next[i] = rendered;
     }
+    {
+        LOCK_SCOPE(&t->lock);
+        old = t->latest;
+        old_count = t->latest_count;
+        t->latest = next;
+        t->latest_count = count;
+    }
+    ticks_free(old, old_count);
     notify_all(t);
 }
 
@@ -205,7 +250,7 @@ static ssize_t listener_read(struct source *source, void *buf, size_t max, enum 
     *ret_kind = SOURCE_TEXT;
     if (!l->current) {
         LOCK_SCOPE(&t->lock);
-        struct tick *newest = t->latest[l->exact];
+        struct tick *newest = find(t->latest, t->latest_count, l->project_id, l->exact);
 
         if (t->stopped) {
             source->close_code = 1001;
@@ -252,7 +297,7 @@ static void listener_close(struct source *source)
             t->listeners = l->next;
         if (l->next)
             l->next->prev = l->prev;
-        t->count[l->exact]--;
+        t->count--;
         /* notify is not called after close returns: wait for a round that is under way. */
         while (t->notifying)
             pthread_cond_wait(&t->quiet, &t->lock);
@@ -261,7 +306,8 @@ static void listener_close(struct source *source)
     free(l);
 }
 
-struct source *stats_subscribe(struct core *core, bool exact, enum stats_format format)
+struct source *stats_subscribe(struct core *core, const char *project_id, bool exact,
+                               enum stats_format format)
 {
     struct stats_topic *t = core->stats_topic;
     struct listener *l = xcalloc(1, sizeof(*l));
@@ -269,6 +315,7 @@ struct source *stats_subscribe(struct core *core, bool exact, enum stats_format 
     l->source = (struct source){
         .read = listener_read, .set_notify = listener_set_notify, .close = listener_close};
     l->topic = t;
+    str_copy_utf8(l->project_id, sizeof(l->project_id), project_id);
     l->exact = exact;
     l->format = format;
     LOCK_SCOPE(&t->lock);
@@ -276,7 +323,7 @@ struct source *stats_subscribe(struct core *core, bool exact, enum stats_format 
     if (l->next)
         l->next->prev = l;
     t->listeners = l;
-    t->count[exact]++;
+    t->count++;
     return &l->source;
 }
 
@@ -304,8 +351,7 @@ void stats_topic_free(struct stats_topic *t)
 {
     if (!t)
         return;
-    tick_unref(t->latest[0]);
-    tick_unref(t->latest[1]);
+    ticks_free(t->latest, t->latest_count);
     pthread_cond_destroy(&t->quiet);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -23,9 +23,11 @@ void stats_topic_publish(struct stats_topic *t, struct snapshot *now);
 
 enum stats_format { STATS_FORMAT_SSE, STATS_FORMAT_JSON };
 /*
- * A source of text messages: {"tick":…,"sampled_at":…,"part":…,"parts":…,"items":[…]}, at most
- * 12 KiB each. exact: with figures of merged memory to the byte, else rounded down to 64 MiB.
+ * A source of text messages about the VMs of one project, at most 12 KiB each:
+ * {"tick":…,"sampled_at":…,"part":…,"parts":…,"items":[…]}. exact: with figures of merged memory
+ * to the byte, else rounded down to 64 MiB.
  */
-struct source *stats_subscribe(struct core *core, bool exact, enum stats_format format);
+struct source *stats_subscribe(struct core *core, const char *project_id, bool exact,
+                               enum stats_format format);
 
 #endif

@@ -350,7 +350,7 @@ static void handle_link(struct tracker *t, const struct note *n)
     auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
     struct error err;
 
-    if (event_write(core, "host.libvirt", "host", HOST_LOCAL, data, &err))
+    if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
     if (n->link == VIRT_LINK_DOWN) {
         CRASH_POINT(LINK_LOST);

@@ -1,27 +1,109 @@
 /*
- * Autostart belongs to the host's boot, not to the daemon's start: what the tracker does once it has
- * seen everything for the first time.
+ * Autostart belongs to the host's boot, not to the daemon's start. What is to be started is marked in
+ * the rows, so that a crash in the middle forgets nobody, and worked off in waves: a host that boots
+ * has enough to do. Who does not fit waits, with the arithmetic, until there is room.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 
-static void autostart(struct core *core)
+#define MARK  "autostart: "
+#define TURN  MARK "waits for its turn"
+
+static bool is_off(const struct vm *vm)
+{
+    return vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_SAVED;
+}
+
+static bool is_marked(const struct vm *vm)
+{
+    return is_off(vm) && vm->spec->autostart && str_starts(vm->state_reason, MARK);
+}
+
+/* arg: the reason, or NULL to take the mark away. A VM that was started or changed meanwhile stays as it is. */
+static int mark_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
+                       struct error *err)
+{
+    const char *reason = arg;
+
+    (void)core;
+    (void)err;
+    if (!is_off(next) || str_eq(next->state_reason, reason))
+        return 1;
+    str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
+    if (change->event_type)
+        change->event_data = json_pack("{s:s}", "reason", reason);
+    return 0;
+}
+
+static void mark(struct core *core, const struct vm *vm, const char *reason, bool tell)
+{
+    struct change change = {.quiet = true, .event_type = tell ? "vm.waiting" : NULL};
+    struct error err;
+
+    if (vm_change(core, vm->id, mark_mutate, (void *)(uintptr_t)reason, &change, NULL, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store why VM %s waits", vm->spec->name);
+    json_decref(change.event_data);
+}
+
+/* True: it is on its way. */
+static bool start(struct core *core, const struct vm *vm)
+{
+    auto_op struct op *op = NULL;
+    bool replayed, told = !str_eq(vm->state_reason, TURN);
+    char reason[sizeof(vm->state_reason)];
+    struct error err;
+
+    if (vm_act(core, &actor_system, vm->id, VM_VERB_START, false, 0, NULL, &op, &replayed, &err) == 0)
+        return true;
+    if (err.code == ERROR_HYPERVISOR_UNAVAILABLE)
+        return false;
+    snprintf(reason, sizeof(reason), "%s%.220s",
+             err.code == ERROR_INSUFFICIENT_MEMORY ? MARK : "not started after the boot: ", err.detail);
+    if (err.code != ERROR_INSUFFICIENT_MEMORY || !told)
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot start VM %s after the boot", vm->spec->name);
+    /* The figures move all the time: they are told as they were when it began to wait. */
+    if (err.code != ERROR_INSUFFICIENT_MEMORY || !told)
+        mark(core, vm, reason, true);
+    return false;
+}
+
+bool vm_autostart_work(struct core *core)
+{
+    auto_free struct vm **vms = NULL;
+    size_t count = 0, flying = 0, waiting = 0;
+    bool fits = true;
+
+    registry_all(core->registry, &vms, &count);
+    for (size_t i = 0; i < count; i++) {
+        flying += vms[i]->state == VM_STATE_STARTING;
+        waiting += is_marked(vms[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        /* Oldest first; who does not fit keeps those behind it waiting, or it might wait for ever. */
+        if (waiting && fits && is_marked(vms[i]) &&
+            flying < (size_t)core->settings->autostart_wave) {
+            fits = start(core, vms[i]);
+            flying += fits;
+        }
+        vm_unref(vms[i]);
+    }
+    return waiting;
+}
+
+static void mark_all(struct core *core)
 {
     auto_free struct vm **vms = NULL;
     size_t count = 0;
 
     registry_all(core->registry, &vms, &count);
     for (size_t i = 0; i < count; i++) {
-        auto_op struct op *op = NULL;
-        bool replayed;
-        struct error err;
-
-        if (vms[i]->spec->autostart && (vms[i]->state == VM_STATE_STOPPED || vms[i]->state == VM_STATE_SAVED) &&
-            vm_act(core, &actor_system, vms[i]->id, VM_VERB_START, false, 0, NULL, &op, &replayed, &err))
-            log_failure(LOG_LEVEL_WARNING, &err, "cannot start VM %s after the boot", vms[i]->spec->name);
+        if (vms[i]->spec->autostart && is_off(vms[i]))
+            mark(core, vms[i], TURN, false);
         vm_unref(vms[i]);
     }
 }
@@ -44,8 +126,9 @@ void vm_autostart_after_boot(struct core *core)
     }
     if (known && strcmp(known, boot_id) == 0)
         return;
+    /* First who is to be started, then that this boot was dealt with. */
     if (known)
-        autostart(core);
+        mark_all(core);
     if (db_write(core->db, store_boot, NULL, boot_id, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store the boot id");
 }

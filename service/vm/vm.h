@@ -39,6 +39,13 @@ enum vm_mark {
     VM_MARK_COUNT
 };
 
+/* Was its QEMU started with its memory offered to KSM? Numbers are those of the database. */
+enum vm_merges {
+    VM_MERGES_NO,       /* its definition or its project does not want it, or it never started */
+    VM_MERGES_YES,
+    VM_MERGES_DISTRUST, /* a project that its own does not trust merged on this host */
+};
+
 /* Which machine of which set's member a VM is; set_id "" for one that belongs to no set. */
 struct vm_place {
     char set_id[UUID_TEXT], set_name[VM_NAME_MAX + 1], machine[VM_NAME_MAX + 1];
@@ -67,6 +74,7 @@ struct vm {
     int64_t root_disk_bytes; /* as the guest sees it; 0: none, or its image has not come yet */
     char template_id[UUID_TEXT]; /* whose saved memory and disks it began with, or "" */
     char template_key[256]; /* not "": it is a template; what its memory was saved under */
+    enum vm_merges merges;
     int64_t created_at, updated_at, started_at;
     /* Of the current or last boot, see boot.c; 0: not (yet) seen. */
     int64_t marks[VM_MARK_COUNT];

@@ -321,7 +321,7 @@ static int tell_given_up(struct webhook_hub *hub, struct db_tx *tx, const struct
     auto_json json_t *data = json_pack("{s:s, s:I}", "reason", w->disabled_reason,
                                        "last_seq", (json_int_t)w->last_seq);
 
-    return event_append(hub->core, tx, &actor, "webhook.disabled", "webhook", w->id, "", data, err);
+    return event_append(hub->core, tx, NULL, &actor, "webhook.disabled", "webhook", w->id, "", data, err);
 }
 
 static int flush_fn(struct db_tx *tx, void *arg, struct error *err)

@@ -29,6 +29,7 @@ from rig import Rig, eventually, processes, qemu_pid  # noqa: E402
 
 VMS = int(os.environ.get("BENCH_STATS_VMS", 200))
 SCRAPED, SCRAPES = 1000, 60
+SETTLE_SECONDS, DEBT_SECONDS = 10, 20
 
 
 # ---- one sample of many VMs ----
@@ -79,12 +80,17 @@ class Exporter:
 
 
 def peer_ms(report, libvirtd, pids):
-    """CPU milliseconds a VM of one reading by the peer: its own, libvirtd's and QEMU's."""
+    """CPU milliseconds a VM of one reading by the peer: its own, libvirtd's and QEMU's. Without what
+    the same processes use meanwhile when nobody asks: a paused QEMU wakes once a second."""
     program, rounds, each = exporter_program(), 5, []
     others = [libvirtd.process.pid, *pids]
 
     def spent(also=()):
         return sum(cpu_seconds(pid) for pid in [*others, *also])
+
+    before, began = spent(), time.monotonic()
+    time.sleep(environment_seconds(20))
+    idle = (spent() - before) / (time.monotonic() - began)
 
     if program:
         exporter = Exporter(program, libvirtd.socket)
@@ -94,48 +100,64 @@ def peer_ms(report, libvirtd, pids):
             found = sum(line.startswith("libvirt_domain_info_virtual_cpus{") for line in text.splitlines())
             assert found == len(pids), f"the exporter shows {found} of {len(pids)} VMs"
             for _ in range(rounds):
-                before = spent([exporter.process.pid])
+                before, began = spent([exporter.process.pid]), time.monotonic()
                 exporter.scrape()
-                each.append(spent([exporter.process.pid]) - before)
+                each.append(spent([exporter.process.pid]) - before - idle * (time.monotonic() - began))
         finally:
             exporter.close()
         name = f"{Path(program).name} (Debian 12's)"
     else:
         for _ in range(rounds):
-            before = spent()
+            before, at = spent(), time.monotonic()
             began = os.times()
             libvirtd.virsh("domstats")
             ended = os.times()
-            each.append(spent() - before + ended.children_user + ended.children_system
+            each.append(spent() - before - idle * (time.monotonic() - at) + ended.children_user + ended.children_system
                         - began.children_user - began.children_system)
         name = "virsh domstats (the exporter is not installed)"
     report.note(f"{name}: {1000 * median(each):.0f} ms of CPU for one reading of {len(pids)} VMs")
     return 1000 * median(each) / len(pids)
 
 
+def shares(pids):
+    """CPU per second of the daemon and of each QEMU, three times."""
+    seconds, found = environment_seconds(20), []
+    for _ in range(3):
+        before, began = [cpu_seconds(pid) for pid in pids], time.monotonic()
+        time.sleep(seconds)
+        passed = time.monotonic() - began
+        found.append([(b - a) / passed for a, b in zip(before, map(cpu_seconds, pids))])
+    return median([f[0] for f in found]), median([sum(f) for f in found])
+
+
 def ours(report):
-    """Microseconds of CPU a VM and sample, libvirt's (in the daemon) and QEMU's part included."""
-    seconds = environment_seconds(20)
-    with Rig(settings={"ksm_tuner": "off"}) as rig:
-        pids = [qemu_pid(vm) for vm in paused_vms(rig, VMS)]
+    """Microseconds of CPU a VM and sample, libvirt's (in the daemon) and QEMU's part included: what all
+    of them use with sampling, less what they use when hardly anything is sampled. A paused QEMU wakes
+    once a second, whoever watches it."""
+    settings = {"ksm_tuner": "off"}
+    with Rig(settings={**settings, "sample_interval_ms": 600000, "dear_sample_interval_ms": 3600000}) as rig:
+        qemus = [qemu_pid(vm) for vm in paused_vms(rig, VMS)]
+        time.sleep(SETTLE_SECONDS)  # what libvirt still does after the last start
+        rest, rest_total = shares([rig.pid, *qemus])
+        rig.stop()
+        rig.settings = settings
+        rig.start()
         eventually(lambda: sum("process" in i and "hypervisor_sampled_at" in i
                                for i in rig.api.get("/v1/stats").json["items"]) == VMS, 600, "all are sampled")
-        each, found = [rig.pid, *pids], []
-        for _ in range(3):
-            before, began = [cpu_seconds(pid) for pid in each], time.monotonic()
-            time.sleep(seconds)
-            passed = time.monotonic() - began
-            found.append([(b - a) / passed for a, b in zip(before, map(cpu_seconds, each))])
+        time.sleep(DEBT_SECONDS)  # the first readings of all were made at once; their debt is paid
+        own, total = shares([rig.pid, *qemus])
         text = rig.api.get("/metrics").text
         took, ticks, dear, reads = (float(re.search(rf"^drover_sampler_{name} (\S+)", text, re.M)[1]) for name in (
             "seconds_total", "ticks_total", "dear_seconds_total", "dear_readings_total"))
         report.note(f"of it by the clock: {1e6 * took / ticks / VMS:.0f} us a VM and tick, {1000 * dear / reads:.1f} ms "
                     "a reading through libvirt")
-        total, own = median([sum(f) for f in found]), median([f[0] for f in found])
-        report.note(f"{VMS} VMs at 1 Hz: droverd with libvirt in it {100 * own:.2f} % of a core, "
-                    f"all QEMUs {100 * (total - own):.2f} %; {1e6 * total / VMS:.0f} us of CPU a VM and sample")
-        report.target("sampling at 1 Hz, everybody's share", 100 * total, 1, "% of a core")
-        return 1e6 * total / VMS
+        report.note(f"{VMS} VMs at 1 Hz: droverd with libvirt in it {100 * own:.2f} % of a core, all QEMUs "
+                    f"{100 * (total - own):.2f} %; without sampling {100 * rest:.2f} and "
+                    f"{100 * (rest_total - rest):.2f} %")
+        cost = total - rest_total
+        report.note(f"so sampling costs {1e6 * cost / VMS:.0f} us of CPU a VM and sample")
+        report.target("sampling at 1 Hz, everybody's share", 100 * cost, 1, "% of a core")
+        return 1e6 * cost / VMS
 
 
 DOMAIN = """<domain type='{kind}'><name>peer-{number}</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>

@@ -31,7 +31,7 @@ def test_a_bad_authorization_is_not_passed_over_for_a_cookie(daemon):
 
 def test_the_first_token_is_an_admins_and_private(daemon, api):
     me = api.get("/v1/session").json
-    assert me["role"] == "admin" and len(me["scopes"]) == 14
+    assert me["role"] == "admin" and len(me["scopes"]) == 15
     assert os.stat(daemon.state_dir / "admin.token").st_mode & 0o777 == 0o600
 
 

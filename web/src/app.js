@@ -78,8 +78,9 @@ function shell(session, live) {
             light,
             h(
                 'span',
-                { class: 'who', title: `Role: ${session.role}` },
+                { class: 'who', title: `Role: ${session.role}, project: ${session.project}` },
                 session.name || session.role,
+                session.project !== 'default' && h('span', { class: 'hint' }, ` in ${session.project}`),
             ),
             h(
                 'button',

@@ -292,7 +292,7 @@ const char *access_scope_name(int bit)
     static const char *const names[] = {
         "vm:read",     "vm:write",  "console:view", "console:control", "image:read",
         "image:write", "host:read", "host:write",   "metrics:read",    "token:write",
-        "ksm:read",    "lease:write", "vm:exec", "webhook:write"};
+        "ksm:read",    "lease:write", "vm:exec", "webhook:write", "project:write"};
 
     return names[bit];
 }

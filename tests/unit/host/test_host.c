@@ -1,5 +1,7 @@
 /* The host's figures, on directories that stand for several kernels and on this machine. */
 #include <inttypes.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "tests/unit/host/fixture.h"
 
@@ -339,6 +341,61 @@ TEST(no_process_is_no_process)
     CHECK_INT(host_process_read(h, 5, &p), 0);
     fixture_write("proc/5/stat", "5 (half");
     CHECK_INT(host_process_read(h, 5, &p), 0);
+    fixture_close(h);
+}
+
+/* ---- a process that is read again and again ---- */
+
+TEST(a_watched_process_is_read_like_any_other_until_it_ends)
+{
+    struct host *h = NULL;
+    struct error err;
+    struct host_process once, again;
+    struct host_watch *w;
+    pid_t child = fork();
+
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    CHECK_INT(host_open("/", &h, &err), 0);
+    w = host_watch_open(h, child);
+    CHECK_INT(host_process_read(h, child, &once), 1);
+    CHECK_INT(host_watch_read(w, false, &again), 1);
+    CHECK_INT(once.start_ticks, again.start_ticks);
+    CHECK(once.has_io == again.has_io && once.has_ksm == again.has_ksm);
+    CHECK_INT(once.virtual_bytes, again.virtual_bytes);
+    CHECK_INT(host_watch_read(w, true, &again), 1);
+    CHECK(once.has_ksm == again.has_ksm && once.ksm_merging_pages == again.ksm_merging_pages);
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    /* Whoever gets that number next: these files are not its. */
+    CHECK_INT(host_watch_read(w, false, &again), 0);
+    host_watch_close(w);
+    host_close(h);
+}
+
+TEST(a_watch_that_keeps_no_files_reads_what_is_there)
+{
+    struct host *h = fixture_open(); /* text files, so none are kept */
+    struct host_process p;
+    struct host_watch *w = host_watch_open(h, 9);
+
+    CHECK_INT(host_watch_read(w, false, &p), 0);
+    write_stat(9, "qemu", 0, 1, 1);
+    fixture_write("proc/9/ksm_stat", "ksm_merging_pages 7\n");
+    CHECK_INT(host_watch_read(w, true, &p), 1); /* nothing is known yet that could be the same */
+    CHECK_INT(p.ksm_merging_pages, 7);
+    fixture_write("proc/9/ksm_stat", "ksm_merging_pages 8\n");
+    CHECK_INT(host_watch_read(w, true, &p), 1);
+    CHECK_INT(p.ksm_merging_pages, 7);
+    CHECK_INT(host_watch_read(w, false, &p), 1);
+    CHECK_INT(p.ksm_merging_pages, 8);
+    fixture_delete("proc/9/stat");
+    CHECK_INT(host_watch_read(w, false, &p), 0);
+    host_watch_close(w);
+    host_watch_close(host_watch_open(h, 0));
+    host_watch_close(NULL);
     fixture_close(h);
 }
 

@@ -100,6 +100,32 @@ TEST(a_wave_is_boosted_until_a_full_scan_brings_nothing)
     CHECK(second(&w, 1)->release);
 }
 
+TEST(scans_that_bring_little_slow_the_boost_and_a_gain_speeds_it_up)
+{
+    struct world w;
+    int64_t fast, slow;
+
+    world_init(&w);
+    wave(&w, 2);
+    for (int i = 0; i < 5; i++)
+        second(&w, 60);
+    fast = w.policy.plan.pages_to_scan;
+    for (int i = 0; i < 4; i++) { /* its memory grows all the while: it is no time to stop */
+        w.in.mergeable_bytes += 64 << 20;
+        scan(&w, 100);
+        CHECK_INT(w.policy.plan.phase, KSM_BOOST);
+    }
+    for (int i = 0; i < 3; i++)
+        second(&w, 20);
+    slow = w.policy.plan.pages_to_scan;
+    CHECK(slow < fast);
+    scan(&w, 60000);
+    for (int i = 0; i < 6; i++)
+        second(&w, 5);
+    CHECK(w.policy.plan.pages_to_scan > 2 * slow);
+    CHECK_INT(w.policy.plan.phase, KSM_BOOST);
+}
+
 TEST(memory_that_grows_counts_like_a_new_vm)
 {
     struct world w;
@@ -320,30 +346,33 @@ TEST(every_cause_has_its_figures)
     struct vm_sample s = {.dear = &dear, .promised_bytes = 128 << 20};
     struct host_ksm ksm = {0};
 
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_NO_KSM);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_NO_KSM);
     ksm.available = true;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_UNKNOWN);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_UNKNOWN);
     s.has_process = true;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_OLD_KERNEL);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_OLD_KERNEL);
     strcpy(s.process.ksm_reason, "no permission: …");
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_NO_PERMISSION);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_NO_PERMISSION);
     s.process.has_ksm = s.process.has_ksm_mergeable = s.process.has_ksm_merging_pages = true;
-    CHECK_INT(ksm_cause_of(&s, &ksm, false, -1), KSM_CAUSE_OFF_FOR_VM);
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_NOT_OFFERED);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_OFF, -1), KSM_CAUSE_OFF_FOR_VM);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_PROJECT_OFF, -1), KSM_CAUSE_PROJECT_OFF);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_DISTRUST, -1), KSM_CAUSE_DISTRUST);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_NOT_YET, -1), KSM_CAUSE_NOT_OFFERED);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_NOT_OFFERED);
     dear.memory.hugetlb_bytes = 128 << 20;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_HUGEPAGES);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_HUGEPAGES);
     dear.memory.hugetlb_bytes = 0;
     dear.memory.shmem_bytes = 100 << 20;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_SHARED_MEMORY);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_SHARED_MEMORY);
     dear.memory.shmem_bytes = 0;
     s.process.ksm_mergeable = true;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, -1), KSM_CAUSE_HOST_OFF);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, -1), KSM_CAUSE_HOST_OFF);
     ksm.has[HOST_KSM_run] = true;
     ksm.value[HOST_KSM_run] = 1;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, 1), KSM_CAUSE_NOT_SCANNED);
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, 2), KSM_CAUSE_VOLATILE);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, 1), KSM_CAUSE_NOT_SCANNED);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, 2), KSM_CAUSE_VOLATILE);
     s.process.ksm_merging_pages = 1;
-    CHECK_INT(ksm_cause_of(&s, &ksm, true, 2), KSM_CAUSE_MERGING);
+    CHECK_INT(ksm_cause_of(&s, &ksm, KSM_MERGING_ON, 2), KSM_CAUSE_MERGING);
     for (int i = 1; i < KSM_CAUSE_COUNT; i++)
         CHECK(*ksm_cause_text((enum ksm_cause)i));
 }

@@ -7,6 +7,7 @@ export class Session {
         this.name = facts.name ?? '';
         this.role = facts.role ?? '';
         this.scopes = facts.scopes ?? [];
+        this.project = facts.project ?? '';
     }
 
     /* Only decides what is offered; the daemon decides what is allowed. */
