@@ -196,6 +196,12 @@ function outputBox(name) {
         root,
         say,
         add: (data) => say(decoder.decode(data, { stream: true })),
-        end: () => say(decoder.decode()),
+        /* All of it is there before anybody is told that it is over. */
+        end() {
+            say(decoder.decode());
+            if (text) {
+                draw();
+            }
+        },
     };
 }
