@@ -6,14 +6,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
+
+#define LOCK_WAIT_MS 3000
+#define LOCK_LOOK_MS 10
 
 /* What SQLite has to say goes where everything goes. */
 static void on_sqlite_log(void *opaque, int rc, const char *text)
@@ -44,13 +49,27 @@ static void init_sqlite(void)
 #endif
 }
 
+/*
+ * A daemon that was killed may leave a child between its fork and its exec, and the lock is that
+ * child's as well until then: it is waited for. 0 with the lock.
+ */
+static int wait_for_lock(int fd)
+{
+    int64_t until = clock_monotonic_ms() + LOCK_WAIT_MS;
+    int rc;
+
+    while ((rc = flock(fd, LOCK_EX | LOCK_NB)) && errno == EWOULDBLOCK && clock_monotonic_ms() < until)
+        poll(NULL, 0, LOCK_LOOK_MS);
+    return rc;
+}
+
 /* Creates the file before SQLite does, which would leave its mode to the umask; then locks it. */
 static int lock_file(struct db *db, struct error *err)
 {
     db->lock_fd = open(db->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (db->lock_fd < 0)
         error_errno(err, errno, "cannot open the database");
-    else if (flock(db->lock_fd, LOCK_EX | LOCK_NB) == 0)
+    else if (wait_for_lock(db->lock_fd) == 0)
         return 0;
     else if (errno == EWOULDBLOCK)
         error_set(err, ERROR_DATABASE_FAILED, "another process has the database open");

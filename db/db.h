@@ -19,8 +19,8 @@ struct db_tx; /* a transaction in progress; only on the writer thread, only insi
 
 /*
  * Opens or creates path (0600), applies missing migrations, prepares every statement and starts
- * the writer thread. CONFIG when the file comes from a newer Drover or a migration's checksum
- * differs; DATABASE_FAILED otherwise.
+ * the writer thread. Waits a moment for another process that has it open. CONFIG when the file
+ * comes from a newer Drover or a migration's checksum differs; DATABASE_FAILED otherwise.
  */
 int db_open(const char *path, struct db **ret, struct error *err);
 void db_close(struct db *db); /* finishes queued writes, checkpoints, joins */

@@ -1,5 +1,8 @@
 /* Opening: what a fresh file looks like, what is refused, which indexes the queries use. */
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/wait.h>
 
 #include "db/db_internal.h"
 #include "service/base/fd.h"
@@ -316,6 +319,33 @@ TEST(a_second_opener_is_refused)
     check_refused(ERROR_DATABASE_FAILED, "another process");
     db_close(db);
     db_close(fixture_open());
+}
+
+/* A killed daemon's child, between its fork and its exec, has the lock as well. */
+TEST(a_lock_that_is_about_to_go_is_waited_for)
+{
+    char ready;
+    int pipe_fd[2];
+    pid_t child;
+
+    fixture_new();
+    db_close(fixture_open());
+    CHECK(pipe(pipe_fd) == 0);
+    child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        int fd = open(fixture_path, O_RDWR | O_CLOEXEC);
+
+        if (fd < 0 || flock(fd, LOCK_EX) || write(pipe_fd[1], "x", 1) != 1)
+            _exit(1);
+        poll(NULL, 0, 300);
+        _exit(0);
+    }
+    CHECK(read(pipe_fd[0], &ready, 1) == 1);
+    db_close(fixture_open());
+    CHECK(waitpid(child, NULL, 0) == child);
+    close(pipe_fd[0]);
+    close(pipe_fd[1]);
 }
 
 TEST(a_missing_directory_is_an_error)
