@@ -12,8 +12,8 @@ BUILD = Path(os.environ.get("DROVER_RELEASE_BUILD", Path(__file__).resolve().par
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     there = tmp_path_factory.mktemp("install", numbered=True)
-    done = subprocess.run(["meson", "install", "-C", BUILD, "--destdir", there], capture_output=True, text=True, timeout=600,
-                          check=False)
+    done = subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", there], capture_output=True, text=True,
+                          timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (there / "usr/sbin/droverd").exists(), "configure it with --prefix /usr"
     return there
