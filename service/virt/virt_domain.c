@@ -111,24 +111,22 @@ static bool is_anothers(virConnectPtr conn, const char *name, const char *uuid)
 }
 
 /* Somebody may define a domain of that name between the look and the definition. */
-static virDomainPtr define(struct virt *v, virConnectPtr conn, struct virt_domain *own,
+static virDomainPtr define(struct virt *v, virConnectPtr conn, const struct virt_domain *own,
                            struct error *err)
 {
-    const char *wanted = own->name;
     virDomainPtr defined = NULL;
 
     for (int i = 0; i < DEFINE_TRIES && !defined; i++) {
         auto_free char *xml = NULL;
         char name[VIRT_NAME_MAX];
+        struct virt_domain named = *own;
 
-        own->name = wanted;
         if (choose_name(v, conn, own, name, err) || prepare_existing(v, conn, own, name, err))
             return NULL;
-        own->name = name;
-        if (virt_domain_xml(own, v->install_id, &xml, err))
+        named.name = name;
+        if (virt_domain_xml(&named, v->install_id, &xml, err))
             return NULL;
         defined = virDomainDefineXMLFlags(conn, xml, 0);
-        own->name = wanted;
         if (!defined && (virt_fail(conn, err, "define the VM"), !is_anothers(conn, name, own->uuid)))
             return NULL;
     }

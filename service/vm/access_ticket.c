@@ -76,12 +76,12 @@ void access_ticket_forget_principal(struct access *a, const char *principal_id)
 
 void access_ticket_clear(struct access *a)
 {
-    struct access_ticket *t, *next;
+    struct access_ticket *t = a->tickets;
 
     HASH_CLEAR(hh_id, a->tickets_by_id);
-    HASH_ITER(hh, a->tickets, t, next)
-    {
-        HASH_DEL(a->tickets, t);
+    HASH_CLEAR(hh, a->tickets);
+    for (struct access_ticket *next; t; t = next) {
+        next = t->hh.next;
         free(t);
     }
 }
