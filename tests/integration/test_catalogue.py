@@ -78,8 +78,10 @@ def test_an_entry_runs_with_one_call(api, daemon, server, book, name):
     assert second.status == 201 and server.count("/book/disk.raw") == 1
     for vm in (vm_name, vm_name + "b"):
         api.get(f"/v1/operations/{second.json['operation']['id']}", wait=30)
-        api.delete(f"/v1/vms/{vm}", force=True, wait=30)
-    api.delete("/v1/images/tiny-r3")
+        gone = api.delete(f"/v1/vms/{vm}", force=True, wait=30)
+        assert gone.status == 200 and gone.json["state"] == "succeeded", gone
+    gone = api.delete("/v1/images/tiny-r3")
+    assert gone.status == 204, gone
     assert "tiny" in drover("catalogue", "list", daemon=daemon)
     assert api.post("/v1/catalogue-sources/ours/refresh").json["entries"] == 1
     assert api.delete("/v1/catalogue-sources/ours").status == 204
@@ -89,7 +91,7 @@ def test_an_entry_runs_with_one_call(api, daemon, server, book, name):
 def test_a_vm_whose_image_does_not_come_says_why(api, server, book, name):
     server.files["/gone/index.json"] = server.files["/book/index.json"]
     server.files["/gone/index.json.sig"] = server.files["/book/index.json.sig"]
-    server.files["/gone/disk.raw"] = RAW[:-1] + b"?"
+    server.files["/gone/disk.raw"] = RAW[:-1] + bytes([RAW[-1] ^ 1])
     assert api.post("/v1/catalogue-sources", {"name": "gone", "url": server.url("/gone/index.json"), "key": book[1]}).status == 201
     made = api.post("/v1/catalogue/gone:tiny/run", {"name": name("lost")}).json
     operation = api.get(f"/v1/operations/{made['operation']['id']}", wait=60, patience=90).json
