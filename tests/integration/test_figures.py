@@ -78,8 +78,8 @@ def test_static_knobs_are_restored_in_the_end(fresh_daemon, wait_until):
     if response.status != 200 or response.json["tuner"]["phase"] == "unable":
         pytest.skip("the knobs are in other hands here")
     try:
-        tuner = wait_until(lambda: (t := daemon.client().get("/v1/ksm").json["tuner"])["phase"] == "static" and t)
-        if not tuner["found"]:
+        tuner = wait_until(lambda: (t := daemon.client().get("/v1/ksm").json["tuner"])["phase"] in ("static", "unable") and t)
+        if tuner["phase"] == "unable" or not tuner["found"]:
             pytest.skip("another tuner is at work on this host")
         assert tuner["found"]["sleep_millisecs"] == before
         assert tuner["decisions"][0]["phase"] == "static" and tuner["decisions"][0]["reason"] == tuner["reason"]
