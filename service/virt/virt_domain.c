@@ -1,6 +1,7 @@
 /* Definitions and lifecycle. Every call looks at the owner first and touches only ours. */
 #include "service/virt/virt_internal.h"
 
+#include <poll.h>
 #include <string.h>
 
 #define UNDEFINE_ALL                                                                               \
@@ -10,7 +11,8 @@
 #define UNDEFINE_SIMPLE (VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
 
 #define VIRT_NAME_MAX 80 /* a VM's name, a dot and eight digits of its id */
-#define DEFINE_TRIES  3
+#define DEFINE_TRIES  10
+#define AGAIN_MS      2
 
 static int find(struct virt *v, const char *uuid, virConnectPtr *ret_conn, virDomainPtr *ret_domain,
                 struct error *err)
@@ -72,14 +74,24 @@ static int choose_name(struct virt *v, virConnectPtr conn, const struct virt_dom
     return 0;
 }
 
+static bool is_anothers(virConnectPtr conn, const char *name, const char *uuid)
+{
+    auto_domain virDomainPtr other = virDomainLookupByName(conn, name);
+    char its[VIR_UUID_STRING_BUFLEN];
+
+    return other && virDomainGetUUIDString(other, its) == 0 && !str_eq(its, uuid);
+}
+
 /*
  * A domain that has our uuid already: it must be ours, and takes a new name only while off. *name
- * is what it will be called, which is what it is called where libvirt cannot rename.
+ * is what it will be called, which is what it is called where libvirt cannot rename. 1: it could not
+ * be renamed, as when the name was taken meanwhile, so choose again (*err says why).
  */
 static int prepare_existing(struct virt *v, virConnectPtr conn, const struct virt_domain *want,
                             char name[VIRT_NAME_MAX], struct error *err)
 {
     auto_domain virDomainPtr domain = virDomainLookupByUUIDString(conn, want->uuid);
+    struct error why = ERROR_INIT;
     struct domxml_mark mark;
     int ours;
 
@@ -96,21 +108,24 @@ static int prepare_existing(struct virt *v, virConnectPtr conn, const struct vir
                          "libvirt has a domain with the id %s that is not ours", want->uuid);
     if (str_eq(virDomainGetName(domain), name) || virDomainRename(domain, name, 0) == 0)
         return 0;
-    if (!virt_name_fits(virDomainGetName(domain), want->name, want->uuid))
-        return virt_fail(conn, err, "rename the VM");
+    virt_fail(conn, &why, "rename the VM");
+    if (!virt_name_fits(virDomainGetName(domain), want->name, want->uuid)) {
+        *err = why;
+        return 1;
+    }
     str_copy_utf8(name, VIRT_NAME_MAX, virDomainGetName(domain));
     return 0;
 }
 
-static bool is_anothers(virConnectPtr conn, const char *name, const char *uuid)
+/* Another VM of that name was defined meanwhile, and ours, which was off, gave the name up to it. */
+static bool was_renamed(virConnectPtr conn, const char *name, const char *uuid)
 {
-    auto_domain virDomainPtr other = virDomainLookupByName(conn, name);
-    char its[VIR_UUID_STRING_BUFLEN];
+    auto_domain virDomainPtr domain = virDomainLookupByUUIDString(conn, uuid);
 
-    return other && virDomainGetUUIDString(other, its) == 0 && !str_eq(its, uuid);
+    return domain && !str_eq(virDomainGetName(domain), name);
 }
 
-/* Somebody may define a domain of that name between the look and the definition. */
+/* Somebody may define or rename a domain between the look and the definition. */
 static virDomainPtr define(struct virt *v, virConnectPtr conn, const struct virt_domain *own,
                            struct error *err)
 {
@@ -120,14 +135,22 @@ static virDomainPtr define(struct virt *v, virConnectPtr conn, const struct virt
         auto_free char *xml = NULL;
         char name[VIRT_NAME_MAX];
         struct virt_domain named = *own;
+        int rc = choose_name(v, conn, own, name, err);
 
-        if (choose_name(v, conn, own, name, err) || prepare_existing(v, conn, own, name, err))
+        if (rc == 0)
+            rc = prepare_existing(v, conn, own, name, err);
+        if (rc > 0) {
+            poll(NULL, 0, AGAIN_MS);
+            continue;
+        }
+        if (rc < 0)
             return NULL;
         named.name = name;
         if (virt_domain_xml(&named, v->install_id, &xml, err))
             return NULL;
         defined = virDomainDefineXMLFlags(conn, xml, 0);
-        if (!defined && (virt_fail(conn, err, "define the VM"), !is_anothers(conn, name, own->uuid)))
+        if (!defined && (virt_fail(conn, err, "define the VM"), !is_anothers(conn, name, own->uuid)) &&
+            !was_renamed(conn, name, own->uuid))
             return NULL;
     }
     return defined;

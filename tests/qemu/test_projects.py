@@ -1,4 +1,6 @@
 """Two projects that do not trust each other never merge on one host, whoever starts first."""
+import threading
+
 import pytest
 from rig import eventually, processes, qemu_pid
 
@@ -117,3 +119,23 @@ def test_a_project_that_does_not_merge_offers_nothing(two):
     assert offers(mine)
     gone(rig, theirs, **lab)
     gone(rig, mine)
+
+
+def test_one_name_in_two_projects_at_once(two):
+    """Both want it of libvirt, which has one of each: who is off gives it up, also in the middle of being defined."""
+    rig, lab = two, {"project": "lab"}
+    found = []
+
+    def again_and_again(query):
+        vm = make(rig, "both", **query)
+        for _ in range(6):
+            for verb in ("start", "stop"):
+                done = rig.api.post(f"/v1/vms/{vm}/{verb}", wait=60, patience=90, **query)
+                found.append((done.json["state"], done.json["error"]))
+
+    threads = [threading.Thread(target=again_and_again, args=(query,)) for query in ({}, lab)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 24 and {state for state, _ in found} == {"succeeded"}, found
