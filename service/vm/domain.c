@@ -14,6 +14,7 @@
 #include "service/vsock/vsock.h"
 
 #define GIB (1024LL * 1024 * 1024)
+#define REMOVE_TRIES 32
 
 char *vm_dir(struct core *core, const char *vm_id)
 {
@@ -147,14 +148,12 @@ int vm_disks_ensure(struct core *core, const struct vm *vm, struct error *err)
     return dir_sync(dir, err);
 }
 
-int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
+/* 1 when something was put there meanwhile, 0, -1. */
+static int remove_files(const char *dir, const char *vm_id, struct error *err)
 {
-    auto_free char *dir = vm_dir(core, vm_id);
     auto_closedir DIR *d = opendir(dir);
     const struct dirent *entry;
 
-    if (SEEDED_BUG(KEEP_FILES))
-        return 0;
     if (!d)
         return errno == ENOENT ? 0 : error_errno(err, errno, "cannot open %s", dir);
     while ((entry = readdir(d))) {
@@ -165,8 +164,26 @@ int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
         CRASH_POINT(DELETE_FILE_GONE);
     }
     if (rmdir(dir) && errno != ENOENT)
-        return error_errno(err, errno, "cannot remove %s", dir);
-    return dir_sync(dir, err);
+        return errno == ENOTEMPTY ? 1 : error_errno(err, errno, "cannot remove %s", dir);
+    return 0;
+}
+
+/*
+ * Who saw the guest run a moment ago (the tracker, a transfer that waits for the agent) may put a
+ * socket or a nameless file there in between. Each does so once, and then finds no directory.
+ */
+int vm_disks_remove(struct core *core, const char *vm_id, struct error *err)
+{
+    auto_free char *dir = vm_dir(core, vm_id);
+    int rc = 1;
+
+    if (SEEDED_BUG(KEEP_FILES))
+        return 0;
+    for (int i = 0; i < REMOVE_TRIES && rc > 0; i++)
+        rc = remove_files(dir, vm_id, err);
+    if (rc > 0)
+        return error_errno(err, ENOTEMPTY, "cannot remove %s", dir);
+    return rc ? -1 : dir_sync(dir, err);
 }
 
 static int choose(struct core *core, const struct vm *vm, const struct virt_host *host,

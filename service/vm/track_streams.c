@@ -12,6 +12,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/stream.h"
 
 /*
  * The embedded driver's QEMU listens below our state directory: no pump in between, and no terminal
@@ -88,17 +89,33 @@ static bool open_stream(struct core *core, const struct vm *vm, const char *stre
     return false;
 }
 
-void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
+/*
+ * An operation may end the guest while we are at it, with the directory the socket is in; it also
+ * ends what was opened too late, unless it was over by then.
+ */
+static void listen_for_agent(struct core *core, const struct vm *vm)
 {
     struct error err;
+    int rc = guest_listen(core, vm, &err);
+    bool busy = op_vm_busy(core->ops, vm->id);
+    auto_vm struct vm *now = registry_get(core->registry, vm->id);
+
+    if (!busy && (!now || !stream_vm_is_on(now)))
+        guest_end(core, vm->id);
+    else if (rc)
+        log_failure(busy ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARNING, &err,
+                    "cannot listen for the agent of VM %s", vm->id);
+}
+
+void vm_streams_open(struct core *core, const struct vm *vm, bool fresh)
+{
     bool done;
 
     if (fresh || !console_is_fed(core->consoles, vm->id, "console"))
         vm_boot_watch(core, vm, fresh);
     done = open_stream(core, vm, "console", fresh);
 
-    if (guest_listen(core, vm, &err))
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot listen for the agent of VM %s", vm->id);
+    listen_for_agent(core, vm);
     if (!fresh)
         guest_thaw_left(core, vm->id);
     for (int64_t i = 1; i < vm->spec->serial_ports; i++) {

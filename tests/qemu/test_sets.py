@@ -35,6 +35,18 @@ def test_one_member_is_put_back_while_the_other_runs_on(rig):
     assert not processes(first["id"]) and not processes(second["id"])
 
 
+def test_all_members_are_put_back_again_and_again(rig):
+    """Each has just begun to run when it is cleared: whoever looks at it then may not be in the way."""
+    rig.ensure_image("hello")
+    made = rig.api.post("/v1/sets", {"name": "again", "count": 4, "machines": [MACHINE], "wave": 4})
+    assert finished(rig, made.json["operation"])["state"] == "succeeded"
+    for _ in range(6):
+        asked = [rig.api.post(f"/v1/sets/again/members/{member}/reset", patience=90).json for member in range(1, 5)]
+        done = [finished(rig, op) for op in asked]
+        assert all(op["state"] == "succeeded" for op in done), done
+    assert rig.api.delete("/v1/sets/again", wait=60, patience=90).json["state"] == "succeeded"
+
+
 def test_what_does_not_fit_waits_with_a_reason(fresh_rig):
     """One per cent of this host's memory may be promised: some fit, and the rest say what they wait for."""
     rig = fresh_rig(settings={"memory_overcommit_percent": 1, "memory_reserve_mib": 0, "set_wave": 16})
