@@ -104,7 +104,8 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
 
     if (!idem || !idem->key)
         return 0;
-    return db_write(core->db, lookup_fn, NULL, &l, err) ? -1 : l.result;
+    /* A look only; what is queued and equal is found by the write that follows. */
+    return db_write_first(core->db, lookup_fn, NULL, &l, err) ? -1 : l.result;
 }
 
 /*
@@ -259,12 +260,15 @@ static void committed_fn(void *arg)
 
 static int commit(struct write *w, struct error *err)
 {
+    bool first = w->change->first;
+
     quota_measure(w->core, w->vm);
     if (SEEDED_BUG(CHANGE_IN_MEMORY) && !w->insert && str_eq(w->change->event_type, "vm.changed")) {
         committed_fn(w);
         return 0;
     }
-    if (db_write(w->core->db, write_fn, committed_fn, w, err))
+    if (first ? db_write_first(w->core->db, write_fn, committed_fn, w, err)
+              : db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
     if (w->insert)
         CRASH_POINT(CREATE_INTENT);

@@ -115,6 +115,7 @@ struct change {
     const struct idem *idem;
     int idem_status;
     bool quiet;  /* nobody asked for it: updated_at stays */
+    bool first;  /* somebody waits for it in milliseconds: db_write_first() */
     bool remove; /* tombstone: the VM leaves the registry, its CID is released */
     /* More to write in the same transaction, and what follows it in memory; on the writer thread. */
     int (*also)(struct db_tx *tx, void *arg, struct error *err);
