@@ -112,6 +112,12 @@ def test_who_is_in_use_does_not_idle(rig, demo_image):
         ran = rig.api.post(f"/v1/vms/{asked['vm']['id']}/exec", {"argv": ["sleep", "10"], "timeout_seconds": SLOW},
                            patience=2 * SLOW)
         assert ran.status == 200 and ran.json["exit_code"] == 0, ran
+        program = f"/v1/vms/{watched['vm']['id']}/exec"
+        begun = rig.api.post(program, {"argv": ["sh", "-c", "echo here; exit 5"], "stream": True}, patience=SLOW)
+        assert begun.status == 201, begun
+        eventually(lambda: rig.api.get(f"{program}/{begun.json['id']}").json["state"] == "ended", SLOW, "the program's end")
+        kept, = rig.api.get(f"/v1/leases/{watched['id']}/record").json["exec"]
+        assert (kept["exit_code"], kept["stdout_tail"]) == (5, "here\n"), kept
         eventually(lambda: known_lease(rig, asked)["end_reason"] == "idle", SLOW, "its end")
     eventually(lambda: known_lease(rig, watched)["end_reason"] == "idle", SLOW, "the other's end")
     first, second = known_lease(rig, asked), known_lease(rig, watched)
