@@ -24,12 +24,13 @@
 #define DB_GROUP_MAX        512        /* writes that share a commit */
 #ifdef DROVER_CRASHPOINTS
 #define DB_CHECKPOINT_PAGES 60 /* often enough to be killed in it */
+#define DB_CHECKPOINT_MOST  60
 #else
-#define DB_CHECKPOINT_PAGES 1000       /* WAL pages after which the writer checkpoints */
+#define DB_CHECKPOINT_PAGES 1000 /* WAL pages after which the writer checkpoints... */
+#define DB_CHECKPOINT_MOST  8000 /* ...at the latest: who is in a hurry comes first */
 #endif
 #define DB_FIRST_GROUP      32         /* in a commit that somebody is in a hurry for, all in all */
-#define DB_CALM_MS          100        /* after such a commit no checkpoint, if it can wait... */
-#define DB_CHECKPOINT_MOST  (8 * DB_CHECKPOINT_PAGES) /* ...which is up to here */
+#define DB_CALM_MS          100        /* after such a commit no checkpoint that can wait */
 #define DB_PROBE_MS         1000       /* between two tries while the disk refuses */
 
 /* ---- a connection and its statements ---- */

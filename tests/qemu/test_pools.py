@@ -102,13 +102,17 @@ def test_a_lease_is_waited_for_until_its_guest_is_ready(rig):
 def test_who_is_in_use_does_not_idle(rig, demo_image):
     """One is watched, one runs a program that only waits, and then nobody does anything."""
     rig.ensure_image("demo")
-    vm = {"image": "demo", "memory_mib": 96, "acceleration": "emulated", "guest_agent": True, "networks": []}
+    vm = {"image": "demo", "memory_mib": 96, "acceleration": "emulated", "guest_agent": True, "networks": [],
+          "ready_pattern": "root@"}
     assert rig.api.put("/v1/pools/calm", {"vm": vm, "depth": "booted", "ready": 2, "max": 2, "ready_when": "ready",
                                           "boot_seconds": SLOW}).status == 201
     eventually(lambda: ready(rig, "calm") == 2, SLOW, "two that wait")
     ask = {"pool": "calm", "ttl_seconds": 3600, "idle_seconds": 4}
     watched, asked = (rig.api.post("/v1/leases", ask).json for _ in range(2))
     with rig.console(watched["vm"]["id"]):
+        for lease in (watched, asked):
+            reached = rig.api.get(f"/v1/vms/{lease['vm']['id']}/wait", **{"for": "agent"}, timeout=SLOW, patience=2 * SLOW)
+            assert reached.status == 200, reached
         ran = rig.api.post(f"/v1/vms/{asked['vm']['id']}/exec", {"argv": ["sleep", "10"], "timeout_seconds": SLOW},
                            patience=2 * SLOW)
         assert ran.status == 200 and ran.json["exit_code"] == 0, ran
