@@ -7,41 +7,24 @@
 #include <strings.h>
 
 #include "api/http_internal.h"
-#include "service/base/clock.h"
 #include "service/vm/core.h"
 #include "service/vm/project.h"
 
-#define GATE_MEMORY_MS 120000
-
-static int refuse_bad(struct exchange *x, struct access *a)
+static int refuse_bad(struct exchange *x, struct access *a, struct error *err)
 {
-    access_failure_count(a, x->req.peer);
-    atomic_store_explicit(&x->http->auth_failed_at_ms, clock_monotonic_ms(), memory_order_relaxed);
     count_add(&x->http->count.auth_failures, 1);
-    return -1;
-}
-
-/* Asked only while failures are fresh: the question takes a lock, and most days nobody guesses. */
-static int check_gate(struct exchange *x, struct access *a, struct error *err)
-{
-    int64_t at = atomic_load_explicit(&x->http->auth_failed_at_ms, memory_order_relaxed);
-
-    if (!at || clock_monotonic_ms() - at > GATE_MEMORY_MS)
-        return 0;
-    return access_failure_gate(a, x->req.peer, err);
+    return access_failed(a, x->req.peer, err);
 }
 
 static int by_header(struct exchange *x, struct access *a, const char *value, struct error *err)
 {
-    if (check_gate(x, a, err) < 0)
-        return -1;
     if (strncasecmp(value, "Bearer ", 7) != 0) {
         error_set(err, ERROR_UNAUTHENTICATED, "The Authorization header is not a bearer token.");
-        return refuse_bad(x, a);
+        return refuse_bad(x, a, err);
     }
     value += 7 + strspn(value + 7, " ");
     if (access_by_token(a, value, &x->req.principal, err) < 0)
-        return refuse_bad(x, a);
+        return refuse_bad(x, a, err);
     x->req.has_principal = true;
     return 0;
 }

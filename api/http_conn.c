@@ -14,6 +14,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/access.h"
 
 #define UPLOAD_FLOOR_BYTES_PER_SECOND 1024
 
@@ -92,12 +93,27 @@ static void addr_drop(struct http *h, struct addr_count *a)
     free(a);
 }
 
-int conn_admit(struct http *h, const struct sockaddr *addr)
+static bool peer_uid(int fd, unsigned *ret)
 {
+    struct ucred cred = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(cred);
+    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0;
+
+    *ret = cred.uid;
+    return known;
+}
+
+/* Whoever fills all places: the administrator of the host gets in, to see who it is. */
+int conn_admit(struct http *h, int fd, const struct sockaddr *addr)
+{
+    size_t places = (size_t)h->limits.connections;
     unsigned char key[16];
     const struct addr_count *a;
+    unsigned uid;
 
-    if (h->conn_count >= (size_t)h->limits.connections)
+    if (addr->sa_family == AF_UNIX && peer_uid(fd, &uid) && access_uid_is_admin(uid))
+        places += HTTP_ADMIN_RESERVE;
+    if (h->conn_count >= places)
         return 503;
     if (!addr_key(addr, key))
         return 0;
@@ -115,11 +131,7 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
     } else if (addr->sa_family == AF_INET) {
         inet_ntop(AF_INET, &in->sin_addr, c->peer, sizeof(c->peer));
     } else {
-        struct ucred cred = {.uid = (uid_t)-1};
-        socklen_t len = sizeof(cred);
-
-        c->is_unix = getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0;
-        c->uid = cred.uid;
+        c->is_unix = peer_uid(c->fd, &c->uid);
         snprintf(c->peer, sizeof(c->peer), "unix:%u", c->uid);
     }
 }

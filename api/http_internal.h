@@ -26,6 +26,7 @@
 #include "api/request.h"
 
 #define HTTP_LISTENERS_MAX 8
+#define HTTP_ADMIN_RESERVE 8 /* connections beyond the limit, for the host's own administrator */
 
 /* ---- connections (http_conn.c) ---- */
 
@@ -180,7 +181,6 @@ struct http {
     char log[16384];
     char id_prefix[24];
     unsigned long long id_next;
-    _Atomic long long auth_failed_at_ms;
 
     /* http_workers.c */
     struct {
@@ -235,8 +235,8 @@ void http_listen_watch(struct http *h, bool on);
 /* http_conn.c */
 void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
                  enum MHD_ConnectionNotificationCode code);
-/* Over which limit a further connection from there would be: 0, 429 or 503. */
-int conn_admit(struct http *h, const struct sockaddr *addr);
+/* Over which limit this further connection from there would be: 0, 429 or 503. */
+int conn_admit(struct http *h, int fd, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
 void conn_hangups(struct http *h);

@@ -256,7 +256,7 @@ static bool accept_one(struct http *h, int listener, bool is_unix)
         addr.ss_family = AF_UNIX;
     else
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    status = conn_admit(h, (struct sockaddr *)&addr);
+    status = conn_admit(h, fd, (struct sockaddr *)&addr);
     if (status)
         refuse(h, fd, status);
     else if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr,
