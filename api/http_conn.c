@@ -215,6 +215,45 @@ void conn_hangups(struct http *h)
     }
 }
 
+/* ---- what is known of clients that came over TLS ---- */
+
+struct tls_waiting {
+    struct tls_waiting *next;
+    struct tls_link *link;
+    int fd;
+};
+
+static struct tls_link *take_link(struct http *h, int fd)
+{
+    for (struct tls_waiting **at = &h->tls_waiting; *at; at = &(*at)->next) {
+        struct tls_waiting *w = *at;
+        struct tls_link *link = w->link;
+
+        if (w->fd != fd)
+            continue;
+        *at = w->next;
+        free(w);
+        return link;
+    }
+    return NULL;
+}
+
+void conn_bring_link(struct http *h, int fd, struct tls_link *link)
+{
+    struct tls_waiting *w = xcalloc(1, sizeof(*w));
+
+    /* One that libmicrohttpd closed without a word had this number before. */
+    tls_link_unref(take_link(h, fd));
+    *w = (struct tls_waiting){.next = h->tls_waiting, .link = link, .fd = fd};
+    h->tls_waiting = w;
+}
+
+void conn_drop_links(struct http *h)
+{
+    while (h->tls_waiting)
+        tls_link_unref(take_link(h, h->tls_waiting->fd));
+}
+
 static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_context)
 {
     const union MHD_ConnectionInfo *fd =
@@ -228,6 +267,7 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     c->magic = CONN_MAGIC;
     c->mhd = mhd;
     c->fd = fd->connect_fd;
+    c->tls = take_link(h, c->fd);
     watch_hangup(h, c);
     name_peer(c, addr->client_addr);
     if (addr_key(addr->client_addr, key))
@@ -256,6 +296,7 @@ static void conn_close(struct http *h, struct conn *c)
     unlink_hung(h, c);
     count_add(&h->count.connections, -1ULL);
     addr_drop(h, c->addr);
+    tls_link_unref(c->tls);
     c->magic = 0;
     free(c);
 }

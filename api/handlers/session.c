@@ -17,7 +17,7 @@
 /* Over TLS the cookie must never travel without it. */
 static const char *secure_attribute(const struct request *req)
 {
-    return str_starts(core_settings(req->core)->public_url, "https://") ? "; Secure" : "";
+    return req->tls || str_starts(core_settings(req->core)->public_url, "https://") ? "; Secure" : "";
 }
 
 static json_t *who(struct request *req, const struct principal *p)

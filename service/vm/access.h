@@ -74,6 +74,9 @@ void access_close(struct access *a);
 int access_by_token(struct access *a, const char *token, struct principal *ret, struct error *err);
 int access_by_session(struct access *a, const char *cookie, struct principal *ret,
                       struct error *err);
+/* Of somebody whose certificate an authority we trust has made out to the token of this id. */
+int access_by_certificate(struct access *a, const char *name, struct principal *ret,
+                          struct error *err);
 void access_by_socket(struct access *a, unsigned uid, struct principal *ret);
 
 /*
