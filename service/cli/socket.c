@@ -170,9 +170,13 @@ static const struct lws_protocols protocols[] = {
 
 static struct lws_context *context_new(struct run *r)
 {
+    const struct client_trust *trust = client_trust(r->options->client);
     struct lws_context_creation_info info = {.port = CONTEXT_PORT_NO_LISTEN,
                                              .protocols = protocols,
                                              .user = r,
+                                             .client_ssl_ca_filepath = trust->ca,
+                                             .client_ssl_cert_filepath = trust->certificate,
+                                             .client_ssl_private_key_filepath = trust->key,
                                              .options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT};
 
     lws_set_log_level(0, NULL);
