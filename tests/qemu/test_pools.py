@@ -107,13 +107,13 @@ def test_who_is_in_use_does_not_idle(rig, demo_image):
     assert rig.api.put("/v1/pools/calm", {"vm": vm, "depth": "booted", "ready": 2, "max": 2, "ready_when": "ready",
                                           "boot_seconds": SLOW}).status == 201
     eventually(lambda: ready(rig, "calm") == 2, SLOW, "two that wait")
-    ask = {"pool": "calm", "ttl_seconds": 3600, "idle_seconds": 4}
+    ask = {"pool": "calm", "ttl_seconds": 3600, "idle_seconds": 3}
     watched, asked = (rig.api.post("/v1/leases", ask).json for _ in range(2))
     with rig.console(watched["vm"]["id"]):
         for lease in (watched, asked):
             reached = rig.api.get(f"/v1/vms/{lease['vm']['id']}/wait", **{"for": "agent"}, timeout=SLOW, patience=2 * SLOW)
             assert reached.status == 200, reached
-        ran = rig.api.post(f"/v1/vms/{asked['vm']['id']}/exec", {"argv": ["sleep", "10"], "timeout_seconds": SLOW},
+        ran = rig.api.post(f"/v1/vms/{asked['vm']['id']}/exec", {"argv": ["sleep", "6"], "timeout_seconds": SLOW},
                            patience=2 * SLOW)
         assert ran.status == 200 and ran.json["exit_code"] == 0, ran
         program = f"/v1/vms/{watched['vm']['id']}/exec"
@@ -125,7 +125,7 @@ def test_who_is_in_use_does_not_idle(rig, demo_image):
         eventually(lambda: known_lease(rig, asked)["end_reason"] == "idle", SLOW, "its end")
     eventually(lambda: known_lease(rig, watched)["end_reason"] == "idle", SLOW, "the other's end")
     first, second = known_lease(rig, asked), known_lease(rig, watched)
-    assert moment(first["ended_at"]) - moment(first["claimed_at"]) > 10 and second["ended_at"] > first["ended_at"]
+    assert moment(first["ended_at"]) - moment(first["claimed_at"]) > 6 and second["ended_at"] > first["ended_at"]
     drop(rig, "calm")
 
 
