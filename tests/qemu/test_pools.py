@@ -99,7 +99,7 @@ def test_a_lease_is_waited_for_until_its_guest_is_ready(rig):
     drop(rig, "soon")
 
 
-def run(rig, vm, *argv):
+def begin(rig, vm, *argv):
     """A program that nobody waits for: its path."""
     begun = rig.api.post(f"/v1/vms/{vm['id']}/exec", {"argv": argv, "stream": True, "timeout_seconds": SLOW}, patience=SLOW)
     assert begun.status == 201, begun
@@ -121,7 +121,7 @@ def test_who_is_in_use_does_not_idle(rig, demo_image):
             for lease in (watched, asked):
                 there = rig.api.get(f"/v1/vms/{lease['vm']['id']}/wait", **{"for": "agent"}, timeout=SLOW, patience=2 * SLOW)
                 assert there.status == 200, there
-            waits, prints = run(rig, asked["vm"], "sleep", "8"), run(rig, watched["vm"], "sh", "-c", "echo here; exit 5")
+            waits, prints = begin(rig, asked["vm"], "sleep", "8"), begin(rig, watched["vm"], "sh", "-c", "echo here; exit 5")
         for program in (waits, prints):
             eventually(lambda: rig.api.get(program).json["state"] == "ended", SLOW, "the program's end")
         kept, = rig.api.get(f"/v1/leases/{watched['id']}/record").json["exec"]
