@@ -79,11 +79,14 @@ static void turn_events(struct tls *t, struct epoll_event *events, int n)
 
         if (!c)
             continue;
+        c->ripe |= s == &c->net ? TLS_NET : TLS_PLAIN;
         for (int k = i + 1; k < n; k++) {
             struct tls_side *other = events[k].data.ptr;
 
-            if (other == &c->net || other == &c->plain)
-                events[k].data.ptr = NULL;
+            if (other != &c->net && other != &c->plain)
+                continue;
+            events[k].data.ptr = NULL;
+            c->ripe = TLS_NET | TLS_PLAIN;
         }
         tls_conn_turn(c);
     }
