@@ -256,6 +256,10 @@ static void wait_and_serve(struct run *r)
     struct pollfd fds[2] = {{.fd = -1}, {.fd = -1}};
     int64_t timeout = 1000;
 
+    if (r->options->stop && r->options->stop(r->options->opaque)) {
+        finish(r, SOCKET_ENDED_HERE, NULL, 0);
+        return;
+    }
     if (r->options->deadline_ms) {
         int64_t left = r->options->deadline_ms - clock_monotonic_ms();
 

@@ -14,6 +14,7 @@
 
 #include "service/base/clock.h"
 #include "service/base/str.h"
+#include "service/vm/lease.h"
 
 #define PIECE       (192 * 1024)
 #define INPUT_FILES 4     /* of stdin, which the guest has not read */
@@ -23,6 +24,7 @@
 #define GIVE_UP_MS  30000 /* of failures */
 #define QUIET_MS    1000  /* after the end: children that keep the pipes open are not waited for */
 #define LINGER_MS   60000 /* after the end: for a client to read the rest */
+#define RECORDED    4096  /* of each output, at most */
 #define READS       64    /* of a file of output: one of fewer bytes cannot be full */
 
 /* ---- output ---- */
@@ -377,6 +379,40 @@ static void note_cut(struct exec_run *r)
         r->exec->cut = r->exec->cut || !r->pull[i].done || r->pull[i].failed;
 }
 
+/* The end of an output, which is here whether a client has it or not. Caller frees. */
+static struct guest_output tail_of(struct exec *e, int i)
+{
+    struct guest_output ret = {0};
+    struct exec_output *o = &e->out[i];
+
+    LOCK_SCOPE(&e->lock);
+    ret.len = (size_t)(o->end - o->base);
+    if (ret.len > RECORDED)
+        ret.len = RECORDED;
+    if (!ret.len)
+        return ret;
+    ret.data = xcalloc(1, ret.len);
+    for (size_t n = 0; n < ret.len; n++)
+        ret.data[n] = o->data[(o->end - ret.len + n) % EXEC_WINDOW];
+    return ret;
+}
+
+/* Before anybody hears of its end, so that who does finds it in the lease's record. */
+static void note_in_record(struct core *core, const struct exec_run *r)
+{
+    struct exec *e = r->exec;
+    struct guest_outcome o = {.ran = true, .timed_out = e->timed_out, .exit_code = e->exit_code, .signal = e->signal,
+                              .duration_ms = e->duration_ms};
+
+    if (!r->exited || !e->x->steps[0].recorded)
+        return;
+    o.out = tail_of(e, EXEC_STDOUT);
+    o.err = tail_of(e, EXEC_STDERR);
+    lease_note_exec(core, e->vm_id, &e->x->steps[0], &o);
+    free(o.out.data);
+    free(o.err.data);
+}
+
 static void run_init(struct exec_run *r, struct exec *e)
 {
     const struct guest_step *step = &e->x->steps[0];
@@ -422,6 +458,7 @@ int exec_run_streamed(struct core *core, void *arg, struct error *err)
     if (rc == 0 || err->code != ERROR_SHUTTING_DOWN)
         exec_dir_tidy(&r);
     note_cut(&r);
+    note_in_record(core, &r);
     exec_finish(e, rc ? EXEC_FAILED : EXEC_ENDED, err);
     return rc;
 }
