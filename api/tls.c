@@ -23,8 +23,8 @@
 
 #define EVENTS     64
 #define WAITING    1024   /* connections on their way to the thread */
-#define PAIR_BYTES 65536  /* what a pair holds of each direction */
-#define UNSENT     262144 /* what the kernel may hold back for a client, as without TLS */
+#define PAIR_BYTES 131072 /* what a pair holds of each direction, and */
+#define UNSENT     131072 /* what the kernel may hold back for a client: together as without TLS */
 #define TICK_MS    500
 #define STOP_MS    1000
 

@@ -132,7 +132,14 @@ suite_lint() {
 
 suite_unit() { meson_suite unit 600; }
 suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
-suite_integration() { pytest_suite integration 900 "$root/tests/integration"; }
+suite_integration() {
+    local rc=0
+    pytest_suite integration 900 "$root/tests/integration" || rc=$?
+    # The transport's own tests once more, through TLS.
+    [[ -z ${DROVER_TEST_LONG:-} ]] ||
+        DROVER_TEST_TLS=1 pytest_suite integration.tls 900 "$root"/tests/integration/test_transport_*.py || rc=$?
+    return "$rc"
+}
 suite_qemu() {
     local more=()
     [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")
