@@ -228,7 +228,10 @@ static int create_fn(struct db_tx *tx, void *arg, struct error *err)
             return -1;
         }
     }
-    return write_row(tx, w, true, err) || idem_put(tx, w->actor, w->idem, 201, "project", w->project.id, err) || append(tx, w, err) ? -1 : 0;
+    if (write_row(tx, w, true, err) || idem_put(tx, w->actor, w->idem, 201, "project", w->project.id, err) ||
+        append(tx, w, err))
+        return -1;
+    return 0;
 }
 
 static void created_fn(void *arg)
