@@ -23,8 +23,8 @@
 
 #define EVENTS     64
 #define WAITING    1024   /* connections on their way to the thread */
-#define PAIR_BYTES 65536  /* what a pair holds of each direction */
-#define UNSENT     262144 /* what the kernel may hold back for a client, as without TLS */
+#define PAIR_BYTES 131072 /* what a pair holds of each direction, and */
+#define UNSENT     131072 /* what the kernel may hold back for a client: together as without TLS */
 #define TICK_MS    500
 #define STOP_MS    1000
 
@@ -79,11 +79,14 @@ static void turn_events(struct tls *t, struct epoll_event *events, int n)
 
         if (!c)
             continue;
+        c->ripe |= s == &c->net ? TLS_NET : TLS_PLAIN;
         for (int k = i + 1; k < n; k++) {
             struct tls_side *other = events[k].data.ptr;
 
-            if (other == &c->net || other == &c->plain)
-                events[k].data.ptr = NULL;
+            if (other != &c->net && other != &c->plain)
+                continue;
+            events[k].data.ptr = NULL;
+            c->ripe = TLS_NET | TLS_PLAIN;
         }
         tls_conn_turn(c);
     }

@@ -75,6 +75,7 @@ static void handshake(struct tls_conn *c)
         tls_peer_name(c->ssl, c->link->name);
         atomic_store_explicit(&c->link->known, true, memory_order_release);
         c->phase = TLS_OPEN;
+        c->ripe = TLS_NET | TLS_PLAIN;
         return;
     }
     if (!came_to_an_end(c, rc))
@@ -133,6 +134,8 @@ static bool move_up(struct tls_conn *c)
         return false;
     ERR_clear_error();
     n = SSL_read(c->ssl, c->tls->scratch, TLS_CHUNK);
+    if (n < TLS_CHUNK)
+        c->ripe &= ~TLS_NET;
     if (n <= 0)
         return came_to_an_end(c, n);
     to_plain(c, c->tls->scratch, (size_t)n);
@@ -176,6 +179,8 @@ static bool move_down(struct tls_conn *c)
     if (c->plain_ended)
         return false;
     n = recv(c->plain.fd, scratch, TLS_CHUNK, MSG_DONTWAIT);
+    if (n < TLS_CHUNK)
+        c->ripe &= ~TLS_PLAIN;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
     if (n <= 0) {
@@ -186,6 +191,17 @@ static bool move_down(struct tls_conn *c)
     if (c->phase == TLS_OPEN && sent < n)
         keep(&c->down, scratch + (sent > 0 ? sent : 0), (size_t)n - (size_t)(sent > 0 ? sent : 0));
     return true;
+}
+
+/* A call that finds nothing costs as much as one that does: only where there may be something. */
+static bool is_worth_moving_up(const struct tls_conn *c)
+{
+    return c->ripe & TLS_NET || c->up.len || (c->net_ended && !c->told) || SSL_has_pending(c->ssl);
+}
+
+static bool is_worth_moving_down(const struct tls_conn *c)
+{
+    return c->ripe & TLS_PLAIN || c->down.len;
 }
 
 /* ---- the end ---- */
@@ -283,8 +299,8 @@ static void work(struct tls_conn *c)
             handshake(c);
     }
     for (int i = 0; c->phase == TLS_OPEN && moved && i < ROUNDS; i++) {
-        moved = move_up(c);
-        if (c->phase == TLS_OPEN)
+        moved = is_worth_moving_up(c) && move_up(c);
+        if (c->phase == TLS_OPEN && is_worth_moving_down(c))
             moved |= move_down(c);
     }
     if (c->phase == TLS_OPEN && c->plain_ended && !c->down.len)

@@ -38,6 +38,10 @@ struct tls_rest {
     size_t at, len;
 };
 
+/* Which sockets are known, or thought, to have something for us; epoll tells again of what is left. */
+#define TLS_NET   1u
+#define TLS_PLAIN 2u
+
 enum tls_phase { TLS_HANDSHAKE, TLS_OPEN, TLS_LINGER, TLS_DEAD };
 
 struct tls_conn {
@@ -48,6 +52,7 @@ struct tls_conn {
     struct tls_side net, plain;
     enum tls_phase phase;
     struct tls_rest up, down; /* to the plain side; to the client */
+    unsigned ripe;
     bool net_ended;           /* the client will send no more */
     bool plain_ended;         /* the server will send no more */
     bool told;                /* the plain side knows that the client has ended */

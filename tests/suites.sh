@@ -13,7 +13,7 @@ declare -A SUITE_SUMMARY=(
     [contract]="openapi.yaml against the tables in the program"
     [integration]="the daemon on libvirt's test driver, over HTTP and its command line"
     [qemu]="real guests: Linux under emulation, boot sectors under KVM where it works"
-    [clients]="clients that others wrote (websockets, xterm.js, noVNC, ssh), nginx and Caddy in front"
+    [clients]="clients that others wrote (websockets, xterm.js, noVNC, ssh), nginx, Caddy and HAProxy in front"
     [fault]="kill -9 and other misfortunes"
     [fuzz]="every fuzz target for a few seconds (a minute with --long); stored inputs are in unit"
     [browser]="the dashboard in Chromium"
@@ -132,7 +132,14 @@ suite_lint() {
 
 suite_unit() { meson_suite unit 600; }
 suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
-suite_integration() { pytest_suite integration 900 "$root/tests/integration"; }
+suite_integration() {
+    local rc=0
+    pytest_suite integration 900 "$root/tests/integration" || rc=$?
+    # The transport's own tests once more, through TLS.
+    [[ -z ${DROVER_TEST_LONG:-} ]] ||
+        DROVER_TEST_TLS=1 pytest_suite integration.tls 900 "$root"/tests/integration/test_transport_*.py || rc=$?
+    return "$rc"
+}
 suite_qemu() {
     local more=()
     [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")

@@ -51,6 +51,7 @@ static char *const child_environment[] = {(char[]){"LC_ALL=C"}, (char[]){"PATH=/
 struct child {
     const struct exec_options *options;
     int in, out, err;
+    char confine[64]; /* what the kernel is told of the profile, or "" */
     volatile int *failed; /* errno of what went wrong before exec; at the bottom of its stack */
 };
 
@@ -78,6 +79,26 @@ CHILD_CODE static int child_limit(int resource, uint64_t value)
     return value ? setrlimit((__rlimit_resource_t)resource, &limit) : 0;
 }
 
+/*
+ * The kernel changes over at exec. A host without AppArmor, or without the profile, goes without: it
+ * is one more wall, not the only one.
+ */
+CHILD_CODE static void child_confine(const struct child *c)
+{
+    size_t len = 0;
+    long fd;
+
+    while (c->confine[len])
+        len++;
+    if (!len)
+        return;
+    fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/attr/apparmor/exec", O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    (void)!syscall(SYS_write, fd, c->confine, len);
+    syscall(SYS_close, fd);
+}
+
 CHILD_CODE static int child_main(void *arg)
 {
     struct child *c = arg;
@@ -97,6 +118,7 @@ CHILD_CODE static int child_main(void *arg)
         goto out;
     umask(077);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    child_confine(c);
     execve(o->argv[0], (char *const *)(uintptr_t)o->argv, child_environment);
 out:
     *c->failed = errno;
@@ -351,6 +373,8 @@ int exec_run(const struct exec_options *o, struct exec_result *ret, struct error
     if (o->on_output)
         cap[0].tell = o;
     child.in = in, child.out = out, child.err = errors;
+    if (o->profile)
+        snprintf(child.confine, sizeof(child.confine), "exec %s", o->profile);
     if (spawn(&child, stack, &pid, &pidfd, err))
         return -1;
     close(TAKE_FD(out));

@@ -26,6 +26,8 @@ struct exec_options {
     uint64_t file_bytes; /* largest file it may write */
     uint64_t open_files;
     int nice; /* added to the daemon's own */
+    /* The AppArmor profile it runs under, where the host's administrator has loaded it; or NULL. */
+    const char *profile;
     /* Each piece of stdout as it comes; and, polled twice a second, whether to kill it. Or NULL. */
     void (*on_output)(void *opaque, const char *data, size_t len);
     bool (*should_end)(void *opaque);

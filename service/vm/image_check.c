@@ -18,6 +18,7 @@ int image_check_qcow2(const char *path, struct error *err)
     /* An absolute path cannot be mistaken for a protocol, nor, after --, for an option. */
     const char *argv[] = {QEMU_IMG, "check", "-q", "-f", "qcow2", "--", path, NULL};
     struct exec_options options = {.argv = argv,
+                                   .profile = IMAGE_PROFILE,
                                    .timeout_ms = 60000,
                                    .output_max = 2048,
                                    .address_space_bytes = (uint64_t)1 << 30,

@@ -227,6 +227,7 @@ static enum fetch_result run_qemu_img(const struct op *op, const char *const *ar
 {
     struct watch watch = {.op = op, .total = total};
     struct exec_options options = {.argv = argv,
+                                   .profile = IMAGE_PROFILE,
                                    .timeout_ms = CONVERT_HOURS * 3600000LL,
                                    .output_max = 2048,
                                    .address_space_bytes = (uint64_t)2 << 30,

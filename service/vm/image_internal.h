@@ -16,6 +16,8 @@
 #include "service/vm/core.h"
 #include "service/vm/image.h"
 
+#define IMAGE_PROFILE "drover-image" /* deploy/apparmor */
+
 /* ---- implemented by the core ---- */
 
 struct image_registry *core_images(struct core *core);

@@ -220,7 +220,7 @@ void image_counts_read(struct core *core, struct image_counts *ret)
 void image_content_doubt(struct image_registry *r, const char *sha256)
 {
     auto_free char *mark = xasprintf("%s/%s", SEEDED_BUG(NO_DOUBT) ? "/nowhere" : r->tmp_dir, sha256);
-    auto_close int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    auto_close int fd = open(mark, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd < 0) /* at worst a crash right now leaves a file that nobody uses */
         log_debug("cannot mark image content file=%s", sha256);

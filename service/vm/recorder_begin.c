@@ -45,7 +45,7 @@ static int open_file(struct tape *t, struct error *err)
                                        .started_at = t->info.started_at,
                                        .title = title};
 
-    t->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    t->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (t->fd < 0)
         return error_errno(err, errno, "cannot make %s", path);
     cast_header(&t->out, &header);

@@ -1,4 +1,4 @@
-"""nginx and Caddy with the files of deploy/proxy, on free ports of loopback with a certificate of their own."""
+"""nginx, Caddy and HAProxy with the files of deploy/proxy, on free ports of loopback with a certificate of their own."""
 import os
 import re
 import shutil
@@ -137,3 +137,27 @@ class Caddy(Proxy):
         site = replace(site, f"\n{NAME} {{", f"\n{{\n\tadmin off\n\tauto_https off\n\tdefault_bind 127.0.0.1\n}}\nhttps://{NAME}:{self.port} {{")
         (self.directory / "Caddyfile").write_text(site)
         return [self.available(), "run", "--config", str(self.directory / "Caddyfile"), "--adapter", "caddyfile"]
+
+
+class Haproxy(Proxy):
+    program = "haproxy"
+
+    @classmethod
+    def available(cls):
+        """Unpacked without what it is linked with, it is there and does not run."""
+        found = super().available()
+        try:
+            return found if found and subprocess.run([found, "-v"], capture_output=True, timeout=60).returncode == 0 else None
+        except OSError:
+            return None
+
+    def command(self):
+        both = self.directory / "both.pem"
+        both.write_bytes(self.cert.read_bytes() + self.key.read_bytes())
+        site = (PROXY / "haproxy.cfg").read_text()
+        site = replace(site, "server drover 127.0.0.1:8460", f"server drover {self.upstream}")
+        site = replace(site, "bind :443 ssl crt /etc/haproxy/drover.pem", f"bind 127.0.0.1:{self.port} ssl crt {both}")
+        if self.read_timeout:
+            site = replace(site, "timeout tunnel 60s", f"timeout tunnel {self.read_timeout}s")
+        (self.directory / "haproxy.cfg").write_text(site)
+        return [self.available(), "-db", "-f", str(self.directory / "haproxy.cfg")]

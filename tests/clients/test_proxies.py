@@ -1,4 +1,4 @@
-"""Consoles behind nginx and Caddy, with the files of deploy/proxy: connections reused, idle for long."""
+"""Consoles behind nginx, Caddy and HAProxy, with the files of deploy/proxy: connections reused, idle for long."""
 import asyncio
 import http.client
 import json
@@ -6,14 +6,14 @@ import os
 import time
 
 import pytest
-from proxies import NAME, Caddy, Nginx
+from proxies import NAME, Caddy, Haproxy, Nginx
 from rig import HELLO, SLOW, eventually
 from websockets.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatusCode
 
 LONG = os.environ.get("DROVER_TEST_LONG")
 PING, TIMEOUT, IDLE = 1, 4, 10  # seconds; the proxy would give up twice in that time
-PROXIES = [Nginx, Caddy]
+PROXIES = [Nginx, Caddy, Haproxy]
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def stay_idle(rig, proxy, vm, seconds):
         assert await said == b"still there"
 
 
-@pytest.mark.parametrize("kind", PROXIES)
+@pytest.mark.parametrize("kind", PROXIES if LONG else PROXIES[:2])
 def test_pings_keep_an_idle_console(behind, kind):
     rig, proxy = behind(kind, read_timeout=TIMEOUT, websocket_ping_seconds=PING)
     vm = rig.create(wait="console")["id"]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from transport import c, eventually, own, server  # noqa: F401
+from transport import c, eventually, in_clear, own, server  # noqa: F401
 
 # ---- bodies ----
 
@@ -221,6 +221,7 @@ def test_an_idle_connection_is_closed(own):
         assert 0.8 < time.monotonic() - started < 3
 
 
+@in_clear
 def test_connections_are_limited_and_the_next_is_told(own):
     s = own("max_connections=16", "max_connections_per_address=64")
     held = [s.connect() for _ in range(16)]
@@ -234,6 +235,7 @@ def test_connections_are_limited_and_the_next_is_told(own):
         c.close()
 
 
+@in_clear
 def test_the_host_gets_in_when_every_place_is_taken(own):
     """Its administrator, over the Unix socket, and eight times; whoever holds the places does not."""
     s = own("max_connections=16", "max_connections_per_address=64")
@@ -258,6 +260,7 @@ def attempt(s):
         return 0
 
 
+@in_clear
 def test_one_address_cannot_take_all(own):
     s = own("max_connections=64", "max_connections_per_address=4")
     held = [s.connect() for _ in range(4)]

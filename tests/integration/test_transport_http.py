@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from transport import AUTH, c, cookie, eventually, own, server  # noqa: F401
+from transport import AUTH, c, cookie, eventually, in_clear, own, server  # noqa: F401
 
 # ---- answers ----
 
@@ -189,6 +189,7 @@ def test_guessing_is_slowed(own):
         ({"Origin": "http://{host}", "Content-Type": "application/x-www-form-urlencoded"}, 415),
     ],
 )
+@in_clear
 def test_a_cookie_writes_only_from_our_own_page(c, headers, status):
     sent = {k: v.format(host=c.host) for k, v in cookie(**headers).items()}
     assert c.request("POST", "/v1/echo", {"a": 1}, headers=sent, auth=False).status == status

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from transport import Connection, Server, c, cookie, eventually, own, server  # noqa: F401
+from transport import Connection, Server, c, cookie, eventually, in_clear, own, server  # noqa: F401
 
 # ---- WebSockets ----
 
@@ -29,6 +29,7 @@ def test_text_comes_back_as_text(c):
     assert c.ws_bytes(5, opcode=1) == "käse".encode()
 
 
+@in_clear
 def test_an_upgrade_with_a_3_kb_cookie(c):
     cookies = "; ".join(f"c{i}={'v' * 90}" for i in range(30)) + "; drover_session=session-cookie"
     assert len(cookies) > 2800
@@ -85,6 +86,7 @@ def test_errors_come_before_the_upgrade(server, c):
         ({"Origin": "http://127.0.0.1"}, 403),
     ],
 )
+@in_clear
 def test_a_cookie_upgrades_only_from_our_own_page(c, headers, status):
     sent = {k: v.format(host=c.host) for k, v in cookie(**headers).items()}
     assert c.upgrade(headers=sent, auth=False).status == status
@@ -423,6 +425,7 @@ def test_a_stale_unix_socket_is_replaced_and_a_live_one_respected(own, tmp_path)
     assert not os.path.exists(again.unix)
 
 
+@in_clear
 def test_the_network_is_not_opened_by_accident(tmp_path):
     with pytest.raises(AssertionError, match="no TLS"):
         Server(tmp_path, "listen=0.0.0.0:0")

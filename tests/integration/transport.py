@@ -23,6 +23,8 @@ from certificates import Authority
 ROOT = Path(__file__).resolve().parents[2]
 # With DROVER_TEST_TLS all of these tests go through the TLS front.
 TLS = bool(os.environ.get("DROVER_TEST_TLS"))
+# What is different there, or cannot be seen through Python's own TLS; test_tls.py has its own of these.
+in_clear = pytest.mark.skipif(TLS, reason="another thing over TLS")
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build"))
 BINARY = BUILD / "tests/unit/api/test_server"
 TOKEN = "admin-token"
