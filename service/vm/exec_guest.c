@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "service/base/clock.h"
+#include "service/base/log.h"
 #include "service/base/str.h"
 
 #define PIECE       (192 * 1024)
@@ -23,6 +24,7 @@
 #define GIVE_UP_MS  30000 /* of failures */
 #define QUIET_MS    1000  /* after the end: children that keep the pipes open are not waited for */
 #define LINGER_MS   60000 /* after the end: for a client to read the rest */
+#define REACH_MS    60000 /* for a guest to find the daemon again */
 #define READS       64    /* of a file of output: one of fewer bytes cannot be full */
 
 /* ---- output ---- */
@@ -62,14 +64,29 @@ static void append(struct exec *e, int i, const char *data, size_t len)
     exec_tell(e);
 }
 
+/* Before the guest removes those before it: from here on an heir of ours reads. */
+static void note_file(struct exec_run *r, const struct exec_pull *p, unsigned file, uint64_t start)
+{
+    int i = p->letter == 'o' ? EXEC_STDOUT : EXEC_STDERR;
+
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        r->exec->kept.file[i] = file;
+        r->exec->kept.start[i] = start;
+    }
+    exec_keep(r->exec);
+}
+
 /* The next file has begun: this one grows no more. */
 static int turn_over(struct exec_run *r, struct exec_pull *p, struct error *err)
 {
     char text[16];
 
+    note_file(r, p, p->number + 1, p->start + p->at);
     snprintf(text, sizeof(text), "%u\n", p->number + 1);
     if (exec_dir_signal(r, &p->gate, p->letter, text, err))
         return -1;
+    p->start += p->at;
     exec_dir_close(r, &p->file);
     p->file = p->next;
     p->next = -1;
@@ -129,6 +146,10 @@ static int pull(struct exec_run *r, int i, struct error *err)
         return 0;
     if (p->file < 0) {
         rc = exec_dir_look_number(r, p->letter, p->number, &p->file, err);
+        if (rc == 0 && p->end_seen) { /* there is an end and no file: somebody was at it */
+            p->done = p->failed = true;
+            return 1;
+        }
         if (rc <= 0)
             return rc < 0 || !r->exited ? rc : read_end(r, p, err);
     }
@@ -165,15 +186,22 @@ static size_t input_copy(struct exec *e, char **ret, bool *ret_eof)
     return len;
 }
 
-static void input_taken(struct exec *e, size_t len)
+/* Before the guest is told of it: `pushed` files, and len bytes more than before. */
+static void note_input(struct exec_run *r, unsigned pushed, size_t len, bool ended)
 {
+    struct exec *e = r->exec;
+
     {
         LOCK_SCOPE(&e->lock);
-        memmove(e->input, e->input + len, e->input_len - len);
-        e->input_len -= len;
+        if (len) {
+            memmove(e->input, e->input + len, e->input_len - len);
+            e->input_len -= len;
+        }
         e->input_taken += len;
+        e->kept.pushed = pushed;
+        e->kept.input_ended = ended;
     }
-    exec_tell(e);
+    exec_keep(e);
 }
 
 static int write_file(struct exec_run *r, const char *data, size_t len, struct error *err)
@@ -220,7 +248,7 @@ static int push(struct exec_run *r, struct error *err)
     bool eof;
     size_t len = input_copy(r->exec, &data, &eof);
 
-    if (r->exited || p->ended || (!len && !eof))
+    if (r->exited || p->ended || (!len && !eof && !p->written))
         return 0;
     if (p->next - p->oldest >= INPUT_FILES) {
         int rc = has_room(r, err);
@@ -228,7 +256,8 @@ static int push(struct exec_run *r, struct error *err)
         if (rc <= 0)
             return rc;
     }
-    if (eof) {
+    if (eof && !p->written) {
+        note_input(r, p->next, 0, true);
         if (exec_dir_signal(r, &p->gate, 'i', "end\n", err))
             return -1;
         p->ended = true;
@@ -239,13 +268,17 @@ static int push(struct exec_run *r, struct error *err)
             return -1;
         p->written = len;
     }
+    /* Once it is noted it may have been read: what fails now is only said again. */
+    if (p->noted == p->next) {
+        note_input(r, p->next + 1, p->written, false);
+        p->noted = p->next + 1;
+    }
     snprintf(text, sizeof(text), "%u\n", p->next);
     if (exec_dir_signal(r, &p->gate, 'i', text, err))
         return -1;
-    len = p->written;
     p->written = 0;
     p->next++;
-    input_taken(r->exec, len);
+    exec_tell(r->exec);
     return 1;
 }
 
@@ -270,10 +303,14 @@ static int see_status(struct exec_run *r, struct error *err)
         return 0;
     r->exited = true;
     r->exited_at = r->moved_at = clock_monotonic_ms();
-    LOCK_SCOPE(&r->exec->lock);
-    r->exec->exit_code = r->status.signal ? -1 : r->status.exit_code;
-    r->exec->signal = r->status.signal;
-    r->exec->duration_ms = r->exited_at - r->exec->began;
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        r->exec->exit_code = r->status.signal ? -1 : r->status.exit_code;
+        r->exec->signal = r->status.signal;
+        r->exec->duration_ms = clock_wall_ms() - r->exec->created_at;
+        r->exec->kept.exited = true;
+    }
+    exec_keep(r->exec); /* the agent tells it once */
     return 1;
 }
 
@@ -395,12 +432,41 @@ static void run_init(struct exec_run *r, struct exec *e)
     }
 }
 
+static int finish(struct exec_run *r, int rc, struct error *err)
+{
+    if (rc && err->code == ERROR_SHUTTING_DOWN) {
+        exec_leave(r->exec, err);
+        return -1;
+    }
+    if (*r->dir)
+        exec_dir_tidy(r);
+    note_cut(r);
+    exec_finish(r->exec, rc ? EXEC_FAILED : EXEC_ENDED, err);
+    return rc;
+}
+
+static int begin(struct exec_run *r, struct error *err)
+{
+    if (exec_dir_make(r, err))
+        return -1;
+    if (exec_dir_begin(r, err)) {
+        exec_dir_tidy(r);
+        return -1;
+    }
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        str_copy_utf8(r->exec->kept.dir, sizeof(r->exec->kept.dir), r->dir);
+        r->exec->kept.pid = r->pid;
+    }
+    exec_keep(r->exec);
+    return 0;
+}
+
 int exec_run_streamed(struct core *core, void *arg, struct error *err)
 {
     struct exec *e = arg;
     auto_guest_link struct guest_link *link = NULL;
     struct exec_run r;
-    int rc;
 
     run_init(&r, e);
     if (guest_link_get(core, e->vm_id, &link, NULL, err)) {
@@ -408,20 +474,121 @@ int exec_run_streamed(struct core *core, void *arg, struct error *err)
         return -1;
     }
     r.link = link;
-    rc = exec_dir_make(&r, err);
-    if (rc == 0 && exec_dir_begin(&r, err)) {
-        exec_dir_tidy(&r);
-        rc = -1;
-    }
-    if (rc) {
+    if (begin(&r, err)) {
         exec_finish(e, EXEC_FAILED, err);
         return -1;
     }
     exec_settle(e, EXEC_RUNNING, err);
-    rc = watch(&r, err);
-    if (rc == 0 || err->code != ERROR_SHUTTING_DOWN)
-        exec_dir_tidy(&r);
-    note_cut(&r);
-    exec_finish(e, rc ? EXEC_FAILED : EXEC_ENDED, err);
-    return rc;
+    return finish(&r, watch(&r, err), err);
+}
+
+/* ---- what an earlier daemon began ---- */
+
+static void restored_init(struct exec_run *r, struct exec *e)
+{
+    run_init(r, e);
+    LOCK_SCOPE(&e->lock);
+    str_copy_utf8(r->dir, sizeof(r->dir), e->kept.dir);
+    r->pid = e->kept.pid;
+    r->deadline = clock_monotonic_ms() + (e->kept.deadline_at - clock_wall_ms());
+    for (int i = 0; i < EXEC_OUTPUTS; i++) {
+        r->pull[i].number = e->kept.file[i];
+        r->pull[i].start = e->kept.start[i];
+    }
+    r->push.next = r->push.noted = e->kept.pushed;
+    r->push.oldest = e->kept.pushed > INPUT_FILES ? e->kept.pushed - INPUT_FILES : 0;
+    r->push.ended = e->kept.input_ended;
+    r->exited = e->kept.exited;
+    r->exited_at = r->moved_at = clock_monotonic_ms();
+}
+
+/* The agent finds the daemon again, a moment after it came back. */
+static int reach(struct exec_run *r, struct guest_link **ret, struct error *err)
+{
+    struct guest_hub *hub = r->exec->hub;
+    int64_t until = clock_monotonic_ms() + REACH_MS;
+
+    for (;;) {
+        if (guest_link_get(hub->core, r->exec->vm_id, ret, NULL, err))
+            return -1;
+        if (guest_reach(*ret, guest_deadline(hub->core), err) == 0)
+            return 0;
+        guest_link_unref(TAKE_PTR(*ret));
+        if (err->code == ERROR_SHUTTING_DOWN || clock_monotonic_ms() > until || guest_pause(hub, AGAIN_MS, err))
+            return -1;
+    }
+}
+
+/* Whatever was noted may not have been said. */
+static int say_again(struct exec_run *r, struct error *err)
+{
+    char text[16];
+
+    for (int i = 0; i < EXEC_OUTPUTS; i++) {
+        struct exec_pull *p = &r->pull[i];
+
+        snprintf(text, sizeof(text), "%u\n", p->number);
+        if (p->number && exec_dir_signal(r, &p->gate, p->letter, text, err))
+            return -1;
+    }
+    snprintf(text, sizeof(text), "%u\n", r->push.next - 1);
+    if (r->push.next && exec_dir_signal(r, &r->push.gate, 'i', text, err))
+        return -1;
+    return r->push.ended ? exec_dir_signal(r, &r->push.gate, 'i', "end\n", err) : 0;
+}
+
+static int lost(struct error *err, const char *why)
+{
+    error_set(err, ERROR_OUTCOME_UNKNOWN, "%s", why);
+    error_remedy(err, "Look in the guest at what it did.");
+    return -1;
+}
+
+/* Is it the program that is remembered, and can the agent still tell its end? */
+static int recognise(struct exec_run *r, struct error *err)
+{
+    int64_t handle = -1;
+
+    if (!r->pid) {
+        exec_dir_find(r);
+        return lost(err, "the daemon was restarted while it began the program");
+    }
+    if (exec_dir_open(r, "pids", "r", &handle, err))
+        return err->code == ERROR_GUEST_FILE_NOT_FOUND
+                   ? lost(err, "the guest was started anew while the daemon was away")
+                   : -1;
+    exec_dir_close(r, &handle);
+    if (r->exec->kept.own_input && !r->push.ended) {
+        guest_program_kill(r->link, r->pid);
+        return lost(err, "the daemon was restarted before the program had its stdin, and it was killed");
+    }
+    if (see_status(r, err) < 0)
+        return err->code == ERROR_AGENT_FAILED
+                   ? lost(err, "the guest's agent was started anew, and does not know how the program ended")
+                   : -1;
+    return say_again(r, err);
+}
+
+int exec_run_restored(struct exec *e, struct error *err)
+{
+    auto_guest_link struct guest_link *link = NULL;
+    struct exec_run r;
+    int rc;
+
+    restored_init(&r, e);
+    if (reach(&r, &link, err)) {
+        if (err->code == ERROR_SHUTTING_DOWN)
+            exec_leave(e, err);
+        else
+            exec_finish(e, EXEC_FAILED, err);
+        return -1;
+    }
+    r.link = link;
+    rc = recognise(&r, err);
+    if (rc == 0) {
+        log_info("a program in a guest goes on exec=%s vm=%s", e->id, e->vm_id);
+        exec_settle(e, EXEC_RUNNING, err);
+        rc = watch(&r, err);
+    }
+    return finish(&r, rc, err);
 }

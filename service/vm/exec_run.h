@@ -10,7 +10,7 @@ struct exec_pull {
     char letter;
     int64_t file, next, gate; /* the agent's handles; -1: none */
     unsigned number;          /* of the file */
-    uint64_t at;              /* in it */
+    uint64_t at, start;       /* in it; where in the output it begins */
     bool astray;              /* a read failed: where the file stands is not known */
     bool end_seen, done, failed;
 };
@@ -18,6 +18,7 @@ struct exec_pull {
 struct exec_push {
     int64_t gate;
     unsigned next, oldest; /* files: to write, and not read by the guest */
+    unsigned noted;        /* files that an heir of ours takes for written */
     size_t written;        /* bytes of the file `next`, which its reader is not told of */
     bool ended;
 };
@@ -38,6 +39,8 @@ struct exec_run {
 int exec_dir_make(struct exec_run *r, struct error *err);
 /* Starts the program between its FIFOs. */
 int exec_dir_begin(struct exec_run *r, struct error *err);
+/* The directory of a program whose beginning was interrupted; "" when there is none. */
+void exec_dir_find(struct exec_run *r);
 /* Leaves nothing behind. */
 void exec_dir_tidy(struct exec_run *r);
 
