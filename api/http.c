@@ -204,6 +204,8 @@ static void http_free(struct http *h)
     workers_stop(h);
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
+    tls_stop(h->tls);
+    conn_drop_links(h);
     while ((x = h->spare)) {
         h->spare = x->next;
         free(x);
@@ -248,7 +250,8 @@ int http_start(const struct http_options *options, struct http **ret, struct err
 
     if (h->wake_fd < 0 || h->hangup_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
-    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 || start_library(h, err) < 0 ||
+    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 ||
+        tls_start(core_settings(h->core), &h->tls, err) < 0 || start_library(h, err) < 0 ||
         http_listen_open(h, options, err) < 0 ||
         workers_start(h, (size_t)core_settings(h->core)->request_workers, err) < 0)
         return -1;
@@ -272,6 +275,10 @@ long long http_last_tick(const struct http *h)
 
 void http_reload(struct http *h)
 {
+    struct error err;
+
+    if (h->tls && tls_reload(h->tls, &err))
+        log_failure(LOG_LEVEL_ERROR, &err, "the certificate stays as it was");
     atomic_store(&h->reload, true);
     http_wake(h);
 }

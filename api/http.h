@@ -27,7 +27,10 @@ const char *http_address(const struct http *h); /* the bound ADDR:PORT */
 /* Order of stopping: http_quiesce(), ws_stop(), http_stop(). */
 void http_quiesce(struct http *h); /* no new connections; parked requests and streams end */
 void http_stop(struct http *h);    /* every suspended connection resumed, then joined; frees h */
-/* Reads the reloadable settings again (limits, timeouts, allowed hosts and origins). */
+/*
+ * Reads the reloadable settings again (limits, timeouts, allowed hosts and origins), and the
+ * certificate's files. Blocks on the disk.
+ */
 void http_reload(struct http *h);
 /* Monotonic ms at which the HTTP loop was last seen alive, for the watchdog and /livez. */
 long long http_last_tick(const struct http *h);

@@ -1,47 +1,30 @@
 /*
  * Who asks, and may they: Authorization header, then Unix socket peer, then a ticket that the handler
- * redeems, then session cookie: who follows a share link comes as its guest, signed in or not. A
- * credential that is present but bad is never passed over.
+ * redeems, then a client's certificate, then session cookie: who follows a share link comes as its
+ * guest, signed in or not. A credential that is present but bad is never passed over.
  */
 #include <string.h>
 #include <strings.h>
 
 #include "api/http_internal.h"
-#include "service/base/clock.h"
 #include "service/vm/core.h"
 #include "service/vm/project.h"
 
-#define GATE_MEMORY_MS 120000
-
-static int refuse_bad(struct exchange *x, struct access *a)
+static int refuse_bad(struct exchange *x, struct access *a, struct error *err)
 {
-    access_failure_count(a, x->req.peer);
-    atomic_store_explicit(&x->http->auth_failed_at_ms, clock_monotonic_ms(), memory_order_relaxed);
     count_add(&x->http->count.auth_failures, 1);
-    return -1;
-}
-
-/* Asked only while failures are fresh: the question takes a lock, and most days nobody guesses. */
-static int check_gate(struct exchange *x, struct access *a, struct error *err)
-{
-    int64_t at = atomic_load_explicit(&x->http->auth_failed_at_ms, memory_order_relaxed);
-
-    if (!at || clock_monotonic_ms() - at > GATE_MEMORY_MS)
-        return 0;
-    return access_failure_gate(a, x->req.peer, err);
+    return access_failed(a, x->req.peer, err);
 }
 
 static int by_header(struct exchange *x, struct access *a, const char *value, struct error *err)
 {
-    if (check_gate(x, a, err) < 0)
-        return -1;
     if (strncasecmp(value, "Bearer ", 7) != 0) {
         error_set(err, ERROR_UNAUTHENTICATED, "The Authorization header is not a bearer token.");
-        return refuse_bad(x, a);
+        return refuse_bad(x, a, err);
     }
     value += 7 + strspn(value + 7, " ");
     if (access_by_token(a, value, &x->req.principal, err) < 0)
-        return refuse_bad(x, a);
+        return refuse_bad(x, a, err);
     x->req.has_principal = true;
     return 0;
 }
@@ -55,7 +38,8 @@ static int check_page(struct exchange *x, struct error *err)
     if (!socket && (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0))
         return 0;
     switch (http_policy_cookie(x->http->policy, g->value[GATE_ORIGIN],
-                               g->value[GATE_SEC_FETCH_SITE], g->value[GATE_HOST], socket)) {
+                               g->value[GATE_SEC_FETCH_SITE], g->value[GATE_HOST], socket,
+                               x->req.tls)) {
     case POLICY_OK:
         return 0;
     case POLICY_ORIGIN_REFUSED:
@@ -80,7 +64,7 @@ static int check_foreign_page(struct exchange *x, struct error *err)
     bool reads = strcmp(x->req.method, "GET") == 0 || strcmp(x->req.method, "HEAD") == 0;
 
     if (!origin || (reads && !request_wants_upgrade(&x->req)) ||
-        http_policy_origin(x->http->policy, origin, g->value[GATE_HOST]))
+        http_policy_origin(x->http->policy, origin, g->value[GATE_HOST], x->req.tls))
         return 0;
     error_set(err, ERROR_ORIGIN_REFUSED, "Pages at \"%.100s\" may not use this server.", origin);
     error_remedy(err, "Add the origin to the setting allowed_origins, or set public_url.");
@@ -96,6 +80,36 @@ static void by_cookie(struct exchange *x, struct access *a)
         x->req.has_principal = true;
         x->req.principal.by_cookie = true;
     }
+}
+
+/*
+ * A certificate comes with every request of a browser that has it, like a cookie does: where a browser
+ * says which page asked, it must be one of ours. Who is no browser says nothing.
+ */
+static int check_certificates_page(struct exchange *x, struct error *err)
+{
+    const char *site = x->gate.value[GATE_SEC_FETCH_SITE], *method = x->req.method;
+    bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+
+    if (!site || (reads && !request_wants_upgrade(&x->req)) || strcmp(site, "same-origin") == 0 ||
+        strcmp(site, "none") == 0)
+        return 0;
+    error_set(err, ERROR_CSRF_REFUSED, "A certificate alone does not show which page asked.");
+    error_remedy(err, "Ask from a page of this server, or send Authorization: Bearer TOKEN.");
+    return -1;
+}
+
+static int by_certificate(struct exchange *x, struct access *a, struct error *err)
+{
+    if (access_by_certificate(a, tls_link_name(x->conn->tls), &x->req.principal, err) < 0)
+        return refuse_bad(x, a, err);
+    x->req.has_principal = true;
+    return check_certificates_page(x, err);
+}
+
+static bool shows_certificate(const struct exchange *x)
+{
+    return x->conn->tls && *tls_link_name(x->conn->tls);
 }
 
 static bool brings_ticket(const struct exchange *x)
@@ -132,7 +146,12 @@ int auth_check(struct exchange *x, struct error *err)
     } else if (x->conn->is_unix) {
         access_by_socket(a, x->conn->uid, &x->req.principal);
         x->req.has_principal = true;
-    } else if (x->gate.value[GATE_COOKIE] && !brings_ticket(x)) {
+    } else if (brings_ticket(x)) {
+        return 0; /* the handler redeems it */
+    } else if (shows_certificate(x)) {
+        if (by_certificate(x, a, err) < 0)
+            return -1;
+    } else if (x->gate.value[GATE_COOKIE]) {
         by_cookie(x, a);
     }
     if (!x->req.has_principal) {

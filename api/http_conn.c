@@ -14,6 +14,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/access.h"
 
 #define UPLOAD_FLOOR_BYTES_PER_SECOND 1024
 
@@ -92,12 +93,27 @@ static void addr_drop(struct http *h, struct addr_count *a)
     free(a);
 }
 
-int conn_admit(struct http *h, const struct sockaddr *addr)
+static bool peer_uid(int fd, unsigned *ret)
 {
+    struct ucred cred = {.uid = (uid_t)-1};
+    socklen_t len = sizeof(cred);
+    bool known = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0;
+
+    *ret = cred.uid;
+    return known;
+}
+
+/* Whoever fills all places: the administrator of the host gets in, to see who it is. */
+int conn_admit(struct http *h, int fd, const struct sockaddr *addr)
+{
+    size_t places = (size_t)h->limits.connections;
     unsigned char key[16];
     const struct addr_count *a;
+    unsigned uid;
 
-    if (h->conn_count >= (size_t)h->limits.connections)
+    if (addr->sa_family == AF_UNIX && peer_uid(fd, &uid) && access_uid_is_admin(uid))
+        places += HTTP_ADMIN_RESERVE;
+    if (h->conn_count >= places)
         return 503;
     if (!addr_key(addr, key))
         return 0;
@@ -115,11 +131,7 @@ static void name_peer(struct conn *c, const struct sockaddr *addr)
     } else if (addr->sa_family == AF_INET) {
         inet_ntop(AF_INET, &in->sin_addr, c->peer, sizeof(c->peer));
     } else {
-        struct ucred cred = {.uid = (uid_t)-1};
-        socklen_t len = sizeof(cred);
-
-        c->is_unix = getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0;
-        c->uid = cred.uid;
+        c->is_unix = peer_uid(c->fd, &c->uid);
         snprintf(c->peer, sizeof(c->peer), "unix:%u", c->uid);
     }
 }
@@ -203,6 +215,45 @@ void conn_hangups(struct http *h)
     }
 }
 
+/* ---- what is known of clients that came over TLS ---- */
+
+struct tls_waiting {
+    struct tls_waiting *next;
+    struct tls_link *link;
+    int fd;
+};
+
+static struct tls_link *take_link(struct http *h, int fd)
+{
+    for (struct tls_waiting **at = &h->tls_waiting; *at; at = &(*at)->next) {
+        struct tls_waiting *w = *at;
+        struct tls_link *link = w->link;
+
+        if (w->fd != fd)
+            continue;
+        *at = w->next;
+        free(w);
+        return link;
+    }
+    return NULL;
+}
+
+void conn_bring_link(struct http *h, int fd, struct tls_link *link)
+{
+    struct tls_waiting *w = xcalloc(1, sizeof(*w));
+
+    /* One that libmicrohttpd closed without a word had this number before. */
+    tls_link_unref(take_link(h, fd));
+    *w = (struct tls_waiting){.next = h->tls_waiting, .link = link, .fd = fd};
+    h->tls_waiting = w;
+}
+
+void conn_drop_links(struct http *h)
+{
+    while (h->tls_waiting)
+        tls_link_unref(take_link(h, h->tls_waiting->fd));
+}
+
 static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_context)
 {
     const union MHD_ConnectionInfo *fd =
@@ -216,6 +267,7 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     c->magic = CONN_MAGIC;
     c->mhd = mhd;
     c->fd = fd->connect_fd;
+    c->tls = take_link(h, c->fd);
     watch_hangup(h, c);
     name_peer(c, addr->client_addr);
     if (addr_key(addr->client_addr, key))
@@ -244,6 +296,7 @@ static void conn_close(struct http *h, struct conn *c)
     unlink_hung(h, c);
     count_add(&h->count.connections, -1ULL);
     addr_drop(h, c->addr);
+    tls_link_unref(c->tls);
     c->magic = 0;
     free(c);
 }

@@ -24,8 +24,10 @@
 #include "api/http_policy.h"
 #include "api/query.h"
 #include "api/request.h"
+#include "api/tls.h"
 
 #define HTTP_LISTENERS_MAX 8
+#define HTTP_ADMIN_RESERVE 8 /* connections beyond the limit, for the host's own administrator */
 
 /* ---- connections (http_conn.c) ---- */
 
@@ -54,6 +56,7 @@ struct conn {
     bool is_unix;
     unsigned uid;
     struct addr_count *addr; /* NULL for Unix sockets */
+    struct tls_link *tls;    /* NULL: in clear */
     char peer[64];
 };
 
@@ -151,6 +154,8 @@ struct http {
     int epoll_fd; /* libmicrohttpd's own, which also holds the listeners and wake_fd */
     int wake_fd;
     bool listening; /* the listeners are in it */
+    struct tls *tls; /* NULL: the listeners speak HTTP in clear */
+    struct tls_waiting *tls_waiting; /* given to libmicrohttpd, which has not told of them yet */
     int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
@@ -180,7 +185,6 @@ struct http {
     char log[16384];
     char id_prefix[24];
     unsigned long long id_next;
-    _Atomic long long auth_failed_at_ms;
 
     /* http_workers.c */
     struct {
@@ -235,9 +239,12 @@ void http_listen_watch(struct http *h, bool on);
 /* http_conn.c */
 void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
                  enum MHD_ConnectionNotificationCode code);
-/* Over which limit a further connection from there would be: 0, 429 or 503. */
-int conn_admit(struct http *h, const struct sockaddr *addr);
+/* Over which limit this further connection from there would be: 0, 429 or 503. */
+int conn_admit(struct http *h, int fd, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
+/* Whose plain side fd is; conn_open finds it there. Takes link. */
+void conn_bring_link(struct http *h, int fd, struct tls_link *link);
+void conn_drop_links(struct http *h);
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
 void conn_hangups(struct http *h);
 void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */

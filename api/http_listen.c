@@ -65,12 +65,13 @@ static bool is_loopback(const struct sockaddr *addr)
 /* Without TLS, tokens would travel in clear: only a clear "yes" opens the network. */
 static int check_exposed(struct http *h, const struct sockaddr *addr, struct error *err)
 {
-    if (is_loopback(addr) || core_settings(h->core)->insecure_listen)
+    if (h->tls || is_loopback(addr) || core_settings(h->core)->insecure_listen)
         return 0;
     error_set_at(err, ERROR_CONFIG, "listen",
                  "The address is reachable from the network, and there is no TLS.");
     error_remedy(err,
-                 "Listen on 127.0.0.1 behind a TLS proxy (see deploy/), or set insecure_listen.");
+                 "Set tls_certificate and tls_key, listen on 127.0.0.1 behind a TLS proxy (see deploy/), or "
+                 "set insecure_listen.");
     return -1;
 }
 
@@ -217,11 +218,16 @@ void http_listen_close(struct http *h)
     h->unix_path = NULL;
 }
 
-static void refuse(struct http *h, int fd, int status)
+static void refuse(struct http *h, int fd, bool in_clear, int status)
 {
     struct error err;
 
     count_add(&h->count.refused, 1);
+    /* A handshake, to say that there is no room for one, would be a handshake too many. */
+    if (!in_clear) {
+        close(fd);
+        return;
+    }
     if (status == 429)
         error_set(&err, ERROR_TOO_MANY_REQUESTS, "This address has too many connections open.");
     else
@@ -238,12 +244,30 @@ static void pause_accept(struct http *h, int errnum)
     h->accept_paused_until_ms = clock_monotonic_ms() + 100;
 }
 
+/* What libmicrohttpd is to read; -1: the client is gone. */
+static int plain_side(struct http *h, int fd, bool in_clear)
+{
+    struct tls_link *link;
+    struct error err;
+    int plain;
+
+    if (in_clear)
+        return fd;
+    if (tls_adopt(h->tls, fd, &plain, &link, &err) < 0) {
+        log_failure(LOG_LEVEL_WARNING, &err, "a connection could not be taken");
+        return -1;
+    }
+    conn_bring_link(h, plain, link);
+    return plain;
+}
+
 /* False: nothing more waits. */
 static bool accept_one(struct http *h, int listener, bool is_unix)
 {
     struct sockaddr_storage addr = {0};
     socklen_t len = sizeof(addr);
     int fd = accept4(listener, (struct sockaddr *)&addr, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    bool in_clear = is_unix || !h->tls;
     int status;
     int on = 1;
 
@@ -256,10 +280,13 @@ static bool accept_one(struct http *h, int listener, bool is_unix)
         addr.ss_family = AF_UNIX;
     else
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    status = conn_admit(h, (struct sockaddr *)&addr);
-    if (status)
-        refuse(h, fd, status);
-    else if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr,
+    status = conn_admit(h, fd, (struct sockaddr *)&addr);
+    if (status) {
+        refuse(h, fd, in_clear, status);
+        return true;
+    }
+    fd = plain_side(h, fd, in_clear);
+    if (fd >= 0 && MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr,
                                 is_unix ? sizeof(sa_family_t) : len) != MHD_YES)
         log_warning("a connection could not be taken: %s", strerror(errno)); /* MHD closed it */
     return true;

@@ -202,6 +202,7 @@ static int begin(struct exchange *x, const char *url, const char *method, const 
     x->req.method = method;
     x->req.path = url;
     x->req.content_length = x->gate.content_length;
+    x->req.tls = x->conn->tls != NULL;
     memcpy(x->req.peer, x->conn->peer, sizeof(x->req.peer));
     take_request_id(x);
     if (rc < 0 || *url != '/') {

@@ -144,7 +144,7 @@ bool http_policy_host(const struct http_policy *p, const char *host)
            has_name(&p->hosts, host);
 }
 
-bool http_policy_origin(const struct http_policy *p, const char *origin, const char *host)
+bool http_policy_origin(const struct http_policy *p, const char *origin, const char *host, bool tls)
 {
     const char *from = origin_host(origin);
 
@@ -155,15 +155,15 @@ bool http_policy_origin(const struct http_policy *p, const char *origin, const c
     /* Behind TLS the page has an https origin: a plain one of that name is somebody else's. */
     if (p->public_host && strcasecmp(p->public_host, host) == 0)
         return false;
-    return str_starts(origin, "http://") && strcasecmp(from, host) == 0;
+    return str_starts(origin, tls ? "https://" : "http://") && strcasecmp(from, host) == 0;
 }
 
 enum http_policy_verdict http_policy_cookie(const struct http_policy *p, const char *origin,
                                             const char *sec_fetch_site, const char *host,
-                                            bool socket)
+                                            bool socket, bool tls)
 {
     if (origin)
-        return http_policy_origin(p, origin, host) ? POLICY_OK : POLICY_ORIGIN_REFUSED;
+        return http_policy_origin(p, origin, host, tls) ? POLICY_OK : POLICY_ORIGIN_REFUSED;
     if (socket)
         return POLICY_ORIGIN_REFUSED;
     return str_eq(sec_fetch_site, "same-origin") ? POLICY_OK : POLICY_CSRF_REFUSED;

@@ -23,10 +23,10 @@ void http_policy_free(struct http_policy *p);
 bool http_policy_host(const struct http_policy *p, const char *host);
 
 /*
- * Exactly one of the configured origins, or the page this very Host served over plain HTTP. The
+ * Exactly one of the configured origins, or the page this very Host served, over TLS or not. The
  * host must have passed http_policy_host().
  */
-bool http_policy_origin(const struct http_policy *p, const char *origin, const char *host);
+bool http_policy_origin(const struct http_policy *p, const char *origin, const char *host, bool tls);
 
 enum http_policy_verdict { POLICY_OK, POLICY_ORIGIN_REFUSED, POLICY_CSRF_REFUSED };
 /*
@@ -36,6 +36,6 @@ enum http_policy_verdict { POLICY_OK, POLICY_ORIGIN_REFUSED, POLICY_CSRF_REFUSED
  */
 enum http_policy_verdict http_policy_cookie(const struct http_policy *p, const char *origin,
                                             const char *sec_fetch_site, const char *host,
-                                            bool socket);
+                                            bool socket, bool tls);
 
 #endif

@@ -75,6 +75,7 @@ struct request {
     json_t *json; /* the parsed body, or NULL */
     struct principal principal;
     bool has_principal;
+    bool tls; /* it came to us encrypted */
     char peer[64]; /* address, or "unix:UID" */
     int64_t content_length; /* -1 unknown */
     void *http; /* http.c's own */

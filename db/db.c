@@ -106,7 +106,7 @@ int db_open(const char *path, struct db **ret, struct error *err)
     pthread_once(&once, init_sqlite);
     db->path = xstrdup(path);
     db->lock_fd = -1;
-    db->tail = &db->head;
+    db->tail = db->first_tail = &db->head;
     db->writable = true;
     mutex_init(&db->hook_lock);
     mutex_init(&db->lock);

@@ -39,6 +39,14 @@ int db_write(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *a
              struct error *err);
 
 /*
+ * db_write() for what somebody waits for in milliseconds: it goes before what is queued, shares its
+ * commit with few others, and puts off checkpoints for a moment. Not for what must follow something
+ * that was only posted.
+ */
+int db_write_first(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *arg,
+                   struct error *err);
+
+/*
  * The same without waiting; arg is handed to done (on the writer thread) with the outcome, which
  * frees it. For facts that come from events. Returns -1 (UNAVAILABLE) when the queue is full or
  * closing; then the caller keeps arg.

@@ -27,6 +27,9 @@
 #else
 #define DB_CHECKPOINT_PAGES 1000       /* WAL pages after which the writer checkpoints */
 #endif
+#define DB_FIRST_GROUP      32         /* in a commit that somebody is in a hurry for, all in all */
+#define DB_CALM_MS          100        /* after such a commit no checkpoint, if it can wait... */
+#define DB_CHECKPOINT_MOST  (8 * DB_CHECKPOINT_PAGES) /* ...which is up to here */
 #define DB_PROBE_MS         1000       /* between two tries while the disk refuses */
 
 /* ---- a connection and its statements ---- */
@@ -94,6 +97,7 @@ struct write {
     db_done_fn *done; /* of a posted write */
     void *arg;
     bool posted; /* on the heap, nobody waits */
+    bool first;  /* db_write_first() */
     bool finished;
     pthread_cond_t wake; /* of a write somebody waits for */
     int rc;
@@ -116,8 +120,10 @@ struct db {
     struct conn writer;
     pthread_t thread;
     bool thread_runs;
-    int wal_pages; /* after the last commit; writer thread only, as the next */
-    bool wrote;    /* the group in progress reached the disk */
+    /* Writer thread only: */
+    int wal_pages;    /* after the last commit */
+    bool wrote;       /* the group in progress reached the disk */
+    int64_t first_ms; /* monotonic: of the last group with a write that was in a hurry */
 
     pthread_mutex_t reader_lock; /* leaf */
     pthread_cond_t reader_free;
@@ -130,7 +136,7 @@ struct db {
 
     pthread_mutex_t lock; /* leaf; guards what follows */
     pthread_cond_t wake;  /* the writer */
-    struct write *head, **tail;
+    struct write *head, **tail, **first_tail; /* those in a hurry, in their order, come first */
     uint32_t queued, posted;
     bool closing;
     bool writable;

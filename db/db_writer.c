@@ -246,11 +246,17 @@ static int on_wal_commit(void *opaque, sqlite3 *sq, const char *name, int pages)
     return SQLITE_OK;
 }
 
+/* It would keep who is in a hurry waiting for two more syncs. */
+static bool checkpoint_can_wait(const struct db *db)
+{
+    return db->wal_pages < DB_CHECKPOINT_MOST && clock_monotonic_ms() - db->first_ms < DB_CALM_MS;
+}
+
 /* Passive: takes what no reader holds back, waits for nobody. SQLite logs what goes wrong; the
  * pages stay in the WAL and the next commit tries again. */
 static void checkpoint_if_due(struct db *db)
 {
-    if (db->wal_pages < DB_CHECKPOINT_PAGES)
+    if (db->wal_pages < DB_CHECKPOINT_PAGES || checkpoint_can_wait(db))
         return;
     CRASH_POINT(DB_BEFORE_CHECKPOINT);
     (void)sqlite3_wal_checkpoint_v2(db->writer.sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
@@ -273,34 +279,54 @@ static void probe(struct db *db)
     run_group(db, w);
 }
 
-/* NULL: closing, or time to probe. */
+/* With the lock held, until there is something to do. A checkpoint that was put off comes when it is calm. */
+static void wait_for_work(struct db *db)
+{
+    while (!db->head && !db->closing) {
+        int64_t until = clock_monotonic_ms() + (db->writable ? DB_CALM_MS : DB_PROBE_MS);
+
+        if (db->writable && db->wal_pages < DB_CHECKPOINT_PAGES) {
+            if (pthread_cond_wait(&db->wake, &db->lock))
+                abort();
+        } else if (!cond_wait_until(&db->wake, &db->lock, until)) {
+            return;
+        }
+    }
+}
+
+/* NULL: closing, or nothing came for a while. */
 static struct write *take_group(struct db *db, bool *ret_closing)
 {
     struct write *group, **end = &db->head;
-    uint32_t n = 0;
+    uint32_t n = 0, most = DB_GROUP_MAX;
 
     LOCK_SCOPE(&db->lock);
-    while (!db->head && !db->closing) {
-        if (db->writable) {
-            if (pthread_cond_wait(&db->wake, &db->lock))
-                abort();
-        } else if (!cond_wait_until(&db->wake, &db->lock, clock_monotonic_ms() + DB_PROBE_MS)) {
-            break;
-        }
-    }
+    wait_for_work(db);
     *ret_closing = db->closing && !db->head;
-    for (; *end && n < DB_GROUP_MAX; end = &(*end)->next, n++) {
+    if (db->head && db->head->first) {
+        most = DB_FIRST_GROUP;
+        db->first_ms = clock_monotonic_ms();
+    }
+    for (; *end && (n < most || ((*end)->first && n < DB_GROUP_MAX)); end = &(*end)->next, n++) {
         db->queued--;
         if ((*end)->posted)
             db->posted--;
     }
     group = db->head;
     db->head = *end;
-    if (!db->head)
+    if (db->tail == end)
         db->tail = &db->head;
+    if (!db->head || !db->head->first)
+        db->first_tail = &db->head;
     if (n)
         *end = NULL;
     return n ? group : NULL;
+}
+
+static bool is_writable(struct db *db)
+{
+    LOCK_SCOPE(&db->lock);
+    return db->writable;
 }
 
 static void *writer_main(void *arg)
@@ -313,7 +339,7 @@ static void *writer_main(void *arg)
 
         if (group)
             run_group(db, group);
-        else if (!closing)
+        else if (!closing && !is_writable(db))
             probe(db);
         checkpoint_if_due(db);
     }
@@ -347,13 +373,43 @@ void writer_stop(struct db *db)
 /* Called with the lock held. */
 static void enqueue(struct db *db, struct write *w)
 {
+    struct write **at = w->first ? db->first_tail : db->tail;
+
     w->events_tail = &w->events;
-    *db->tail = w;
-    db->tail = &w->next;
+    w->next = *at;
+    *at = w;
+    if (db->tail == at)
+        db->tail = &w->next;
+    if (w->first)
+        db->first_tail = &w->next;
     db->queued++;
     if (w->posted)
         db->posted++;
     pthread_cond_signal(&db->wake);
+}
+
+static int wait_for(struct db *db, struct write *w, struct error *err)
+{
+    /* It would wait for itself. */
+    if (pthread_equal(pthread_self(), db->thread))
+        abort();
+    cond_init(&w->wake);
+    {
+        LOCK_SCOPE(&db->lock);
+        if (db->closing) {
+            w->rc = error_set(&w->err, ERROR_UNAVAILABLE, "the database is closing");
+        } else {
+            enqueue(db, w);
+            while (!w->finished) {
+                if (pthread_cond_wait(&w->wake, &db->lock))
+                    abort();
+            }
+        }
+    }
+    pthread_cond_destroy(&w->wake);
+    if (w->rc)
+        *err = w->err;
+    return w->rc;
 }
 
 int db_write(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *arg,
@@ -361,26 +417,15 @@ int db_write(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *a
 {
     struct write w = {.fn = fn, .committed = committed, .arg = arg};
 
-    /* It would wait for itself. */
-    if (pthread_equal(pthread_self(), db->thread))
-        abort();
-    cond_init(&w.wake);
-    {
-        LOCK_SCOPE(&db->lock);
-        if (db->closing) {
-            w.rc = error_set(&w.err, ERROR_UNAVAILABLE, "the database is closing");
-        } else {
-            enqueue(db, &w);
-            while (!w.finished) {
-                if (pthread_cond_wait(&w.wake, &db->lock))
-                    abort();
-            }
-        }
-    }
-    pthread_cond_destroy(&w.wake);
-    if (w.rc)
-        *err = w.err;
-    return w.rc;
+    return wait_for(db, &w, err);
+}
+
+int db_write_first(struct db *db, db_write_fn *fn, db_committed_fn *committed, void *arg,
+                   struct error *err)
+{
+    struct write w = {.fn = fn, .committed = committed, .arg = arg, .first = true};
+
+    return wait_for(db, &w, err);
 }
 
 int db_post(struct db *db, db_write_fn *fn, db_committed_fn *committed, db_done_fn *done, void *arg,

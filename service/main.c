@@ -109,9 +109,12 @@ static void reload(struct daemon *d)
     auto_settings struct settings *fresh = settings_new();
     struct error err;
 
-    if (!d->options.config_path || settings_load(fresh, d->options.config_path, &err)) {
-        if (d->options.config_path)
-            log_failure(LOG_LEVEL_ERROR, &err, "the settings stay as they are");
+    if (!d->options.config_path) {
+        http_reload(d->http); /* a certificate may be a new one all the same */
+        return;
+    }
+    if (settings_load(fresh, d->options.config_path, &err)) {
+        log_failure(LOG_LEVEL_ERROR, &err, "the settings stay as they are");
         return;
     }
     settings_reload(d->options.settings, fresh);

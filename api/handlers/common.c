@@ -188,11 +188,12 @@ void public_base(const struct request *req, const char *scheme, char *ret, size_
     }
     /* The Host header was checked before the handler; over the Unix socket it means nothing. */
     if (host && !str_starts(req->peer, "unix:")) {
-        snprintf(ret, size, "%s://%s", scheme, host);
+        snprintf(ret, size, "%s%s://%s", scheme, req->tls ? "s" : "", host);
         return;
     }
     auto_free char *bound = bound_address(req);
-    snprintf(ret, size, "%s://%s", scheme, bound ? bound : settings->listen);
+    snprintf(ret, size, "%s%s://%s", scheme, *settings->tls_certificate ? "s" : "",
+             bound ? bound : settings->listen);
 }
 
 bool header_list_has(const char *header, const char *token)

@@ -80,8 +80,10 @@ static struct vm *authorise(struct request *req, const char *stream, enum consol
         error_set(err, ERROR_UNAUTHENTICATED, "a credential or a ticket is needed");
         return NULL;
     }
-    if (access_ticket_lookup(core_access(req->core), ticket, &info, err))
+    if (access_ticket_lookup(core_access(req->core), ticket, &info, err)) {
+        (void)!access_failed(core_access(req->core), req->peer, err);
         return NULL;
+    }
     vm = vm_find(req->core, info.project_id, ref, err);
     struct ticket wanted = {.control = mode == CONSOLE_CONTROL};
     if (!vm || strlen(stream) >= sizeof(wanted.stream)) {

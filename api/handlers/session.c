@@ -17,7 +17,7 @@
 /* Over TLS the cookie must never travel without it. */
 static const char *secure_attribute(const struct request *req)
 {
-    return str_starts(core_settings(req->core)->public_url, "https://") ? "; Secure" : "";
+    return req->tls || str_starts(core_settings(req->core)->public_url, "https://") ? "; Secure" : "";
 }
 
 static json_t *who(struct request *req, const struct principal *p)
@@ -42,14 +42,11 @@ int handle_session_create(struct request *req, struct response *res, struct erro
     char cookie[SECRET_RANDOM_TEXT];
     struct principal principal;
 
-    if (access_failure_gate(access, req->peer, err) || codec_decode_sign_in(req->json, &body, err))
+    if (codec_decode_sign_in(req->json, &body, err))
         return -1;
     if (access_session_create(access, body.code ? body.code : body.token, cookie, &principal,
-                              err)) {
-        if (err->code == ERROR_SIGN_IN_FAILED)
-            access_failure_count(access, req->peer);
-        return -1;
-    }
+                              err))
+        return err->code == ERROR_SIGN_IN_FAILED ? access_failed(access, req->peer, err) : -1;
     response_header(
         res, "Set-Cookie", COOKIE "=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%lld%s", cookie,
         (long long)core_settings(req->core)->session_max_seconds, secure_attribute(req));

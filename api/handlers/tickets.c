@@ -113,13 +113,10 @@ int handle_ticket_lookup(struct request *req, struct response *res, struct error
     struct ticket_info info;
     struct error gone;
 
-    if (access_failure_gate(access, req->peer, err) ||
-        codec_decode_ticket_lookup(req->json, &body, err))
+    if (codec_decode_ticket_lookup(req->json, &body, err))
         return -1;
-    if (access_ticket_lookup(access, body.ticket, &info, err)) {
-        access_failure_count(access, req->peer);
-        return -1;
-    }
+    if (access_ticket_lookup(access, body.ticket, &info, err))
+        return access_failed(access, req->peer, err);
     auto_vm struct vm *vm = vm_find(req->core, info.project_id, info.to.vm_id, &gone);
     if (!vm)
         return access_ticket_refuse(err);

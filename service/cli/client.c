@@ -17,7 +17,8 @@
 
 struct client {
     CURL *curl;
-    char *url, *socket, *token, *project;
+    char *url, *socket, *token, *project, *ca, *certificate, *key;
+    struct client_trust trust; /* points at the last three */
     bool interruptible;
     char error[CURL_ERROR_SIZE];
 };
@@ -44,6 +45,10 @@ int client_new(const struct client_target *target, struct client **ret, struct f
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || !(c->curl = curl_easy_init()))
         return failure_set(fail, CLI_FAILED, "libcurl cannot be used");
     c->project = xstrdup_null(target->project);
+    c->ca = xstrdup_null(target->trust.ca);
+    c->certificate = xstrdup_null(target->trust.certificate);
+    c->key = xstrdup_null(target->trust.key);
+    c->trust = (struct client_trust){c->ca, c->certificate, c->key};
     c->url = xstrdup(target->url ? target->url : "http://localhost");
     for (len = strlen(c->url); len && c->url[len - 1] == '/'; len--)
         c->url[len - 1] = '\0';
@@ -64,6 +69,9 @@ void client_free(struct client *c)
     curl_global_cleanup();
     free(c->url);
     free(c->project);
+    free(c->ca);
+    free(c->certificate);
+    free(c->key);
     free(c->socket);
     if (c->token)
         explicit_bzero(c->token, strlen(c->token));
@@ -79,6 +87,11 @@ void client_interruptible(struct client *c, bool on)
 const char *client_url(const struct client *c)
 {
     return c->url;
+}
+
+const struct client_trust *client_trust(const struct client *c)
+{
+    return &c->trust;
 }
 
 const char *client_project(const struct client *c)
@@ -181,6 +194,16 @@ static void add_headers(struct client *c, const struct client_request *r, struct
         add_header(list, r->headers[i]);
 }
 
+static void set_up_trust(const struct client *c)
+{
+    if (c->ca)
+        curl_easy_setopt(c->curl, CURLOPT_CAINFO, c->ca);
+    if (c->certificate)
+        curl_easy_setopt(c->curl, CURLOPT_SSLCERT, c->certificate);
+    if (c->key)
+        curl_easy_setopt(c->curl, CURLOPT_SSLKEY, c->key);
+}
+
 static void set_up(struct client *c, struct exchange *x, const char *url, const char *body,
                    struct curl_slist *headers)
 {
@@ -197,6 +220,7 @@ static void set_up(struct client *c, struct exchange *x, const char *url, const 
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
     if (c->socket)
         curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+    set_up_trust(c);
     if (r->timeout_s >= 0)
         curl_easy_setopt(curl, CURLOPT_TIMEOUT, r->timeout_s ? r->timeout_s : 60L);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);

@@ -16,11 +16,18 @@
 #include "service/cli/value.h"
 
 /* Where the server is; copied by client_new. */
+/* Of https addresses: paths of PEM files, each NULL when the usual is meant. */
+struct client_trust {
+    const char *ca;                /* who vouches for the server */
+    const char *certificate, *key; /* what we show it */
+};
+
 struct client_target {
     const char *url;    /* "http://127.0.0.1:8460", or NULL: the Unix socket */
     const char *socket; /* used when url is NULL */
     const char *token;  /* or NULL */
     const char *project; /* to act in, or NULL: the token's own */
+    struct client_trust trust;
 };
 
 struct client;
@@ -39,6 +46,7 @@ void client_interruptible(struct client *c, bool on);
 const char *client_url(const struct client *c);    /* without a slash at the end */
 const char *client_socket(const struct client *c); /* or NULL */
 const char *client_token(const struct client *c);  /* or NULL */
+const struct client_trust *client_trust(const struct client *c);
 
 struct client_request {
     const char *method; /* NULL: GET */

@@ -75,7 +75,7 @@ static int run_add(struct cli *cli, const struct args *args, struct failure *fai
 
     if (!file)
         return failure_set(fail, CLI_USAGE, "name the public key that signed the index: --key FILE");
-    if (read_text(file, 65536, &key, fail))
+    if (read_text(file, 32768, &key, fail))
         return -1;
     if (str_eq(kind, "drover"))
         key[strcspn(key, "\r\n")] = '\0';

@@ -9,22 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "service/base/clock.h"
-#include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/cli/base64.h"
 #include "service/cli/command.h"
 #include "service/cli/exec_output.h"
+#include "service/cli/exec_stream.h"
 #include "service/cli/print.h"
-#include "service/cli/socket.h"
-#include "service/cli/stream.h"
 
-#define SUBPROTOCOL  "drover.exec.v1"
-#define INPUT_MAX    (256 * 1024)
-#define ACK_EVERY    (32 * 1024)
-#define CONTROL_MAX  4096
-#define RETRY_MS     500
-#define RETRY_FOR_MS 30000
+#define INPUT_MAX (256 * 1024)
 
 static volatile sig_atomic_t interrupted;
 
@@ -103,155 +95,6 @@ static int run_at_once(struct cli *cli, const char *path, const json_t *body, in
 
 /* ---- as it comes ---- */
 
-struct session {
-    unsigned long long have[2], acked[2]; /* of stdout and stderr */
-    unsigned long long sent, sent_before; /* of stdin; over connections that ended */
-    int output;                           /* which of the two the message at hand is for */
-    bool in_message, has_input, input_ended, eof_sent, kill_sent, output_failed, input_lost;
-    struct strbuf control;
-    json_t *exit; /* the last frame */
-    char text[160];
-};
-
-static void on_open(void *opaque, const char *subprotocol)
-{
-    struct session *s = opaque;
-
-    (void)subprotocol;
-    s->in_message = false;
-    s->sent_before = s->sent;
-    s->control.len = 0;
-    s->eof_sent = s->kill_sent = false;
-}
-
-static void on_control(struct session *s)
-{
-    auto_value json_t *message = value_parse(s->control.data ? s->control.data : "", s->control.len);
-    const char *type = value_text(message, "type", "");
-    double number = 0;
-
-    if (str_eq(type, "hello")) {
-        (void)value_number(message, "stdin", &number);
-        /* What was sent over this one may or may not be there yet. */
-        s->input_lost = (unsigned long long)number < s->sent_before;
-    } else if (str_eq(type, "gap")) {
-        fprintf(stderr, "drover: some of %s is lost\n",
-                str_eq(value_text(message, "stream", ""), "stderr") ? "stderr" : "stdout");
-        if (value_number(message, "to", &number))
-            s->have[str_eq(value_text(message, "stream", ""), "stderr")] = (unsigned long long)number;
-    } else if (str_eq(type, "exit")) {
-        s->exit = TAKE_PTR(message);
-    }
-}
-
-static bool on_bytes(struct session *s, const unsigned char *data, size_t len)
-{
-    struct error err;
-
-    if (len && !s->in_message) {
-        s->output = data[0] == 2;
-        data++;
-        len--;
-    }
-    s->have[s->output] += len;
-    if (len && fd_write_all(s->output ? STDERR_FILENO : STDOUT_FILENO, data, len, &err))
-        s->output_failed = true;
-    return !s->output_failed;
-}
-
-static bool on_data(void *opaque, bool text, bool last, const void *data, size_t len)
-{
-    struct session *s = opaque;
-    bool go_on = true;
-
-    if (!text) {
-        go_on = on_bytes(s, data, len);
-        s->in_message = !last;
-        return go_on;
-    }
-    if (s->control.len + len <= CONTROL_MAX)
-        strbuf_add(&s->control, data, len);
-    if (last) {
-        on_control(s);
-        s->control.len = 0;
-    }
-    return !s->input_lost;
-}
-
-static size_t on_input(void *opaque, char *data, size_t len, bool *ret_leave)
-{
-    struct session *s = opaque;
-
-    (void)data;
-    *ret_leave = false;
-    s->sent += len;
-    s->input_ended = s->input_ended || !len;
-    return len;
-}
-
-static const char *next_text(void *opaque)
-{
-    struct session *s = opaque;
-
-    if (interrupted && !s->kill_sent) {
-        s->kill_sent = true;
-        return "{\"type\": \"kill\"}";
-    }
-    if (s->has_input && s->input_ended && !s->eof_sent) {
-        s->eof_sent = true;
-        return "{\"type\": \"eof\"}";
-    }
-    if (s->have[0] - s->acked[0] + s->have[1] - s->acked[1] < ACK_EVERY)
-        return NULL;
-    memcpy(s->acked, s->have, sizeof(s->acked));
-    snprintf(s->text, sizeof(s->text), "{\"type\": \"ack\", \"stdout\": %llu, \"stderr\": %llu}",
-             s->have[0], s->have[1]);
-    return s->text;
-}
-
-static bool worth_another(const struct socket_result *result, int64_t lost_at)
-{
-    bool broken = result->end == SOCKET_LOST || (result->end == SOCKET_CLOSED && result->code == 1001) ||
-                  (result->end == SOCKET_REFUSED && !result->http_status);
-
-    return broken && clock_monotonic_ms() - lost_at < RETRY_FOR_MS;
-}
-
-/* Follows the program to its exit frame. */
-static int follow(struct cli *cli, const char *stream, struct session *s, struct failure *fail)
-{
-    int64_t lost_at = clock_monotonic_ms();
-
-    for (;;) {
-        auto_free char *path = xasprintf("%s?from=%llu,%llu", stream, s->have[0], s->have[1]);
-        const struct socket_options o = {.client = cli->client,
-                                         .path = path,
-                                         .subprotocol = SUBPROTOCOL,
-                                         .input_fd = s->has_input && !s->input_ended ? STDIN_FILENO : -1,
-                                         .on_open = on_open,
-                                         .on_data = on_data,
-                                         .on_input = on_input,
-                                         .next_text = next_text,
-                                         .opaque = s};
-        struct socket_result result;
-        unsigned long long had = s->have[0] + s->have[1];
-
-        socket_run(&o, &result);
-        if (s->exit)
-            return 0;
-        if (s->output_failed)
-            return failure_set(fail, CLI_FAILED, "the output cannot be written");
-        if (s->input_lost)
-            return failure_set(fail, CLI_CONNECT, "the connection broke while standard input was on its way");
-        if (s->have[0] + s->have[1] != had)
-            lost_at = clock_monotonic_ms();
-        if (!worth_another(&result, lost_at))
-            return result.end == SOCKET_REFUSED ? stream_explain_refusal(cli, path, &result, fail)
-                                                : stream_explain_close(&result, fail);
-        usleep(RETRY_MS * 1000);
-    }
-}
-
 static void on_signal(int number)
 {
     (void)number;
@@ -267,7 +110,13 @@ static void watch_interrupts(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static int end_of_stream(const struct session *s, int64_t timeout, struct failure *fail)
+static bool wants_end(void *opaque)
+{
+    (void)opaque;
+    return interrupted != 0;
+}
+
+static int end_of_stream(const struct exec_stream *s, int64_t timeout, struct failure *fail)
 {
     const json_t *problem = value_at(s->exit, "problem");
 
@@ -283,7 +132,7 @@ static int run_streamed(struct cli *cli, const char *path, json_t *body, int64_t
                         struct failure *fail)
 {
     struct client_request r = {.method = "POST", .path = path, .body = body, .timeout_s = 120};
-    struct session s = {.has_input = has_input};
+    auto_exec_stream struct exec_stream s = {.has_input = has_input, .wants_kill = wants_end};
     auto_answer struct answer a = {0};
     auto_free char *stream = NULL;
     int rc;
@@ -295,12 +144,8 @@ static int run_streamed(struct cli *cli, const char *path, json_t *body, int64_t
     if (client_do(cli->client, &r, &a, fail))
         return -1;
     stream = xasprintf("%s/%s/stream", path, value_text(a.value, "id", ""));
-    rc = follow(cli, stream, &s, fail);
-    if (rc == 0)
-        rc = end_of_stream(&s, timeout, fail);
-    strbuf_done(&s.control);
-    json_decref(s.exit);
-    return rc;
+    rc = exec_stream_follow(cli, stream, &s, fail);
+    return rc ? rc : end_of_stream(&s, timeout, fail);
 }
 
 static int run_exec(struct cli *cli, const struct args *args, struct failure *fail)

@@ -29,6 +29,9 @@ static const struct {
     {"DROVER_TOKEN", "an API token (drover token create); not sent to a context's server"},
     {"DROVER_CONTEXT", "the context to use (drover context list)"},
     {"DROVER_STATE_DIR", "where drover.sock is looked for; /var/lib/drover by default"},
+    {"DROVER_CACERT", "a file (PEM) with the authority of an https server's certificate; else the system's"},
+    {"DROVER_CERT", "a file (PEM) with a certificate to show an https server, made out to a token's id"},
+    {"DROVER_KEY", "a file (PEM) with its key"},
     {"XDG_CONFIG_HOME", "where drover/contexts is kept; ~/.config by default"},
     {"NO_COLOR", "if set, no colours; there are none either where the output is no terminal"},
 };

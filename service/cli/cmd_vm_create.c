@@ -82,11 +82,17 @@ static int read_file(const char *name, size_t max, char **ret, struct failure *f
 {
     struct error err;
     size_t len;
-    int rc = file_read(name, max, ret, &len, &err);
+    int rc = file_read(str_eq(name, "-") ? "/dev/stdin" : name, max, ret, &len, &err);
 
     if (rc == 0)
         return failure_set(fail, CLI_USAGE, "there is no file %s", name);
     return rc < 0 ? failure_from_error(fail, &err) : 0;
+}
+
+static bool is_key(const char *text)
+{
+    return strchr(text, ' ') && (str_starts(text, "ssh-") || str_starts(text, "ecdsa-") ||
+                                 str_starts(text, "sk-"));
 }
 
 static int add_lists(const struct args *args, json_t *body, struct failure *fail)
@@ -124,7 +130,10 @@ static int add_lists(const struct args *args, json_t *body, struct failure *fail
     for (state = 0; (text = args_next(args, "ssh-key", &state));) {
         auto_free char *key = NULL;
 
-        if (read_file(text, 8192, &key, fail))
+        /* A file that is called like a key can be given with its path. */
+        if (is_key(text))
+            key = xstrdup(text);
+        else if (read_file(text, 8192, &key, fail))
             return -1;
         key[strcspn(key, "\n")] = '\0';
         json_array_append_new(json_object_get(body, "ssh_keys"), json_string(key));
@@ -228,8 +237,8 @@ const struct option_row vm_create_options[] = {
     {"add-disk", 0, "SIZE", "a further empty disk in GiB; may be repeated"},
     {"network", 'n', "NETWORK", "user, bridge=br0, network=default or none; may be repeated"},
     {"label", 'l', "KEY=VALUE", "a label; may be repeated"},
-    {"ssh-key", 0, "FILE", "a public key to let in (cloud-init); may be repeated"},
-    {"user-data", 0, "FILE", "user data for cloud-init"},
+    {"ssh-key", 0, "KEY|FILE", "a public key to let in (cloud-init); may be repeated"},
+    {"user-data", 0, "FILE", "user data for cloud-init; - is standard input"},
     {"description", 0, "TEXT", "a line for people"},
     {"acceleration", 0, "HOW", "auto, kvm or emulated"},
     {"machine", 0, "TYPE", "machine type, such as q35"},

@@ -95,7 +95,10 @@ int cli_connect(struct cli *cli, struct failure *fail)
     if (cli_choose(cli, &c, fail))
         return -1;
     target = (struct client_target){.url = c.url, .socket = c.socket, .token = c.token,
-                                    .project = cli->project};
+                                    .project = cli->project,
+                                    .trust = {.ca = env("DROVER_CACERT"),
+                                              .certificate = env("DROVER_CERT"),
+                                              .key = env("DROVER_KEY")}};
     return client_new(&target, &cli->client, fail);
 }
 

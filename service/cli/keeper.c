@@ -71,7 +71,8 @@ static void keeper_free(struct keeper *k)
 int keeper_start(const struct client *like, const char *lease, int64_t ttl_s, struct keeper **ret,
                  struct failure *fail)
 {
-    struct client_target target = {.url = client_socket(like) ? NULL : client_url(like),
+    struct client_target target = {.trust = *client_trust(like),
+                                   .url = client_socket(like) ? NULL : client_url(like),
                                    .socket = client_socket(like),
                                    .token = client_token(like),
                                    .project = client_project(like)};

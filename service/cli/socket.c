@@ -170,9 +170,13 @@ static const struct lws_protocols protocols[] = {
 
 static struct lws_context *context_new(struct run *r)
 {
+    const struct client_trust *trust = client_trust(r->options->client);
     struct lws_context_creation_info info = {.port = CONTEXT_PORT_NO_LISTEN,
                                              .protocols = protocols,
                                              .user = r,
+                                             .client_ssl_ca_filepath = trust->ca,
+                                             .client_ssl_cert_filepath = trust->certificate,
+                                             .client_ssl_private_key_filepath = trust->key,
                                              .options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT};
 
     lws_set_log_level(0, NULL);
@@ -252,6 +256,10 @@ static void wait_and_serve(struct run *r)
     struct pollfd fds[2] = {{.fd = -1}, {.fd = -1}};
     int64_t timeout = 1000;
 
+    if (r->options->stop && r->options->stop(r->options->opaque)) {
+        finish(r, SOCKET_ENDED_HERE, NULL, 0);
+        return;
+    }
     if (r->options->deadline_ms) {
         int64_t left = r->options->deadline_ms - clock_monotonic_ms();
 

@@ -36,6 +36,8 @@ struct socket_options {
      * call. NULL: none. May be NULL itself.
      */
     const char *(*next_text)(void *opaque);
+    /* Asked at least once a second, and after a signal; true ends the run. May be NULL. */
+    bool (*stop)(void *opaque);
     void *opaque;
 };
 

@@ -11,13 +11,15 @@
 #include "service/base/str.h"
 #include "service/cli/interrupt.h"
 #include "service/cli/exec_output.h"
+#include "service/cli/exec_stream.h"
 
 #define STEP_S       60 /* for each of our own small scripts in the guest */
 #define PAUSE_MS     50
 #define PAUSE_MAX_MS 1000
 #define LOST_MS      60000 /* the guest's agent may be silent for that long */
+#define FOLLOW_S     3600  /* as long as the server lets a program run */
 
-/* What POLL says beside the output. */
+/* What POLL and FOLLOW say beside the output. */
 #define POLL_OVER 10
 #define POLL_GONE 11
 
@@ -25,6 +27,8 @@ struct run {
     struct job *job;
     char dir[64]; /* in the guest */
     unsigned long long out_at, err_at;
+    int64_t deadline; /* monotonic ms */
+    bool plain;       /* the guest has not what a stream needs */
 };
 
 /*
@@ -62,6 +66,36 @@ static const char poll_script[] =
     "[ ! -e \"$d/out\" ] || tail -c \"+$(($2 + 1))\" \"$d/out\" | head -c 262144\n"
     "[ ! -e \"$d/err\" ] || tail -c \"+$(($3 + 1))\" \"$d/err\" | head -c 262144 >&2\n"
     "exit $over\n";
+
+/*
+ * The same again and again until there is nothing more to come: what runs in the guest needs no
+ * round trips to look, and its output is streamed.
+ */
+static const char follow_script[] =
+    "d=$1 o=$2 e=$3 nap=0.05\n"
+    "boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) was=$(cat \"$d/boot\" 2>/dev/null)\n"
+    "pid=$(cat \"$d/pid\" 2>/dev/null)\n"
+    "while :; do\n"
+    "    over=0\n"
+    "    if [ -e \"$d/status\" ]; then over=10\n"
+    "    elif [ \"$boot\" != \"$was\" ]; then over=11\n"
+    "    elif ! kill -0 \"$pid\" 2>/dev/null; then\n"
+    "        over=11; [ ! -e \"$d/status\" ] || over=10\n"
+    "    fi\n"
+    "    on=0 en=0\n"
+    "    [ ! -e \"$d/out\" ] || on=$(($(wc -c <\"$d/out\")))\n"
+    "    [ ! -e \"$d/err\" ] || en=$(($(wc -c <\"$d/err\")))\n"
+    "    if [ $on -gt $o ]; then\n"
+    "        tail -c \"+$((o + 1))\" \"$d/out\" | head -c $((on - o)); o=$on nap=0.05\n"
+    "    elif [ $en -le $e ]; then\n"
+    "        [ $over = 0 ] || exit $over\n"
+    "        sleep $nap 2>/dev/null || sleep 1\n"
+    "        case $nap in 0.05) nap=0.1;; 0.1) nap=0.2;; *) nap=0.4;; esac\n"
+    "    fi\n"
+    "    if [ $en -gt $e ]; then\n"
+    "        tail -c \"+$((e + 1))\" \"$d/err\" | head -c $((en - e)) >&2; e=$en nap=0.05\n"
+    "    fi\n"
+    "done\n";
 
 /* All of its session, gently first. */
 static const char kill_script[] =
@@ -181,6 +215,75 @@ static int look(struct run *r, bool *ret_news, struct failure *fail)
     return exec_output_status(a.value);
 }
 
+static bool wants_stop(void *opaque)
+{
+    const struct run *r = opaque;
+    struct failure ignored;
+
+    return interrupt_signal() || clock_monotonic_ms() >= r->deadline ||
+           (r->job->keeper && keeper_lost(r->job->keeper, &ignored));
+}
+
+/* Begins FOLLOW; its id, or NULL: it is not to be had now. */
+static char *begin_stream(struct run *r)
+{
+    auto_free char *path = xasprintf("/v1/vms/%s/exec", r->job->vm), *out = NULL, *err = NULL;
+    auto_value json_t *body = NULL;
+    struct client_request request = {.method = "POST", .path = path, .timeout_s = STEP_S};
+    auto_answer struct answer a = {0};
+    struct failure fail = {0};
+
+    out = xasprintf("%llu", r->out_at);
+    err = xasprintf("%llu", r->err_at);
+    body = json_pack("{s:[s, s, s, s, s, s, s], s:i, s:b, s:b, s:s}", "argv", "/bin/sh", "-c", follow_script, "sh",
+                     r->dir, out, err, "timeout_seconds", FOLLOW_S, "record", 0, "stream", 1, "stdin", "");
+    request.body = body;
+    if (client_do(r->job->cli->client, &request, &a, &fail)) {
+        r->plain = str_eq(fail.code, "agent-failed");
+        return NULL;
+    }
+    return xstrdup(value_text(a.value, "id", ""));
+}
+
+/* Nobody reads FOLLOW's output any more. It would end with the program, unless a pipe is full. */
+static void end_stream(struct run *r, const char *id)
+{
+    auto_free char *path = xasprintf("/v1/vms/%s/exec/%s", r->job->vm, id);
+    struct client_request request = {.method = "DELETE", .path = path, .timeout_s = 5};
+    auto_answer struct answer ignored = {0};
+    struct failure none;
+
+    if (interrupt_signal())
+        client_interruptible(r->job->cli->client, false);
+    (void)client_do(r->job->cli->client, &request, &ignored, &none);
+}
+
+/* What came until FOLLOW ended, or could not be followed any more: then a look says how things are. */
+static int stream(struct run *r, struct failure *fail)
+{
+    auto_exec_stream struct exec_stream s = {.wants_stop = wants_stop, .opaque = r};
+    auto_free char *id = r->plain || wants_stop(r) ? NULL : begin_stream(r), *path = NULL;
+    struct failure why = {0};
+    int rc;
+
+    if (!id)
+        return 0;
+    path = xasprintf("/v1/vms/%s/exec/%s/stream", r->job->vm, id);
+    rc = exec_stream_follow(r->job->cli, path, &s, &why);
+    r->out_at += s.have[0];
+    r->err_at += s.have[1];
+    if (!s.exit)
+        end_stream(r, id);
+    if (rc && s.output_failed) {
+        *fail = why;
+        return -1;
+    }
+    /* Refused for good; not so by a server that has just begun, which knows nothing of it. */
+    if (rc && *why.code && !str_has_word("exec-not-found unavailable shutting-down agent-unavailable", why.code))
+        r->plain = true;
+    return 0;
+}
+
 static int fetch_status(struct run *r, struct work_end *ret, struct failure *fail)
 {
     const char *const arguments[] = {r->dir, NULL};
@@ -258,31 +361,44 @@ static int follow_once(struct run *r, struct work_end *ret, int64_t *pause, int6
     return 1;
 }
 
+/* It is to end before its time: 1, and *ret says why. */
+static int stop_early(struct run *r, struct work_end *ret)
+{
+    bool late = clock_monotonic_ms() >= r->deadline;
+
+    if (!interrupt_signal() && !late)
+        return 0;
+    ret->interrupted = interrupt_signal() != 0;
+    ret->timed_out = !ret->interrupted;
+    if (ret->timed_out)
+        ret->status = EXEC_EXIT_TIMEOUT;
+    end_early(r);
+    return 1;
+}
+
 static int follow(struct run *r, const struct work *w, struct work_end *ret, struct failure *fail)
 {
-    int64_t deadline = w->timeout_s ? clock_monotonic_ms() + w->timeout_s * 1000 : INT64_MAX;
     int64_t pause = PAUSE_MS, lost_since = 0;
 
+    r->deadline = w->timeout_s ? clock_monotonic_ms() + w->timeout_s * 1000 : INT64_MAX;
     for (;;) {
         int64_t left;
-        int rc = follow_once(r, ret, &pause, &lost_since, fail);
+        int rc;
 
+        if (stream(r, fail))
+            return -1;
+        if (stop_early(r, ret))
+            return 0;
+        rc = follow_once(r, ret, &pause, &lost_since, fail);
         if (rc == 0)
             note(r, w);
         if (rc == 0 || (rc < 0 && !interrupt_signal()))
             return rc;
-        left = deadline - clock_monotonic_ms();
-        if (rc < 0 || !job_pause(left < pause ? left : pause)) {
-            ret->interrupted = true;
-            end_early(r);
+        left = r->deadline - clock_monotonic_ms();
+        if (rc > 0)
+            (void)job_pause(left < pause ? left : pause);
+        if (stop_early(r, ret))
             return 0;
-        }
-        if (clock_monotonic_ms() >= deadline) {
-            ret->timed_out = true;
-            end_early(r);
-            ret->status = EXEC_EXIT_TIMEOUT;
-            return 0;
-        }
     }
 }
 

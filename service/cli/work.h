@@ -1,10 +1,10 @@
 /*
  * A program in a leased VM, with its output here while it runs. It runs on its own in the guest and
- * writes into files there; what they grow by is fetched again and again. So it takes as long and
- * prints as much as it likes, and neither a connection that breaks nor a daemon that restarts
- * loses it.
+ * writes into files there; what they grow by is streamed, and where the guest cannot do that, fetched
+ * again and again. So it takes as long and prints as much as it likes, and neither a connection that
+ * breaks nor a daemon that restarts loses it.
  *
- * Main thread only. The guest needs a POSIX shell, tail and head.
+ * Main thread only. The guest needs a POSIX shell, tail, head and wc; for streams mkfifo and dd.
  */
 #ifndef DROVER_CLI_WORK_H
 #define DROVER_CLI_WORK_H

@@ -152,10 +152,15 @@ void access_rights(const struct principal *p, char ret[ACCESS_RIGHTS_SIZE])
              *p->ticket_id ? " ticket:" : "", p->ticket_id);
 }
 
+/* Root, and whoever runs the daemon, could read the database itself. Nobody else has a say. */
+bool access_uid_is_admin(unsigned uid)
+{
+    return uid == 0 || uid == geteuid();
+}
+
 void access_by_socket(struct access *a, unsigned uid, struct principal *ret)
 {
-    /* Root, and whoever runs the daemon, could read the database itself. Nobody else has a say. */
-    bool admin = uid == 0 || uid == geteuid();
+    bool admin = access_uid_is_admin(uid);
 
     *ret = (struct principal){.role = admin ? ACCESS_ADMIN : ACCESS_VIEWER,
                               .scopes = admin ? ADMIN_SCOPES : 0};

@@ -74,6 +74,9 @@ void access_close(struct access *a);
 int access_by_token(struct access *a, const char *token, struct principal *ret, struct error *err);
 int access_by_session(struct access *a, const char *cookie, struct principal *ret,
                       struct error *err);
+/* Of somebody whose certificate an authority we trust has made out to the token of this id. */
+int access_by_certificate(struct access *a, const char *name, struct principal *ret,
+                          struct error *err);
 void access_by_socket(struct access *a, unsigned uid, struct principal *ret);
 
 /*
@@ -198,5 +201,13 @@ int access_ticket_revoke(struct access *a, const struct principal *by, const cha
 /* Counts a failure from an address; TOO_MANY_REQUESTS once there were too many this minute. */
 int access_failure_gate(struct access *a, const char *address, struct error *err);
 void access_failure_count(struct access *a, const char *address);
+/*
+ * What a wrong credential comes to: it is counted, and once there were too many from there this minute
+ * err says so instead of what it said. Asked after the credential, not before: behind a proxy everybody
+ * has one address, and who guesses must not shut out those who know. Always -1.
+ */
+int access_failed(struct access *a, const char *address, struct error *err);
+/* Does the daemon trust whoever has this uid on the host with everything? */
+bool access_uid_is_admin(unsigned uid);
 
 #endif

@@ -102,6 +102,13 @@ void access_failure_count(struct access *a, const char *address)
     HASH_ADD_STR(a->addresses, key, known);
 }
 
+int access_failed(struct access *a, const char *address, struct error *err)
+{
+    if (access_failure_gate(a, address, err) == 0)
+        access_failure_count(a, address);
+    return -1;
+}
+
 void access_gate_clear(struct access *a)
 {
     struct access_address *address, *next;

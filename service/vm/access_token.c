@@ -129,6 +129,33 @@ int access_by_token(struct access *a, const char *token, struct principal *ret, 
     return 0;
 }
 
+int access_by_certificate(struct access *a, const char *name, struct principal *ret,
+                          struct error *err)
+{
+    int64_t now = clock_wall_ms();
+    bool touch = false, known = false;
+
+    {
+        LOCK_SCOPE(&a->lock);
+        struct access_token *token = access_token_alive(a, name, now);
+
+        if (token) {
+            known = true;
+            access_principal_fill(token, ret);
+            token->last_used_at = now;
+            touch = access_due_for_touch(&token->touched_at, now);
+        }
+    }
+    if (!known) {
+        error_set(err, ERROR_UNAUTHENTICATED, "the certificate's name is not the id of a token");
+        error_remedy(err, "Make a token, and have a certificate made out to its id.");
+        return -1;
+    }
+    if (touch)
+        access_touch_post(a, ACCESS_TOUCH_TOKEN, name, now);
+    return 0;
+}
+
 /* ---- making ---- */
 
 static int append_event(struct db_tx *tx, const char *type, const struct access_token *token,

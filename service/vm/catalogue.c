@@ -21,7 +21,7 @@
 #define FETCH_TIMEOUT_MS   15000
 #define CONNECT_TIMEOUT_MS 5000
 #define FILE_MAX           (4 * CATALOGUE_INDEX_MAX)
-#define KEY_MAX            (256 * 1024)
+#define KEY_MAX            32768
 #define GPGV               "/usr/bin/gpgv"
 
 struct catalogue {

@@ -41,108 +41,14 @@ static const struct actor *change_actor(const struct change *c)
     return c->actor ? c->actor : &actor_system;
 }
 
-static int idem_row_copy(void *arg, const struct idem_row *row)
-{
-    struct idem_found *found = arg;
-
-    str_copy_utf8(found->kind, sizeof(found->kind), row->resource_kind);
-    str_copy_utf8(found->id, sizeof(found->id), row->resource_id);
-    return 0;
-}
-
-struct idem_seen {
-    const struct idem *idem;
-    struct idem_found found;
-    bool same;
-};
-
-static int idem_row_see(void *arg, const struct idem_row *row)
-{
-    struct idem_seen *seen = arg;
-
-    seen->same = strcmp(row->request_sha256, seen->idem->request_sha256) == 0;
-    return idem_row_copy(&seen->found, row);
-}
-
-static int idem_check(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
-                      struct idem_found *ret, struct error *err)
-{
-    struct idem_seen seen = {.idem = idem};
-    int rc = store_idem_get(tx, actor->id, idem->key, idem_row_see, &seen, err);
-
-    if (rc <= 0)
-        return rc;
-    if (!seen.same) {
-        error_set_at(err, ERROR_KEY_REUSED, "Idempotency-Key",
-                     "this key was sent before with another request");
-        error_remedy(err, "Use a new key for a new request.");
-        return -1;
-    }
-    *ret = seen.found;
-    return 1;
-}
-
-struct lookup {
-    const struct actor *actor;
-    const struct idem *idem;
-    struct idem_found *ret;
-    int result;
-};
-
-static int lookup_fn(struct db_tx *tx, void *arg, struct error *err)
-{
-    struct lookup *l = arg;
-
-    l->result = idem_check(tx, l->actor, l->idem, l->ret, err);
-    return l->result < 0 ? -1 : 0;
-}
-
-int idem_lookup(struct core *core, const struct actor *actor, const struct idem *idem,
-                struct idem_found *ret, struct error *err)
-{
-    struct lookup l = {.actor = actor, .idem = idem, .ret = ret};
-
-    if (!idem || !idem->key)
-        return 0;
-    return db_write(core->db, lookup_fn, NULL, &l, err) ? -1 : l.result;
-}
-
-/*
- * Has an equal request won the race? Asked before anything is written, so that its name being taken
- * is not what the second one is told; the caller looks the key up again.
- */
-int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
-              struct error *err)
-{
-    struct idem_found found;
-    int rc;
-
-    if (!idem || !idem->key)
-        return 0;
-    rc = idem_check(tx, actor, idem, &found, err);
-    if (rc > 0)
-        return error_set(err, ERROR_REQUEST_IN_PROGRESS, "an equal request is being served");
-    return rc;
-}
-
 static int idem_store(struct db_tx *tx, const struct write *w, struct error *err)
 {
     const struct change *c = w->change;
-    const struct actor *actor = change_actor(c);
 
-    if (!c->idem || !c->idem->key || SEEDED_BUG(DROP_KEY))
-        return 0;
-    return store_idem_put(tx,
-                          &(struct idem_row){
-                              .actor = actor->id,
-                              .key = c->idem->key,
-                              .request_sha256 = c->idem->request_sha256,
-                              .status = c->idem_status,
-                              .resource_kind = w->insert ? "vm" : "operation",
-                              .resource_id = w->insert ? w->vm->id : c->op_insert->id,
-                              .created_at = w->now,
-                          },
-                          err);
+    return w->insert ? idem_put(tx, change_actor(c), c->idem, c->idem_status, "vm", w->vm->id, err)
+           : c->op_insert
+               ? idem_put(tx, change_actor(c), c->idem, c->idem_status, "operation", c->op_insert->id, err)
+               : 0;
 }
 
 static int write_op(struct db_tx *tx, const struct change *c, struct error *err)
@@ -259,12 +165,15 @@ static void committed_fn(void *arg)
 
 static int commit(struct write *w, struct error *err)
 {
+    bool first = w->change->first;
+
     quota_measure(w->core, w->vm);
     if (SEEDED_BUG(CHANGE_IN_MEMORY) && !w->insert && str_eq(w->change->event_type, "vm.changed")) {
         committed_fn(w);
         return 0;
     }
-    if (db_write(w->core->db, write_fn, committed_fn, w, err))
+    if (first ? db_write_first(w->core->db, write_fn, committed_fn, w, err)
+              : db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
     if (w->insert)
         CRASH_POINT(CREATE_INTENT);

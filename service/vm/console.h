@@ -216,6 +216,8 @@ struct console_stats {
 void console_stats_read(struct console_hub *hub, struct console_stats *ret);
 /* Viewers of one VM's stream, 0 when there is none. */
 unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char *stream);
+/* Is anybody connected to any stream of it, display and vsock ports too? */
+bool console_in_use(struct console_hub *hub, const char *vm_id);
 /* When somebody last attached to any stream of the VM, in wall-clock ms; 0: not since we started. */
 int64_t console_last_attached(struct console_hub *hub, const char *vm_id);
 /* Ends the viewers and pipes that have this among their rights (1008): it was revoked or expired. */

@@ -102,6 +102,23 @@ unsigned console_viewers(struct console_hub *hub, const char *vm_id, const char 
     return s->viewer_count;
 }
 
+bool console_in_use(struct console_hub *hub, const char *vm_id)
+{
+    size_t count;
+    auto_free struct stream **streams = hub_pick(hub, vm_id, PICK_ONLY, &count);
+    bool used = false;
+
+    for (size_t i = 0; i < count; i++) {
+        {
+            LOCK_SCOPE(&streams[i]->lock);
+            used = used || streams[i]->viewer_count > 0;
+        }
+        stream_unref(streams[i]);
+    }
+    LOCK_SCOPE(&hub->lock);
+    return used || pipes_count_locked(hub, vm_id, NULL) > 0;
+}
+
 void console_revoke(struct console_hub *hub, const char *right)
 {
     size_t count;

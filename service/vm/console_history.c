@@ -195,7 +195,10 @@ int console_log_clear(struct console_hub *hub, const char *vm_id, const char *st
     state = log_state_locked(s);
     pace_moved_locked(s);
     stream_unlock_and_notify(s);
-    return s->file.path ? console_file_clear(&s->file, &state, err) : 0;
+    if (!s->file.path)
+        return 0;
+    /* One that has printed nothing yet has no directory either. */
+    return log_dir_ensure(s, err) ? -1 : console_file_clear(&s->file, &state, err);
 }
 
 /* ---- what nobody owns any more ---- */

@@ -330,6 +330,8 @@ void log_stop(struct console_hub *hub);
 void log_reserve(struct stream *s);
 void log_note_locked(struct stream *s); /* there is something to write */
 struct console_state log_state_locked(const struct stream *s);
+/* The directory of its VM's files. */
+int log_dir_ensure(const struct stream *s, struct error *err);
 /* Everything up to now, at once; if nobody feeds it, the file says that nothing is missing. */
 void log_flush(struct stream *s);
 

@@ -121,16 +121,19 @@ static void written_locked(struct stream *s, const struct piece *p)
     count(&s->hub->log_bytes, p->len);
 }
 
+int log_dir_ensure(const struct stream *s, struct error *err)
+{
+    auto_free char *dir = xasprintf("%s/%s", s->hub->log_dir, s->vm_id);
+
+    return dir_ensure(dir, 0700, err);
+}
+
 static int write_piece(struct stream *s, const struct piece *p, const char *buf)
 {
     struct error err;
 
-    if (!s->file.len) {
-        auto_free char *dir = xasprintf("%s/%s", s->hub->log_dir, s->vm_id);
-
-        if (dir_ensure(dir, 0700, &err))
-            return -1;
-    }
+    if (!s->file.len && log_dir_ensure(s, &err))
+        return -1;
     return console_file_append(&s->file, &p->state, p->write_state, p->offset, buf, p->len, &err);
 }
 

@@ -145,7 +145,7 @@ unsigned pipes_count_locked(struct console_hub *hub, const char *vm_id, const ch
 
     LIST_FOREACH(p, &hub->pipes, link)
     {
-        n += str_eq(p->vm_id, vm_id) && str_eq(p->stream, stream);
+        n += str_eq(p->vm_id, vm_id) && (!stream || str_eq(p->stream, stream));
     }
     return n;
 }

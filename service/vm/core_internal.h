@@ -24,6 +24,7 @@
 #include "service/vm/core.h"
 #include "service/vm/event.h"
 #include "service/vm/history.h"
+#include "service/vm/idem.h"
 #include "service/vm/image.h"
 #include "service/vm/ksm_tuner.h"
 #include "service/vm/op.h"
@@ -115,6 +116,7 @@ struct change {
     const struct idem *idem;
     int idem_status;
     bool quiet;  /* nobody asked for it: updated_at stays */
+    bool first;  /* somebody waits for it in milliseconds: db_write_first() */
     bool remove; /* tombstone: the VM leaves the registry, its CID is released */
     /* More to write in the same transaction, and what follows it in memory; on the writer thread. */
     int (*also)(struct db_tx *tx, void *arg, struct error *err);
@@ -153,21 +155,8 @@ int vm_check_new(struct core *core, const char *project_id, const struct vm_spec
 int vm_write_new(struct core *core, struct db_tx *tx, struct vm *vm, const struct actor *actor,
                  struct error *err);
 void vm_publish_new(struct core *core, struct vm *vm);
-/* Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. */
-int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
-              struct error *err);
 /* Only the operation and events. */
 int op_commit(struct core *core, struct op *op, struct error *err);
-/*
- * Was this key used? 1: yes for the same request, *ret_id is what it made; 0: no; -1: KEY_REUSED.
- * A look before the work; the insert checks again in its transaction.
- */
-struct idem_found {
-    char kind[16];
-    char id[UUID_TEXT];
-};
-int idem_lookup(struct core *core, const struct actor *actor, const struct idem *idem,
-                struct idem_found *ret, struct error *err);
 
 /* ---- op.c ---- */
 

@@ -381,17 +381,7 @@ static int remember_fn(struct db_tx *tx, void *arg, struct error *err)
         return 0;
     if (idem_race(tx, r->actor, r->idem, err))
         return -1;
-    return store_idem_put(tx,
-                          &(struct idem_row){
-                              .actor = r->actor->id,
-                              .key = r->idem->key,
-                              .request_sha256 = r->idem->request_sha256,
-                              .status = r->exec->stream ? 201 : 200,
-                              .resource_kind = "exec",
-                              .resource_id = r->exec->id,
-                              .created_at = r->exec->created_at,
-                          },
-                          err);
+    return idem_put(tx, r->actor, r->idem, r->exec->stream ? 201 : 200, "exec", r->exec->id, err);
 }
 
 static int remember(struct core *core, const struct actor *actor, const struct idem *idem,

@@ -13,18 +13,17 @@
 #include <string.h>
 
 #include "service/base/clock.h"
-#include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/lease.h"
 
 #define PIECE       (192 * 1024)
-#define INPUT_FILES 4     /* of stdin, which the guest has not read */
 #define PAUSE_MIN   2     /* ms between two looks */
 #define PAUSE_MAX   100
 #define AGAIN_MS    250   /* after a failure */
 #define GIVE_UP_MS  30000 /* of failures */
 #define QUIET_MS    1000  /* after the end: children that keep the pipes open are not waited for */
 #define LINGER_MS   60000 /* after the end: for a client to read the rest */
-#define REACH_MS    60000 /* for a guest to find the daemon again */
+#define RECORDED    4096  /* of each output, at most */
 #define READS       64    /* of a file of output: one of fewer bytes cannot be full */
 
 /* ---- output ---- */
@@ -237,7 +236,7 @@ static int has_room(struct exec_run *r, struct error *err)
         }
         p->oldest++;
     }
-    return p->next - p->oldest < INPUT_FILES;
+    return p->next - p->oldest < EXEC_INPUT_FILES;
 }
 
 static int push(struct exec_run *r, struct error *err)
@@ -250,7 +249,7 @@ static int push(struct exec_run *r, struct error *err)
 
     if (r->exited || p->ended || (!len && !eof && !p->written))
         return 0;
-    if (p->next - p->oldest >= INPUT_FILES) {
+    if (p->next - p->oldest >= EXEC_INPUT_FILES) {
         int rc = has_room(r, err);
 
         if (rc <= 0)
@@ -293,7 +292,7 @@ static bool is_to_die(struct exec_run *r, int64_t now)
     return true;
 }
 
-static int see_status(struct exec_run *r, struct error *err)
+int exec_run_status(struct exec_run *r, struct error *err)
 {
     if (r->exited)
         return 0;
@@ -335,7 +334,7 @@ static int turn(struct exec_run *r, struct error *err)
     }
     if (moved)
         return moved;
-    return see_status(r, err);
+    return exec_run_status(r, err);
 }
 
 static bool is_full(struct exec_run *r)
@@ -378,7 +377,7 @@ static bool may_pass(struct exec_run *r, const struct error *err, int64_t now)
     return now - r->failing_since < GIVE_UP_MS;
 }
 
-static int watch(struct exec_run *r, struct error *err)
+int exec_run_watch(struct exec_run *r, struct error *err)
 {
     int64_t pause = PAUSE_MIN;
 
@@ -414,7 +413,41 @@ static void note_cut(struct exec_run *r)
         r->exec->cut = r->exec->cut || !r->pull[i].done || r->pull[i].failed;
 }
 
-static void run_init(struct exec_run *r, struct exec *e)
+/* The end of an output, which is here whether a client has it or not. Caller frees. */
+static struct guest_output tail_of(struct exec *e, int i)
+{
+    struct guest_output ret = {0};
+    struct exec_output *o = &e->out[i];
+
+    LOCK_SCOPE(&e->lock);
+    ret.len = (size_t)(o->end - o->base);
+    if (ret.len > RECORDED)
+        ret.len = RECORDED;
+    if (!ret.len)
+        return ret;
+    ret.data = xcalloc(1, ret.len);
+    for (size_t n = 0; n < ret.len; n++)
+        ret.data[n] = o->data[(o->end - ret.len + n) % EXEC_WINDOW];
+    return ret;
+}
+
+/* Before anybody hears of its end, so that who does finds it in the lease's record. */
+static void note_in_record(struct core *core, const struct exec_run *r)
+{
+    struct exec *e = r->exec;
+    struct guest_outcome o = {.ran = true, .timed_out = e->timed_out, .exit_code = e->exit_code, .signal = e->signal,
+                              .duration_ms = e->duration_ms};
+
+    if (!r->exited || !e->x->steps[0].recorded)
+        return;
+    o.out = tail_of(e, EXEC_STDOUT);
+    o.err = tail_of(e, EXEC_STDERR);
+    lease_note_exec(core, e->vm_id, &e->x->steps[0], &o);
+    free(o.out.data);
+    free(o.err.data);
+}
+
+void exec_run_init(struct exec_run *r, struct exec *e)
 {
     const struct guest_step *step = &e->x->steps[0];
 
@@ -432,7 +465,7 @@ static void run_init(struct exec_run *r, struct exec *e)
     }
 }
 
-static int finish(struct exec_run *r, int rc, struct error *err)
+int exec_run_finish(struct exec_run *r, int rc, struct error *err)
 {
     if (rc && err->code == ERROR_SHUTTING_DOWN) {
         exec_leave(r->exec, err);
@@ -441,6 +474,7 @@ static int finish(struct exec_run *r, int rc, struct error *err)
     if (*r->dir)
         exec_dir_tidy(r);
     note_cut(r);
+    note_in_record(r->exec->hub->core, r);
     exec_finish(r->exec, rc ? EXEC_FAILED : EXEC_ENDED, err);
     return rc;
 }
@@ -468,7 +502,7 @@ int exec_run_streamed(struct core *core, void *arg, struct error *err)
     auto_guest_link struct guest_link *link = NULL;
     struct exec_run r;
 
-    run_init(&r, e);
+    exec_run_init(&r, e);
     if (guest_link_get(core, e->vm_id, &link, NULL, err)) {
         exec_finish(e, EXEC_FAILED, err);
         return -1;
@@ -479,116 +513,5 @@ int exec_run_streamed(struct core *core, void *arg, struct error *err)
         return -1;
     }
     exec_settle(e, EXEC_RUNNING, err);
-    return finish(&r, watch(&r, err), err);
-}
-
-/* ---- what an earlier daemon began ---- */
-
-static void restored_init(struct exec_run *r, struct exec *e)
-{
-    run_init(r, e);
-    LOCK_SCOPE(&e->lock);
-    str_copy_utf8(r->dir, sizeof(r->dir), e->kept.dir);
-    r->pid = e->kept.pid;
-    r->deadline = clock_monotonic_ms() + (e->kept.deadline_at - clock_wall_ms());
-    for (int i = 0; i < EXEC_OUTPUTS; i++) {
-        r->pull[i].number = e->kept.file[i];
-        r->pull[i].start = e->kept.start[i];
-    }
-    r->push.next = r->push.noted = e->kept.pushed;
-    r->push.oldest = e->kept.pushed > INPUT_FILES ? e->kept.pushed - INPUT_FILES : 0;
-    r->push.ended = e->kept.input_ended;
-    r->exited = e->kept.exited;
-    r->exited_at = r->moved_at = clock_monotonic_ms();
-}
-
-/* The agent finds the daemon again, a moment after it came back. */
-static int reach(struct exec_run *r, struct guest_link **ret, struct error *err)
-{
-    struct guest_hub *hub = r->exec->hub;
-    int64_t until = clock_monotonic_ms() + REACH_MS;
-
-    for (;;) {
-        if (guest_link_get(hub->core, r->exec->vm_id, ret, NULL, err))
-            return -1;
-        if (guest_reach(*ret, guest_deadline(hub->core), err) == 0)
-            return 0;
-        guest_link_unref(TAKE_PTR(*ret));
-        if (err->code == ERROR_SHUTTING_DOWN || clock_monotonic_ms() > until || guest_pause(hub, AGAIN_MS, err))
-            return -1;
-    }
-}
-
-/* Whatever was noted may not have been said. */
-static int say_again(struct exec_run *r, struct error *err)
-{
-    char text[16];
-
-    for (int i = 0; i < EXEC_OUTPUTS; i++) {
-        struct exec_pull *p = &r->pull[i];
-
-        snprintf(text, sizeof(text), "%u\n", p->number);
-        if (p->number && exec_dir_signal(r, &p->gate, p->letter, text, err))
-            return -1;
-    }
-    snprintf(text, sizeof(text), "%u\n", r->push.next - 1);
-    if (r->push.next && exec_dir_signal(r, &r->push.gate, 'i', text, err))
-        return -1;
-    return r->push.ended ? exec_dir_signal(r, &r->push.gate, 'i', "end\n", err) : 0;
-}
-
-static int lost(struct error *err, const char *why)
-{
-    error_set(err, ERROR_OUTCOME_UNKNOWN, "%s", why);
-    error_remedy(err, "Look in the guest at what it did.");
-    return -1;
-}
-
-/* Is it the program that is remembered, and can the agent still tell its end? */
-static int recognise(struct exec_run *r, struct error *err)
-{
-    int64_t handle = -1;
-
-    if (!r->pid) {
-        exec_dir_find(r);
-        return lost(err, "the daemon was restarted while it began the program");
-    }
-    if (exec_dir_open(r, "pids", "r", &handle, err))
-        return err->code == ERROR_GUEST_FILE_NOT_FOUND
-                   ? lost(err, "the guest was started anew while the daemon was away")
-                   : -1;
-    exec_dir_close(r, &handle);
-    if (r->exec->kept.own_input && !r->push.ended) {
-        guest_program_kill(r->link, r->pid);
-        return lost(err, "the daemon was restarted before the program had its stdin, and it was killed");
-    }
-    if (see_status(r, err) < 0)
-        return err->code == ERROR_AGENT_FAILED
-                   ? lost(err, "the guest's agent was started anew, and does not know how the program ended")
-                   : -1;
-    return say_again(r, err);
-}
-
-int exec_run_restored(struct exec *e, struct error *err)
-{
-    auto_guest_link struct guest_link *link = NULL;
-    struct exec_run r;
-    int rc;
-
-    restored_init(&r, e);
-    if (reach(&r, &link, err)) {
-        if (err->code == ERROR_SHUTTING_DOWN)
-            exec_leave(e, err);
-        else
-            exec_finish(e, EXEC_FAILED, err);
-        return -1;
-    }
-    r.link = link;
-    rc = recognise(&r, err);
-    if (rc == 0) {
-        log_info("a program in a guest goes on exec=%s vm=%s", e->id, e->vm_id);
-        exec_settle(e, EXEC_RUNNING, err);
-        rc = watch(&r, err);
-    }
-    return finish(&r, rc, err);
+    return exec_run_finish(&r, exec_run_watch(&r, err), err);
 }

@@ -100,6 +100,9 @@ bool exec_viewer_has_right_locked(const struct exec *e, const char *right);
 
 /* From its start to its end; a guest_run_fn. */
 int exec_run_streamed(struct core *core, void *exec, struct error *err);
+
+/* ---- exec_heir.c ---- */
+
 /* The rest of one that an earlier daemon began. */
 int exec_run_restored(struct exec *e, struct error *err);
 

@@ -67,7 +67,8 @@ static char *note_new(struct exec *e)
                      (json_int_t)e->kept.pid, "dir", e->kept.dir, "stdout", output_of(e, EXEC_STDOUT), "stderr",
                      output_of(e, EXEC_STDERR), "pushed", (json_int_t)e->kept.pushed, "input_taken",
                      (json_int_t)e->input_taken);
-    json_object_update_new(note, json_pack("{s:b, s:b, s:b, s:i, s:i, s:b, s:b, s:b, s:b, s:I, s:I, s:s, s:s}",
+    json_object_update_new(note, json_pack("{s:b, s:b, s:b, s:b, s:i, s:i, s:b, s:b, s:b, s:b, s:I, s:I, s:s, s:s}",
+                                           "recorded", (int)e->x->steps[0].recorded,
                                            "input_ended", (int)e->kept.input_ended, "own_input",
                                            (int)e->kept.own_input, "exited", (int)e->kept.exited, "exit_code",
                                            e->exit_code, "signal", e->signal, "timed_out", (int)e->timed_out, "cut",
@@ -167,6 +168,7 @@ static void read_note(struct exec *e, const json_t *note)
         if (i < GUEST_ARGV_MAX && json_is_string(item))
             e->x->steps[0].argv[i] = xstrdup(json_string_value(item));
     }
+    e->x->steps[0].recorded = truth(note, "recorded");
     e->created_at = number(note, "created_at");
     e->began = clock_monotonic_ms() - (clock_wall_ms() - e->created_at);
     e->kept.deadline_at = number(note, "deadline_at");

@@ -6,6 +6,8 @@
 
 #include "service/vm/exec_internal.h"
 
+#define EXEC_INPUT_FILES 4 /* of stdin, which the guest has not read */
+
 struct exec_pull {
     char letter;
     int64_t file, next, gate; /* the agent's handles; -1: none */
@@ -34,6 +36,18 @@ struct exec_run {
     struct guest_status status;
     int64_t deadline, exited_at, moved_at, failing_since;
 };
+
+/* ---- exec_guest.c ---- */
+
+void exec_run_init(struct exec_run *r, struct exec *e);
+/* Asks how it is: 1: it has ended just now. */
+int exec_run_status(struct exec_run *r, struct error *err);
+/* To its end; SHUTTING_DOWN. */
+int exec_run_watch(struct exec_run *r, struct error *err);
+/* What came of that is told, and the guest tidied; or left as it is for the next daemon. Returns rc. */
+int exec_run_finish(struct exec_run *r, int rc, struct error *err);
+
+/* ---- exec_dir.c ---- */
 
 /* Prepares the guest; AGENT_FAILED with a remedy when it has not what that takes. */
 int exec_dir_make(struct exec_run *r, struct error *err);

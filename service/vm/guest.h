@@ -42,6 +42,8 @@ typedef int guest_run_fn(struct core *core, void *arg, struct error *err);
  */
 int guest_task_start(struct core *core, const char *vm_id, guest_run_fn *fn, void *arg,
                      void (*arg_free)(void *), struct guest_task **ret, struct error *err);
+/* Does anybody wait for this guest right now? Never blocks. */
+bool guest_in_use(struct core *core, const char *vm_id);
 /* Calls done exactly once, when the task has ended (at once, if it has); done must not block. */
 void guest_task_wait(struct guest_task *t, wait_fn *done, void *opaque);
 /* After that: what fn returned, and its error. */

@@ -10,6 +10,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/lease.h"
 
 #define THAW_MS 3000 /* for guests that are frozen when the daemon stops */
 
@@ -130,9 +131,22 @@ int guest_task_start(struct core *core, const char *vm_id, guest_run_fn *fn, voi
     mutex_init(&t->lock);
     if (run(t, err))
         return -1;
+    lease_touch(core, vm_id);
     if (ret)
         *ret = TAKE_PTR(t);
     return 0;
+}
+
+bool guest_in_use(struct core *core, const char *vm_id)
+{
+    struct guest_hub *hub = core->guests;
+
+    LOCK_SCOPE(&hub->lock);
+    for (const struct guest_task *t = hub->tasks; t; t = t->next) {
+        if (str_eq(t->vm_id, vm_id))
+            return true;
+    }
+    return false;
 }
 
 void guest_task_wait(struct guest_task *t, wait_fn *done, void *opaque)

@@ -9,6 +9,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/idem.h"
 #include "service/vm/op.h"
 #include "service/vm/vm.h"
 
@@ -297,46 +298,29 @@ struct create {
     struct image *image;
     struct op *op; /* or NULL */
     char replayed_id[UUID_TEXT];
-    bool replayed, reused;
+    bool replayed;
 };
-
-static int create_seen(void *arg, const struct idem_row *row)
-{
-    struct create *c = arg;
-
-    c->reused = strcmp(row->request_sha256, c->idem->request_sha256) != 0 ||
-                strcmp(row->resource_kind, "image") != 0;
-    c->replayed = !c->reused;
-    snprintf(c->replayed_id, sizeof(c->replayed_id), "%s", row->resource_id);
-    return 0;
-}
 
 static int create_write(struct db_tx *tx, void *arg, struct error *err)
 {
     struct create *c = arg;
     struct image *i = c->image;
+    struct idem_found found;
     struct image_row row;
+    int rc;
 
-    if (c->idem && c->idem->key) {
-        struct idem_row idem = {.actor = c->actor->id,
-                                .key = c->idem->key,
-                                .request_sha256 = c->idem->request_sha256,
-                                .status = 201,
-                                .resource_kind = "image",
-                                .resource_id = i->id,
-                                .created_at = i->created_at};
-        int rc = store_idem_get(tx, c->actor->id, c->idem->key, create_seen, c, err);
-
-        if (rc < 0)
-            return -1;
-        if (c->reused)
-            return error_set(err, ERROR_KEY_REUSED,
-                             "the Idempotency-Key belongs to another request");
-        if (c->replayed)
-            return 0;
-        if (store_idem_put(tx, &idem, err))
-            return -1;
+    rc = idem_check(tx, c->actor, c->idem, &found, err);
+    if (rc < 0)
+        return -1;
+    if (rc > 0 && strcmp(found.kind, "image") != 0)
+        return error_set(err, ERROR_KEY_REUSED, "this key was sent before with another request");
+    if (rc > 0) {
+        c->replayed = true;
+        str_copy_utf8(c->replayed_id, sizeof(c->replayed_id), found.id);
+        return 0;
     }
+    if (idem_put(tx, c->actor, c->idem, 201, "image", i->id, err))
+        return -1;
     image_to_row(i, &row);
     if (store_image_insert(tx, &row, &i->seq, err) ||
         image_event(tx, c->actor, i, "image.created", err))

@@ -107,6 +107,9 @@ int lease_renew(struct core *core, const struct actor *actor, const char *id, in
 int lease_release(struct core *core, const struct actor *actor, const char *id, struct lease **ret,
                   struct error *err);
 
+/* Its guest is asked for something: if the VM is handed out, it is in use. Never blocks. */
+void lease_touch(struct core *core, const char *vm_id);
+
 struct guest_step;
 struct guest_outcome;
 /* A program was run in the VM: if that is handed out, its record says so. Blocks on the disk. */

@@ -80,7 +80,7 @@ static int claim_mutate(struct core *core, struct vm *next, struct change *chang
 
 static int claim(struct core *core, const char *vm_id, struct claim *c, struct error *err)
 {
-    struct change change = {0};
+    struct change change = {.first = true};
     int rc = vm_change(core, vm_id, claim_mutate, c, &change, NULL, err);
 
     json_decref(change.event_data);
@@ -148,7 +148,7 @@ static int make(struct core *core, struct lease *lease, struct vm_spec *spec, in
                 const struct vm *template, struct lease_write *write, struct error *err)
 {
     struct cold cold = {core, lease};
-    struct change change = {0};
+    struct change change = {.first = true};
     struct vm_birth birth = {.lease_id = lease->id,
                              .pool_id = lease->pool_id,
                              .pool_generation = generation,

@@ -20,7 +20,7 @@
 #define POOL_CLAIM_SAMPLES 100
 #define POOL_BACKOFF_MS    1000   /* after the first failure; doubled with each */
 #define POOL_BACKOFF_MAX   300000
-#define POOL_YIELD_MS    300 /* after a claim, while at least half is there */
+#define POOL_YIELD_MS    300 /* after a claim, while an eighth is there: see wave_now() */
 #define LEAVING_RETRY_MS   5000
 
 enum member_phase {

@@ -11,6 +11,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/guest.h"
 #include "service/vm/lease_internal.h"
 
 #define LOOK_MS         1000 /* without being poked */
@@ -170,15 +171,34 @@ static void serve(struct core *core, const struct lease *l)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot serve lease %s", l->id);
 }
 
-static bool is_idle(struct lease_keeper *k, const struct lease *l, int64_t now)
+/* Who looks at it or talks to its agent may do so without its CPUs having much to do. */
+static bool is_idle(struct core *core, const struct lease *l, int64_t now)
 {
+    bool used = l->idle_seconds && (console_in_use(core->consoles, l->vm_id) || guest_in_use(core, l->vm_id));
+    struct lease_keeper *k = core->leases;
     struct lease_entry *e;
 
     if (!l->idle_seconds)
         return false;
     LOCK_SCOPE(&k->lock);
     HASH_FIND_STR(k->leases, l->id, e);
+    if (e && used)
+        e->busy_ms = now;
     return e && now - e->busy_ms > l->idle_seconds * 1000;
+}
+
+void lease_touch(struct core *core, const char *vm_id)
+{
+    auto_vm struct vm *vm = registry_get(core->registry, vm_id);
+    struct lease_keeper *k = core->leases;
+    struct lease_entry *e;
+
+    if (!vm || !*vm->lease_id || !k)
+        return;
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->leases, vm->lease_id, e);
+    if (e)
+        e->busy_ms = clock_boottime_ms();
 }
 
 static void look_lease(struct core *core, const struct lease *l, int64_t now)
@@ -203,7 +223,7 @@ static void look_lease(struct core *core, const struct lease *l, int64_t now)
         return;
     else if (now >= l->expires_boot_ms || now >= l->limit_boot_ms)
         end(core, l, "expired", false);
-    else if (is_idle(core->leases, l, now))
+    else if (is_idle(core, l, now))
         end(core, l, "idle", false);
 }
 
@@ -212,14 +232,13 @@ static void sample(struct core *core, const struct lease *l, const struct snapsh
 {
     const struct vm_sample *v = snapshot_find(s, l->vm_id);
     struct lease_keeper *k = core->leases;
-    bool watched = console_viewers(core->consoles, l->vm_id, "console") > 0;
     struct lease_entry *e;
 
     LOCK_SCOPE(&k->lock);
     HASH_FIND_STR(k->leases, l->id, e);
     if (!e)
         return;
-    if (watched || !v || (v->has_cpu_percent && v->cpu_percent >= IDLE_CPU_PERCENT))
+    if (!v || (v->has_cpu_percent && v->cpu_percent >= IDLE_CPU_PERCENT))
         e->busy_ms = now;
     if (!v)
         return;

@@ -10,23 +10,6 @@
 #include "service/vm/lease_internal.h"
 #include "service/vm/quota_internal.h"
 
-static int store_key(struct db_tx *tx, const struct lease_write *w, struct error *err)
-{
-    if (!w->idem || !w->idem->key)
-        return 0;
-    return store_idem_put(tx,
-                          &(struct idem_row){
-                              .actor = w->actor->id,
-                              .key = w->idem->key,
-                              .request_sha256 = w->idem->request_sha256,
-                              .status = 201,
-                              .resource_kind = "lease",
-                              .resource_id = w->lease->id,
-                              .created_at = clock_wall_ms(),
-                          },
-                          err);
-}
-
 static int append_event(struct db_tx *tx, const struct lease_write *w, struct error *err)
 {
     const struct lease *l = w->lease;
@@ -56,7 +39,10 @@ static int write_lease(struct db_tx *tx, void *arg, struct error *err)
         return -1;
     if (w->leaves_pool && store_pool_member_delete(tx, w->lease->vm_id, err))
         return -1;
-    return store_key(tx, w, err) || (w->event && append_event(tx, w, err)) ? -1 : 0;
+    return idem_put(tx, w->actor, w->idem, 201, "lease", w->lease->id, err) ||
+                   (w->event && append_event(tx, w, err))
+               ? -1
+               : 0;
 }
 
 /* What is shown as the time a claim took includes the disk; the row has it without. */

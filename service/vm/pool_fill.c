@@ -448,8 +448,12 @@ static bool pool_is_due(struct lease_keeper *k, const char *pool_id)
     return p && clock_boottime_ms() >= p->retry_ms;
 }
 
-/* Making VMs takes disk and CPU from those who claim some right now; half a pool can wait a moment. */
-static bool yields(struct lease_keeper *k, const struct pool *pool)
+/*
+ * Making VMs takes disk and CPU from those who claim some right now. Half a pool can wait a moment;
+ * what is left of it after that is filled by one at a time; when hardly any waits, claimers gain most
+ * from there being more.
+ */
+static int64_t wave_now(struct lease_keeper *k, const struct pool *pool, int64_t wave)
 {
     struct pool_state *p;
     int64_t ready = 0;
@@ -457,10 +461,12 @@ static bool yields(struct lease_keeper *k, const struct pool *pool)
     LOCK_SCOPE(&k->lock);
     HASH_FIND_STR(k->pools, pool->id, p);
     if (!p || !p->claimed_ms || clock_boottime_ms() - p->claimed_ms > POOL_YIELD_MS)
-        return false;
+        return wave;
     for (struct member *m = k->members; m; m = m->hh.next)
         ready += m->phase == MEMBER_READY && str_eq(m->pool_id, pool->id);
-    return 2 * ready >= pool->spec->ready && ready;
+    if (!ready || 8 * ready < pool->spec->ready)
+        return wave;
+    return 2 * ready >= pool->spec->ready ? 0 : 1;
 }
 
 /* It is as full as it is to be: if its owner's quota holds it up again, that is news. */
@@ -517,8 +523,10 @@ void pools_fill(struct core *core)
 
     book_pools(core->leases, &pools, &count);
     for (size_t i = 0; i < count; i++) {
-        if (!yields(core->leases, pools[i]))
-            fill(core, pools[i], core->settings->pool_wave);
+        int64_t wave = wave_now(core->leases, pools[i], core->settings->pool_wave);
+
+        if (wave)
+            fill(core, pools[i], wave);
         pool_unref(pools[i]);
     }
     free(pools);

@@ -214,23 +214,6 @@ static int write_row(struct db_tx *tx, const struct write *w, bool insert, struc
     return insert ? store_project_insert(tx, &row, err) : store_project_update(tx, &row, err);
 }
 
-static int store_key(struct db_tx *tx, const struct write *w, struct error *err)
-{
-    if (!w->idem || !w->idem->key)
-        return 0;
-    return store_idem_put(tx,
-                          &(struct idem_row){
-                              .actor = w->actor->id,
-                              .key = w->idem->key,
-                              .request_sha256 = w->idem->request_sha256,
-                              .status = 201,
-                              .resource_kind = "project",
-                              .resource_id = w->project.id,
-                              .created_at = clock_wall_ms(),
-                          },
-                          err);
-}
-
 static int create_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct write *w = arg;
@@ -245,7 +228,7 @@ static int create_fn(struct db_tx *tx, void *arg, struct error *err)
             return -1;
         }
     }
-    return write_row(tx, w, true, err) || store_key(tx, w, err) || append(tx, w, err) ? -1 : 0;
+    return write_row(tx, w, true, err) || idem_put(tx, w->actor, w->idem, 201, "project", w->project.id, err) || append(tx, w, err) ? -1 : 0;
 }
 
 static void created_fn(void *arg)

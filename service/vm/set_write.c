@@ -43,23 +43,6 @@ static int write_op(struct db_tx *tx, const struct set_write *w, struct error *e
     return store_op_insert(tx, &row, err);
 }
 
-static int write_key(struct db_tx *tx, const struct set_write *w, struct error *err)
-{
-    if (!w->idem || !w->idem->key)
-        return 0;
-    return store_idem_put(tx,
-                          &(struct idem_row){
-                              .actor = w->actor->id,
-                              .key = w->idem->key,
-                              .request_sha256 = w->idem->request_sha256,
-                              .status = w->idem_status,
-                              .resource_kind = w->idem_kind,
-                              .resource_id = str_eq(w->idem_kind, "set") ? w->set->id : w->op->id,
-                              .created_at = clock_wall_ms(),
-                          },
-                          err);
-}
-
 static int write_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     struct set_write *w = arg;
@@ -74,7 +57,9 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
         if (vm_write_new(w->core, tx, w->vms[i], w->actor, err))
             return -1;
     }
-    if (write_op(tx, w, err) || write_key(tx, w, err))
+    if (write_op(tx, w, err) ||
+        idem_put(tx, w->actor, w->idem, w->idem_status, w->idem_kind,
+                 str_eq(w->idem_kind, "set") ? w->set->id : w->op->id, err))
         return -1;
     return w->event ? event_append(w->core, tx, w->set->project_id, w->actor, w->event, "set", w->set->id, w->set->name,
                                    w->event_data, err)

@@ -38,6 +38,8 @@ test('before a console is opened, less than 200 KiB come over the line, and some
         ['memory', 'Memory'],
         ['activity', 'Activity'],
         ['host', 'Host'],
+        ['webhooks', 'Webhooks'],
+        ['projects', 'Projects'],
         ['tokens', 'Access'],
     ]) {
         await go(on, address, heading);

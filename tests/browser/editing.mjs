@@ -68,6 +68,10 @@ test('a change that somebody else made meanwhile is shown, not run over', async 
     equal(`${now.cpus} ${now.labels.tier}`, '2 mine', 'both changes');
 });
 
+const KEY = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDWdGLeMmZXcIuUnHnCFgSdmYvVFqKL1rYRJhWyk8kq it's me`;
+const USER_DATA = `#cloud-config\nruncmd: ["echo 'a b' $HOME %s"]\n`;
+const read = (at) => page.evaluate(async (where) => (await fetch(where)).text(), at);
+
 test('the lines shown next to the form make the machine that the form says', async () => {
     if (!env.token || !env.cli) {
         return;
@@ -84,11 +88,18 @@ test('the lines shown next to the form make the machine that the form says', asy
         await page.getByText('More settings').click();
         await page.getByLabel('Description').fill(`it's $(not) a "command"`);
         await page.getByLabel('Labels').fill('tier=web browser.test=a=b');
-        await page.getByLabel('Network').selectOption('none');
+        await page.getByLabel('Network', { exact: true }).selectOption('none');
         await page.getByLabel('Channels').fill('org.example.0 org.example.1');
         await page.getByLabel('Serial ports').fill('2');
+        await page.getByLabel('Further disks in GiB').fill('1 2');
         await page.getByLabel('With a display').check();
+        await page.getByLabel('Its memory may be merged with that of others').uncheck();
+        await page.getByText('Inside the guest').click();
+        await page.getByLabel('SSH keys').fill(`${KEY}\n\n ${KEY}`);
+        await page.getByLabel('User data').fill(USER_DATA);
+        await page.getByLabel('It is ready when its console prints').fill('login: $');
         await page.getByLabel('Start now').uncheck();
+        await shot(page, 'new-inside.png');
         const line = await page.getByLabel(`The same with ${tool}`).textContent();
         execFileSync('/bin/sh', ['-c', line], {
             env: {
@@ -108,6 +119,10 @@ test('the lines shown next to the form make the machine that the form says', asy
                 vm.serial_ports,
                 vm.display,
                 vm.memory_mib,
+                vm.disks,
+                vm.memory_merge,
+                vm.ssh_keys,
+                vm.ready_pattern,
                 vm.state,
             ]),
             JSON.stringify([
@@ -118,10 +133,15 @@ test('the lines shown next to the form make the machine that the form says', asy
                 2,
                 true,
                 32,
+                [{ size_gib: 1 }, { size_gib: 2 }],
+                false,
+                [KEY, KEY],
+                'login: $',
                 'stopped',
             ]),
             tool,
         );
+        equal(await read(`/v1/vms/${vm.id}/user-data`), USER_DATA, 'what cloud-init gets');
         await api('DELETE', `/v1/vms/${vm.id}`);
     }
 });

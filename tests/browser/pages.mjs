@@ -17,6 +17,8 @@ test('pictures and axe: every page, light and dark', async () => {
             ['memory', 'Memory', 'memory'],
             ['activity', 'Activity', 'activity-page'],
             ['host', 'Host', 'host'],
+            ['webhooks', 'Webhooks', 'webhooks-page'],
+            ['projects', 'Projects', 'projects-page'],
             ['tokens', 'Access', 'access'],
             [`vms/${name}`, name, 'machine'],
         ];
@@ -59,6 +61,8 @@ test('nothing is wider than a phone of 360 pixels', async () => {
         ['memory', 'Memory'],
         ['activity', 'Activity'],
         ['host', 'Host'],
+        ['webhooks', 'Webhooks'],
+        ['projects', 'Projects'],
         ['tokens', 'Access'],
         [`vms/${name}/console`, name],
     ];

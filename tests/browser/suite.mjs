@@ -10,6 +10,7 @@ import './fetching.mjs';
 import './guest_agent.mjs';
 import './activity.mjs';
 import './editing.mjs';
+import './places.mjs';
 import './sets.mjs';
 import './density.mjs';
 import './hostile.mjs';

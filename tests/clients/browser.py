@@ -23,7 +23,8 @@ TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css"
 def modules():
     """node_modules, fetched once; what cannot be fetched is a skip."""
     where = HERE / "node_modules"
-    if not (where / "@novnc/novnc").is_dir():
+    wanted = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    if not all((where / name).is_dir() for name in wanted):
         if not shutil.which("npm"):
             pytest.skip("npm is missing")
         done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], cwd=HERE,

@@ -98,7 +98,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         settings_free(settings);
     }
     if (http_policy_host(policy, g.value[GATE_HOST]) && g.value[GATE_ORIGIN] &&
-        http_policy_origin(policy, g.value[GATE_ORIGIN], g.value[GATE_HOST]) &&
+        http_policy_origin(policy, g.value[GATE_ORIGIN], g.value[GATE_HOST], false) &&
         strcasecmp(g.value[GATE_ORIGIN] + 7, g.value[GATE_HOST]) != 0)
         abort(); /* nothing else is configured */
     return 0;

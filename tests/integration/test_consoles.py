@@ -101,3 +101,10 @@ def test_without_vsock_nothing_is_dialled(daemon, make_vm):
     vm = make_vm(start=True)
     status, code = refused(daemon, f"/v1/vms/{vm['id']}/vsock/22")
     assert (status, code) in ((501, "not-supported-by-host"), (409, "stream-unavailable"))
+
+
+def test_clearing_what_has_printed_nothing_yet(api, make_vm):
+    vm = make_vm()
+    assert api.delete(f"/v1/vms/{vm['id']}/console/log").code == "stream-unavailable"
+    assert api.post(f"/v1/vms/{vm['id']}/start", wait=30).status == 200
+    assert api.delete(f"/v1/vms/{vm['id']}/console/log").status == 204

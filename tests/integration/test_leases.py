@@ -2,6 +2,7 @@
 import re
 import threading
 import time
+from datetime import datetime
 
 import pytest
 from daemon import eventually
@@ -54,6 +55,10 @@ def gone(api, vm_id):
 
 def ended(api, lease):
     return api.get(f"/v1/leases/{lease['id']}").json["state"] == "ended"
+
+
+def moment(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def claims(api, kind):
@@ -128,6 +133,32 @@ def test_another_definition_replaces_those_that_wait(api, make_pool):
                and not before & {v["id"] for v in members(api, pool)}, 30)
     stale = api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE}, headers={"If-Match": '"1"'})
     assert stale.status == 412
+
+
+def test_what_waited_for_too_long_is_replaced(api, make_pool):
+    pool = make_pool(ready=2, max=4, recycle_seconds=2)
+    before = {v["id"] for v in members(api, pool)}
+    eventually(lambda: all(gone(api, vm) for vm in before), 60)
+    assert api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 2, "max": 4}).status == 200
+    wait_ready(api, pool["name"], 2)
+
+
+def test_a_template_that_never_boots_does_not_spin(api, make_pool):
+    """The test driver's guests print nothing: none of them comes as far as it is to."""
+    since = api.get("/v1/events", limit=1000).json["items"][-1]["seq"]
+    pool = make_pool(settled=False, ready=1, max=4, ready_when="console", boot_seconds=1)
+    now = eventually(lambda: (lambda s: s if s["failures"] >= 3 else None)(status(api, pool["name"])), 60)
+    assert "did not get ready in 1 s" in now["last_error"] and now["retry_at"] and now["ready"] == 0
+    assert api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 0}).status == 200
+    events = api.get("/v1/events", since=since, limit=1000).json["items"]
+    said = [e for e in events if e["type"] == "pool.failing" and e["subject"]["id"] == pool["id"]]
+    assert len(said) == 1 and "did not get ready in 1 s" in said[0]["data"]["reason"], "the reason, once"
+    made = [moment(e["at"]) for e in events
+            if e["type"] == "vm.created" and e["subject"]["name"].rsplit("-", 1)[0] == pool["name"]]
+    waited = [later - earlier for earlier, later in zip(made, made[1:])]
+    assert len(waited) >= 2, made
+    for n, seconds in enumerate(waited):  # a second to boot, and each time twice as long until the next try
+        assert seconds > 1 + 2 ** n - 0.2, waited
 
 
 def test_fewer_ready_ones_when_asked_for_fewer(api, make_pool):

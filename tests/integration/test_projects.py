@@ -1,21 +1,13 @@
 """Projects: what belongs to another one is, byte for byte, what is not there."""
 import os
-import re
 import subprocess
 import uuid
 
+import ownership
 import pytest
-from daemon import BUILD, Daemon, eventually
+from daemon import BUILD, Daemon
+from ownership import SMALL, made
 from validate import Contract
-
-SMALL = {"memory_mib": 64, "networks": []}
-CONTRACT = Contract().document
-WRITES = {"post", "put", "patch", "delete"}
-
-
-def made(response, status=201):
-    assert response.status == status, response
-    return response.json
 
 
 @pytest.fixture(scope="module")
@@ -39,114 +31,7 @@ def other(daemon, admin):
 
 @pytest.fixture(scope="module")
 def owned(admin):
-    """One thing of each kind, of the project default: parameter of a path -> id and name."""
-    image = made(admin.post("/v1/images", {"name": "own-image", "kind": "disk", "format": "raw"}))
-    uploaded = admin.put("/v1/images/own-image/content", b"\0" * 512)
-    assert uploaded.status in (200, 202), uploaded
-    eventually(lambda: admin.get("/v1/images/own-image").json["state"] == "ready", 60, "the image is ready")
-    labelled = admin.request("PUT", "/v1/image-labels/own-label", {"image": "own-image"})
-    assert labelled.status in (200, 201), labelled
-    vm = made(admin.post("/v1/vms", {"name": "own-vm", **SMALL}))
-    pool = made(admin.request("PUT", "/v1/pools/own-pool", {"ready": 0, "max": 2, "vm": SMALL}), 201)
-    lease = made(admin.post("/v1/leases", {"pool": "own-pool", "ttl_seconds": 3600}, wait="claimed", timeout=60,
-                            patience=90))
-    made(admin.post("/v1/sets", {"name": "own-set", "count": 1, "machines": [{"name": "pc", **SMALL}]}))
-    hook = made(admin.post("/v1/webhooks", {"url": "http://127.0.0.1:9/x"}))
-    token = made(admin.post("/v1/tokens", {"name": "own-token", "role": "viewer"}))
-    ticket = made(admin.post("/v1/tickets", {"vm": "own-vm", "stream": "console", "mode": "view", "name": "own",
-                                             "expires_in_seconds": 3600, "single_use": False}))
-    operation = admin.get("/v1/operations").json["items"][0]
-    return {"vm": [vm["id"], "own-vm"], "image": [image["id"], "own-image"], "label": ["own-label"],
-            "pool": [pool["id"], "own-pool"], "lease": [lease["id"]], "set": ["own-set"],
-            "webhook": [hook["id"]], "token": [token["id"]], "ticket": [ticket["id"]],
-            "operation": [operation["id"]], "project": ["default"]}
-
-
-# What has an address in nobody's project: the installation's, or a part of what is asked for first.
-NOBODYS = {"slug", "file", "entry", "source"}
-PARTS = {"channel": "org.example.0", "port": "0", "exec": "4711", "member": "1", "recording": str(uuid.uuid4())}
-
-
-def routes():
-    """(method, path, parameter) of every operation at something that belongs to a project."""
-    for path, item in CONTRACT["paths"].items():
-        names = re.findall(r"{(\w+)}", path)
-        if not names or names[0] in NOBODYS:
-            continue
-        for method in item:
-            if method in {"get", *WRITES}:
-                yield pytest.param(method, path, names, id=item[method]["operationId"])
-
-
-def missing(name, like):
-    """Something of the same form that nobody has."""
-    if name in {"token", "ticket"}:
-        return "AbCdEf" + "000000"
-    return str(uuid.uuid4()) if re.fullmatch(r"[0-9a-f-]{36}", like) else "no-such" + "x" * (len(like) - 7)
-
-
-BODIES = {"measureDirtyRate": {"seconds": 1}, "rebaseVm": {"image": "x"}, "execInVm": {"argv": ["true"]},
-          "addGuestSshKeys": {"user": "root", "keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA x"]},
-          "setGuestPassword": {"user": "root", "password": "secret"}, "freezeVm": {"seconds": 5},
-          "putImageLabel": {"image": "x"}, "redeliverWebhook": {"from_seq": 1}, "renewLease": {"ttl_seconds": 60},
-          "extendSet": {"ttl_seconds": 60}, "patchToken": {"quota": {}},
-          "putPool": {"ready": 0, "max": 1, "vm": SMALL}}
-# A name is the caller's to give, so what another project calls so does not stand in the way.
-MAKES_BY_NAME = {"putPool", "putImageLabel"}
-
-
-def ask(client, method, path, names, value, operation):
-    for name in names[1:]:
-        path = path.replace("{%s}" % name, PARTS[name])
-    path = path.replace("{%s}" % names[0], value)
-    body = BODIES.get(operation)
-    headers = {}
-    if operation.startswith("open"):
-        headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
-                   "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-    if path.endswith("/files"):
-        path += "?path=/etc/hosts"
-    if method == "patch":
-        return client.patch(path, body or {}, headers=headers)
-    if method in ("post", "put") and body is not None:
-        return client.request(method.upper(), path, body, headers=headers)
-    return client.request(method.upper(), path, headers=headers)
-
-
-@pytest.mark.parametrize("method,path,names", routes())
-def test_what_is_anothers_is_what_is_not_there(admin, other, owned, method, path, names):
-    operation = CONTRACT["paths"][path][method]["operationId"]
-    if names[0] not in owned:
-        assert names[0] in PARTS, f"{path}: nobody owns a {names[0]} in this test"
-        return
-    for own in owned[names[0]]:
-        if operation in MAKES_BY_NAME and not re.fullmatch(r"[0-9a-f-]{36}", own):
-            continue
-        none = missing(names[0], own)
-        theirs, nothing = (ask(other, method, path, names, ref, operation) for ref in (own, none))
-        assert theirs.status == nothing.status and theirs.status >= 400, f"{own}: {theirs}, {none}: {nothing}"
-        shown, expected = ({k: v for k, v in r.json.items() if k != "instance"} for r in (theirs, nothing))
-        assert str(shown).replace(own, "REF") == str(expected).replace(none, "REF")
-        headers = [{k.lower(): v for k, v in r.headers} for r in (theirs, nothing)]
-        for h in headers:
-            h.pop("x-request-id", None), h.pop("date", None), h.pop("content-length", None)
-        assert headers[0] == headers[1]
-
-
-def test_nothing_of_what_was_asked_for_happened(admin, other, owned):
-    """After all of the above: what is the owner's is as it was, and no list shows it to the other."""
-    assert admin.get("/v1/vms/own-vm").json["state"] == "stopped"
-    for path in ("/v1/vms", "/v1/images", "/v1/leases", "/v1/sets", "/v1/webhooks", "/v1/tickets", "/v1/operations",
-                 "/v1/recordings", "/v1/stats"):
-        assert admin.get(path).status == 200
-        assert other.get(path).json["items"] == [], path
-    assert [t["name"] for t in other.get("/v1/tokens").json["items"]] == ["other-admin"]
-    assert [p["name"] for p in other.get("/v1/projects").json["items"]] == ["other"]
-    for refs in owned.values():
-        for ref in refs:
-            if ref != "default":
-                for path in ("/v1/events?limit=1000", "/metrics", "/v1/ksm/density", "/v1/quotas", "/v1/host"):
-                    assert ref not in other.get(path).text, f"{path} tells of {ref}"
+    return ownership.make(admin)
 
 
 # ---- living in one ----

@@ -234,6 +234,23 @@ def test_connections_are_limited_and_the_next_is_told(own):
         c.close()
 
 
+def test_the_host_gets_in_when_every_place_is_taken(own):
+    """Its administrator, over the Unix socket, and eight times; whoever holds the places does not."""
+    s = own("max_connections=16", "max_connections_per_address=64")
+    held = [s.connect() for _ in range(16)]
+    for c in held:
+        assert c.request("GET", "/v1/public").status == 200
+    with s.connect() as c:
+        assert c.answer().status == 503
+    ours = [s.connect(unix=True) for _ in range(8)]
+    for c in ours:
+        assert c.request("GET", "/v1/state").json["connections"] > 16
+    with s.connect(unix=True) as c:
+        assert c.answer().status == 503
+    for c in held + ours:
+        c.close()
+
+
 def attempt(s):
     try:
         return s.request("GET", "/v1/public").status

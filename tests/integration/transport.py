@@ -18,7 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Authority
+
 ROOT = Path(__file__).resolve().parents[2]
+# With DROVER_TEST_TLS all of these tests go through the TLS front.
+TLS = bool(os.environ.get("DROVER_TEST_TLS"))
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build"))
 BINARY = BUILD / "tests/unit/api/test_server"
 TOKEN = "admin-token"
@@ -44,6 +48,11 @@ class Server:
         # tests that measure it.
         mild = ":quarantine_size_mb=1:detect_stack_use_after_return=0"
         env = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + mild}
+        self.authority = None
+        if TLS and not any(a.startswith("tls_") for a in args):
+            self.authority = Authority(directory)
+            certificate, key = self.authority.issue("localhost")
+            args = (f"tls_certificate={certificate}", f"tls_key={key}", *args)
         self.process = subprocess.Popen(
             [BINARY, level, "--unix", self.unix, *args], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env
         )
@@ -105,6 +114,8 @@ class Connection:
         self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
         self.sock.settimeout(15)
         self.sock.connect(server.unix if unix else server.address)
+        if server.authority and not unix:
+            self.sock = server.authority.context().wrap_socket(self.sock, server_hostname="localhost")
         self.host = "%s:%d" % server.address
         self.buffer = b""
 

@@ -31,7 +31,7 @@ OWNERS = {
                   "service/cli/value.h"],
     "sodium.h": ["service/base/*", "service/cli/base64.c", "api/handlers/images.c", # base64 of a digest
                  "service/vm/guest_reply.c", "api/codec/guest.c"], # base64 of a guest's bytes
-    "openssl/*": ["service/base/hash.c"],
+    "openssl/*": ["service/base/hash.c", "api/tls_internal.h", "api/tls_context.c"],
     "uuid/*": ["service/base/*"],
     "uuid.h": ["service/base/*"],
     "ini.h": ["service/conf/*"],

@@ -67,6 +67,25 @@ def check_processes(root, files):
             yield f"{path}:{line}: {found[1]}() outside {EXEC_OWNER}"
 
 
+# What makes or changes a domain, and the one place of each: behind it stands the check of the finished XML.
+DOORS = {"virDomainDefineXMLFlags": "service/virt/virt_domain.c", "virDomainRestoreFlags": "service/virt/virt_clone.c"}
+
+
+def check_doors(root, files):
+    calls = (r"\b(vir(?:Domain|Network|StoragePool|StorageVol|Interface|NWFilter|Secret)(?:\w*XML\w*|Restore\w*|Migrate\w*"
+             r"|AttachDevice\w*|UpdateDevice\w*|QemuMonitorCommand\w*|QemuAttach|BlockCopy\w*))\s*\(")
+    found = {}
+    for path in filter(in_program, files):
+        for line, call in lines(without_strings(without_comments(read(root, path))), calls):
+            if "GetXML" not in call[1] and "CheckpointDump" not in call[1]:
+                found.setdefault(call[1], []).append((str(path), line))
+    for call, places in found.items():
+        if [path for path, _ in places] != [DOORS.get(call)]:
+            yield f"{call}() at {places}: a second door to libvirt; there is one, {DOORS.get(call)}"
+    for call in DOORS.keys() - found.keys():
+        yield f"{call}() is called nowhere: the row here is left over"
+
+
 def check_unsafe_calls(root, files):
     calls = r"(?<![\w.>])(gets|strcpy|strcat|sprintf|vsprintf|strtok|mktemp|tmpnam|alloca|rand|asctime|ctime|gmtime|localtime|atoi|atol|atof|scanf)\s*\("
     for path in filter(in_program, files):
@@ -180,6 +199,7 @@ def main(root):
     report.rule("no XML is built from strings", check_xml(root, files))
     report.rule("SQL stays in db/", check_sql(root, files))
     report.rule("programs are started in one place", check_processes(root, files))
+    report.rule("domains are made through one door", check_doors(root, files))
     report.rule("no call that has a safer form", check_unsafe_calls(root, files))
     report.rule("tests do not sleep", check_sleeps(root))
     report.rule("every folder says what it owns", check_readmes(root))

@@ -2,6 +2,7 @@
 import sqlite3
 import time
 from contextlib import closing
+from datetime import datetime
 
 import pytest
 from rig import SLOW, eventually, processes
@@ -61,6 +62,14 @@ def members(rig, pool):
     return [v for v in rig.api.get("/v1/vms", limit=1000).json["items"] if v["pool_id"] == pool]
 
 
+def known_lease(rig, known):
+    return rig.api.get(f"/v1/leases/{known['id']}").json
+
+
+def moment(text):
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
 def drop(rig, pool):
     for lease in rig.api.get("/v1/leases", pool=pool, limit=100).json["items"]:
         rig.api.delete(f"/v1/leases/{lease['id']}")
@@ -88,6 +97,32 @@ def test_a_lease_is_waited_for_until_its_guest_is_ready(rig):
     lease = rig.api.post("/v1/leases", {"pool": "soon"}, wait="ready", timeout=60, patience=90)
     assert lease.status == 201 and rig.vm(lease.json["vm"]["id"])["ready_at"], lease
     drop(rig, "soon")
+
+
+def test_who_is_in_use_does_not_idle(rig, demo_image):
+    """One is watched, one runs a program that only waits, and then nobody does anything."""
+    rig.ensure_image("demo")
+    vm = {"image": "demo", "memory_mib": 96, "acceleration": "emulated", "guest_agent": True, "networks": []}
+    assert rig.api.put("/v1/pools/calm", {"vm": vm, "depth": "booted", "ready": 2, "max": 2, "ready_when": "ready",
+                                          "boot_seconds": SLOW}).status == 201
+    eventually(lambda: ready(rig, "calm") == 2, SLOW, "two that wait")
+    ask = {"pool": "calm", "ttl_seconds": 3600, "idle_seconds": 4}
+    watched, asked = (rig.api.post("/v1/leases", ask).json for _ in range(2))
+    with rig.console(watched["vm"]["id"]):
+        ran = rig.api.post(f"/v1/vms/{asked['vm']['id']}/exec", {"argv": ["sleep", "10"], "timeout_seconds": SLOW},
+                           patience=2 * SLOW)
+        assert ran.status == 200 and ran.json["exit_code"] == 0, ran
+        program = f"/v1/vms/{watched['vm']['id']}/exec"
+        begun = rig.api.post(program, {"argv": ["sh", "-c", "echo here; exit 5"], "stream": True}, patience=SLOW)
+        assert begun.status == 201, begun
+        eventually(lambda: rig.api.get(f"{program}/{begun.json['id']}").json["state"] == "ended", SLOW, "the program's end")
+        kept, = rig.api.get(f"/v1/leases/{watched['id']}/record").json["exec"]
+        assert (kept["exit_code"], kept["stdout_tail"]) == (5, "here\n"), kept
+        eventually(lambda: known_lease(rig, asked)["end_reason"] == "idle", SLOW, "its end")
+    eventually(lambda: known_lease(rig, watched)["end_reason"] == "idle", SLOW, "the other's end")
+    first, second = known_lease(rig, asked), known_lease(rig, watched)
+    assert moment(first["ended_at"]) - moment(first["claimed_at"]) > 10 and second["ended_at"] > first["ended_at"]
+    drop(rig, "calm")
 
 
 @pytest.mark.parametrize("acceleration", ["emulated", "kvm"])

@@ -111,6 +111,8 @@ def test_output_is_live_and_the_status_is_the_commands(rig, pool):
     job.expect(rb"^begun\n")
     lease, = active(rig)
     vm = lease["vm"]["id"]
+    followed = rig.api.get(f"/v1/vms/{vm}/exec").json["items"]
+    assert any(program["stream"] for program in followed), "its output is streamed"
     assert rig.api.post(f"/v1/vms/{vm}/exec", {"argv": ["touch", "/tmp/go"]}, patience=SLOW).status == 200
     assert job.end(42)[0] == b"begun\nno newline"
     ran, = (e for e in rig.api.get(f"/v1/leases/{lease['id']}/record").json["exec"] if "touch" not in e["command"])
@@ -208,8 +210,10 @@ def test_a_command_that_succeeds_keeps_nothing(rig, pool):
 
 
 def test_a_guest_without_tar_is_served_file_by_file(rig, tmp_path):
-    """A second archive behind the demo image's own takes tar away, and brings a shell that has none in itself."""
-    rig.upload_demo("no-tar", {"bin/tar": b"not a program", "bin/sh": Path("/usr/bin/dash").read_bytes()})
+    """A second archive behind the demo image's own takes tar away, and brings a shell that has none in itself;
+    nor has the guest what streaming takes."""
+    rig.upload_demo("no-tar", {"bin/tar": b"not a program", "bin/mkfifo": b"not a program",
+                                "bin/sh": Path("/usr/bin/dash").read_bytes()})
     source, out = tmp_path / "src", tmp_path / "out"
     (source / "a b/c").mkdir(parents=True)
     (source / "a b/c/run").write_text("#!/bin/sh\nmkdir -p out/x; cp link 'out/x/y z'; command -v tar || echo none\n")

@@ -61,8 +61,9 @@ class Client:
     any makes the request fail the test.
     """
 
-    def __init__(self, url, token=None, check=None, headers=None):
-        self.url, self.token, self.check = url, token, check
+    def __init__(self, url, token=None, check=None, headers=None, context=None):
+        """context: what to trust, and to show, at an https address."""
+        self.url, self.token, self.check, self.context = url, token, check, context
         self.headers = dict(headers or {})
         self.record = os.environ.get("DROVER_RECORD")
 
@@ -71,7 +72,7 @@ class Client:
             return UnixConnection(self.url, timeout)
         parts = urlsplit(self.url)
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=ssl.create_default_context())
+            return http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=self.context or ssl.create_default_context())
         return http.client.HTTPConnection(parts.netloc, timeout=timeout)
 
     def all_headers(self, extra=None):

@@ -38,8 +38,11 @@ def eventually(condition, seconds=20, what="it", every=0.02):
 
 class Daemon:
     def __init__(self, libvirt="test:///default", settings=None, check=None, state_dir=None, ready=True,
-                 wrapper=(), env=None):
-        """wrapper: a command that runs the daemon's, and becomes it (exec). env: added to its environment."""
+                 wrapper=(), env=None, context=None):
+        """wrapper: a command that runs the daemon's, and becomes it (exec). env: added to its environment.
+
+        context: what clients trust, where settings make it speak TLS."""
+        self.context = context
         self.env = dict(env or {})
         self.libvirt, self.settings, self.check, self.wrapper = libvirt, dict(settings or {}), check, list(wrapper)
         self.own_dir = state_dir is None
@@ -127,7 +130,7 @@ class Daemon:
 
     @property
     def url(self):
-        return f"http://{self.address}"
+        return f"http{'s' if self.context else ''}://{self.address}"
 
     @property
     def socket_path(self):
@@ -145,7 +148,7 @@ class Daemon:
 
     def client(self, token="admin", headers=None):
         """token: "admin" for the first one, None for no credential."""
-        return Client(self.url, self.admin_token() if token == "admin" else token, self.check, headers)
+        return Client(self.url, self.admin_token() if token == "admin" else token, self.check, headers, self.context)
 
     def socket_client(self):
         """Over the Unix socket, as this process's user."""
@@ -161,4 +164,7 @@ class Daemon:
             from api_client import Response
             client.observe("GET", target, Response(status, answered, body))
 
+        if self.context:
+            return WebSocket(f"wss://{self.address}{path}", headers=headers, observe=observe,
+                             **{"context": self.context, **kw})
         return WebSocket(f"ws://{self.address}{path}", headers=headers, observe=observe, **kw)

@@ -20,10 +20,12 @@ class Refused(Exception):
 
 
 class WebSocket:
-    def __init__(self, url, headers=None, subprotocols=(), timeout=30, observe=None):
+    def __init__(self, url, headers=None, subprotocols=(), timeout=30, observe=None, context=None):
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.socket = socket.create_connection((parts.hostname, parts.port), timeout=timeout)
+        if parts.scheme == "wss":
+            self.socket = context.wrap_socket(self.socket, server_hostname=parts.hostname)
         self.buffer, self.timeout = b"", timeout
         self.close_code = None
         key = base64.b64encode(os.urandom(16)).decode()

@@ -1,4 +1,5 @@
 /* Starts the dashboard: signs in, then shows the page that the address after # names. */
+import { accessStart, isAccess } from './lib/accesstabs.js';
 import { get, whenSignedOut } from './lib/api.js';
 import { h, logo, replace, setText } from './lib/dom.js';
 import { banner } from './lib/banner.js';
@@ -6,6 +7,8 @@ import { Desk } from './lib/desk.js';
 import { Recorder } from './lib/recordings.js';
 import { Herd } from './lib/herd.js';
 import { Live } from './lib/live.js';
+import { forgetPlace, lookInto, projectShown } from './lib/place.js';
+import { projectPicker, returnToProject } from './lib/projects.js';
 import { announce, mountNotices, problemBody, showProblem } from './lib/notify.js';
 import { currentSession, signIn, signOut, takeCode } from './lib/session.js';
 import { signInPage } from './pages/signin.js';
@@ -30,6 +33,8 @@ const ROUTES = [
     [/^memory$/, lazy(() => import('./pages/memory.js'), 'memoryPage')],
     [/^activity$/, lazy(() => import('./pages/activity.js'), 'activityPage')],
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
+    [/^webhooks$/, lazy(() => import('./pages/webhooks.js'), 'webhooksPage')],
+    [/^projects$/, lazy(() => import('./pages/projects.js'), 'projectsPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
 const NAV = [
@@ -43,18 +48,21 @@ const NAV = [
     ['#/memory', 'Memory', 'host:read'],
     ['#/activity', 'Activity', 'vm:read'],
     ['#/host', 'Host', 'host:read'],
-    ['#/tokens', 'Access', 'token:write'],
 ];
 const LIVE_WORDS = { live: 'Live', connecting: 'Connecting', lost: 'Reconnecting' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
-let app = null; /* {session, live, herd, desk, recorder, links, end}: while signed in */
+let app = null; /* what begun() makes; while signed in */
 let page = null; /* AbortController of the page shown */
 
-function shell(session, live) {
+function shell(session, live, picker) {
     const links = NAV.filter(([, , scope]) => session.can(scope)).map(([href, text]) =>
         h('a', { href }, text),
     );
+    const access = accessStart(session);
+    if (access) {
+        links.push(h('a', { href: access }, 'Access'));
+    }
     const words = h('span', null, LIVE_WORDS[live.status]);
     const light = h(
         'span',
@@ -76,6 +84,7 @@ function shell(session, live) {
             'div',
             { class: 'top-end' },
             light,
+            picker.root,
             h(
                 'span',
                 { class: 'who', title: `Role: ${session.role}, project: ${session.project}` },
@@ -118,14 +127,30 @@ function showSignIn(problem) {
     main.querySelector('input')?.focus();
 }
 
-function enter(session) {
+/* name: null for one's own project. What is open of the one before is closed. */
+function moveTo(name) {
+    const { session } = app;
+    endSession();
+    lookInto(name);
+    history.replaceState(null, '', '#/');
+    begun(session);
+    announce(`Project ${projectShown() ?? session.project}`);
+}
+
+async function enter(session) {
+    await returnToProject(session);
+    begun(session);
+}
+
+function begun(session) {
     const live = new Live();
     const herd = new Herd(live);
-    const { header, links } = shell(session, live);
+    const picker = projectPicker({ session, onMove: moveTo });
+    const { header, links } = shell(session, live, picker);
     const end = new AbortController();
     const recorder = new Recorder(herd, live, end.signal);
     const desk = new Desk({ herd, session, recorder, signal: end.signal });
-    app = { session, live, herd, desk, recorder, links, end };
+    app = { session, live, herd, desk, recorder, links, end, moveTo, projectsChanged: picker.refresh };
     live.on('refused', showSignIn);
     replace(document.body, header, banner(live, end.signal), main, footer());
     mountNotices(document.body);
@@ -202,9 +227,10 @@ async function show({ moveFocus = false } = {}) {
 
 function markCurrent(address) {
     const [first] = address.split('/');
-    const section = NAV.some(([href]) => href === `#/${first}`) ? `#/${first}` : '#/';
-    for (const link of app.links) {
-        if (link.getAttribute('href') === section) {
+    const wanted = isAccess(`#/${first}`) ? accessStart(app.session) : `#/${first}`;
+    const at = app.links.findIndex((link) => link.getAttribute('href') === wanted);
+    for (const [i, link] of app.links.entries()) {
+        if (i === Math.max(at, 0)) {
             link.setAttribute('aria-current', 'page');
             link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetWidth / 3;
         } else {
@@ -236,6 +262,7 @@ function endSession() {
     app?.herd.stop();
     app?.end.abort();
     app = null;
+    forgetPlace();
 }
 
 async function begin() {

@@ -84,12 +84,12 @@ TEST(origins_are_exact)
 
     CHECK(p);
     EACH(good, o)
-    CHECK(http_policy_origin(p, *o, "drover.example:8443"));
+    CHECK(http_policy_origin(p, *o, "drover.example:8443", false));
     EACH(bad, o)
     {
-        if (http_policy_origin(p, *o, "drover.example:8443"))
+        if (http_policy_origin(p, *o, "drover.example:8443", false))
             printf("# %s\n", *o);
-        CHECK(!http_policy_origin(p, *o, "drover.example:8443"));
+        CHECK(!http_policy_origin(p, *o, "drover.example:8443", false));
     }
     http_policy_free(p);
 }
@@ -98,12 +98,14 @@ TEST(the_page_we_served_is_ours)
 {
     struct http_policy *p = policy("", "", "");
 
-    CHECK(http_policy_origin(p, "http://127.0.0.1:8460", "127.0.0.1:8460"));
-    CHECK(http_policy_origin(p, "http://[::1]:8460", "[::1]:8460"));
-    CHECK(!http_policy_origin(p, "http://127.0.0.1:8461", "127.0.0.1:8460"));
-    CHECK(!http_policy_origin(p, "https://127.0.0.1:8460", "127.0.0.1:8460"));
-    CHECK(!http_policy_origin(p, "http://127.0.0.1", "127.0.0.1:8460"));
-    CHECK(!http_policy_origin(p, "http://localhost:8460", "127.0.0.1:8460"));
+    CHECK(http_policy_origin(p, "http://127.0.0.1:8460", "127.0.0.1:8460", false));
+    CHECK(http_policy_origin(p, "http://[::1]:8460", "[::1]:8460", false));
+    CHECK(!http_policy_origin(p, "http://127.0.0.1:8461", "127.0.0.1:8460", false));
+    CHECK(!http_policy_origin(p, "https://127.0.0.1:8460", "127.0.0.1:8460", false));
+    CHECK(!http_policy_origin(p, "http://127.0.0.1", "127.0.0.1:8460", false));
+    CHECK(!http_policy_origin(p, "http://localhost:8460", "127.0.0.1:8460", false));
+    CHECK(http_policy_origin(p, "https://127.0.0.1:8460", "127.0.0.1:8460", true));
+    CHECK(!http_policy_origin(p, "http://127.0.0.1:8460", "127.0.0.1:8460", true));
     http_policy_free(p);
 }
 
@@ -113,17 +115,17 @@ TEST(a_cookie_needs_the_page_named)
     const char *host = "127.0.0.1:8460";
     const char *ours = "http://127.0.0.1:8460";
 
-    CHECK_INT(http_policy_cookie(p, ours, NULL, host, false), POLICY_OK);
-    CHECK_INT(http_policy_cookie(p, ours, "same-origin", host, true), POLICY_OK);
-    CHECK_INT(http_policy_cookie(p, NULL, "same-origin", host, false), POLICY_OK);
-    CHECK_INT(http_policy_cookie(p, NULL, "same-origin", host, true), POLICY_ORIGIN_REFUSED);
-    CHECK_INT(http_policy_cookie(p, NULL, "same-site", host, false), POLICY_CSRF_REFUSED);
-    CHECK_INT(http_policy_cookie(p, NULL, "cross-site", host, false), POLICY_CSRF_REFUSED);
-    CHECK_INT(http_policy_cookie(p, NULL, "none", host, false), POLICY_CSRF_REFUSED);
-    CHECK_INT(http_policy_cookie(p, NULL, NULL, host, false), POLICY_CSRF_REFUSED);
-    CHECK_INT(http_policy_cookie(p, NULL, NULL, host, true), POLICY_ORIGIN_REFUSED);
-    CHECK_INT(http_policy_cookie(p, "null", "same-origin", host, false), POLICY_ORIGIN_REFUSED);
-    CHECK_INT(http_policy_cookie(p, "https://evil.example", "same-origin", host, false),
+    CHECK_INT(http_policy_cookie(p, ours, NULL, host, false, false), POLICY_OK);
+    CHECK_INT(http_policy_cookie(p, ours, "same-origin", host, true, false), POLICY_OK);
+    CHECK_INT(http_policy_cookie(p, NULL, "same-origin", host, false, false), POLICY_OK);
+    CHECK_INT(http_policy_cookie(p, NULL, "same-origin", host, true, false), POLICY_ORIGIN_REFUSED);
+    CHECK_INT(http_policy_cookie(p, NULL, "same-site", host, false, false), POLICY_CSRF_REFUSED);
+    CHECK_INT(http_policy_cookie(p, NULL, "cross-site", host, false, false), POLICY_CSRF_REFUSED);
+    CHECK_INT(http_policy_cookie(p, NULL, "none", host, false, false), POLICY_CSRF_REFUSED);
+    CHECK_INT(http_policy_cookie(p, NULL, NULL, host, false, false), POLICY_CSRF_REFUSED);
+    CHECK_INT(http_policy_cookie(p, NULL, NULL, host, true, false), POLICY_ORIGIN_REFUSED);
+    CHECK_INT(http_policy_cookie(p, "null", "same-origin", host, false, false), POLICY_ORIGIN_REFUSED);
+    CHECK_INT(http_policy_cookie(p, "https://evil.example", "same-origin", host, false, false),
               POLICY_ORIGIN_REFUSED);
     http_policy_free(p);
 }

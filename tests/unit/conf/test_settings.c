@@ -28,6 +28,34 @@ TEST(defaults_satisfy_their_own_bounds_and_can_be_read_back)
     }
 }
 
+static bool takes(struct settings *s, const char *name, long long value)
+{
+    auto_free char *text = xasprintf("%lld", value);
+    struct error err;
+
+    return settings_set(s, name, text, &err) == 0;
+}
+
+TEST(every_number_has_limits_that_hold)
+{
+    auto_settings struct settings *s = settings_new();
+    static const char *const nonsense[] = {"", "-", "x", "1x", "0x10", "1e3", "9223372036854775808",
+                                           "18446744073709551616", "-9223372036854775809"};
+    struct error err;
+
+    for (const struct settings_row *r = settings_rows(); r->name; r++) {
+        if (r->kind != SETTINGS_INT)
+            continue;
+        CHECK(takes(s, r->name, r->min) && takes(s, r->name, r->max));
+        CHECK(!takes(s, r->name, r->min - 1) && !takes(s, r->name, r->max + 1));
+        CHECK(!takes(s, r->name, 2 * r->max) || 2 * r->max <= r->max);
+        CHECK(!takes(s, r->name, INT64_MAX) && !takes(s, r->name, INT64_MIN));
+        for (size_t i = 0; i < sizeof(nonsense) / sizeof(*nonsense); i++)
+            CHECK(settings_set(s, r->name, nonsense[i], &err) == -1);
+        CHECK_STR(err.pointer, r->name);
+    }
+}
+
 TEST(a_file_changes_values_and_ignores_comments)
 {
     auto_settings struct settings *s = settings_new();

@@ -228,6 +228,60 @@ TEST(a_failure_inside_a_group_takes_nobody_with_it)
     db_close(shared);
 }
 
+static void *write_job_first(void *arg)
+{
+    struct job *job = arg;
+
+    job->rc = db_write_first(shared, insert, tell, job, &job->err);
+    return NULL;
+}
+
+/* Every fourth is in a hurry: those come first, in their own order, with few of the others. */
+TEST(who_is_in_a_hurry_overtakes_and_shares_with_few)
+{
+    struct error err = ERROR_INIT;
+    pthread_t threads[JOBS];
+    struct db_stats before, after;
+    struct gate gate;
+    int hurried = 0, others = 0;
+
+    fixture_new();
+    shared = fixture_open();
+    gate_init(&gate);
+    told_count = 0;
+    db_stats_read(shared, &before);
+    CHECK_OK(db_post(shared, wait_at_gate, NULL, NULL, &gate, &err));
+    EVENTUALLY(atomic_load(&gate.entered), 5000);
+    for (int i = 0; i < JOBS; i++) {
+        job_init(&jobs[i], i);
+        CHECK_OK(thread_start(&threads[i], "job", i % 4 == 3 ? write_job_first : write_job, &jobs[i], &err));
+        EVENTUALLY(queued() == (uint32_t)i + 1, 5000);
+    }
+    open_gate(&gate);
+    for (int i = 0; i < JOBS; i++)
+        pthread_join(threads[i], NULL);
+    db_stats_read(shared, &after);
+    CHECK_INT(after.commits - before.commits, 2); /* DB_FIRST_GROUP of them, and the rest */
+    CHECK_INT(told_count, JOBS);
+    for (int i = 0; i < JOBS; i++) {
+        CHECK_INT(jobs[i].rc, 0);
+        if (told[i] % 4 == 3) {
+            CHECK_INT(told[i], 4 * hurried++ + 3);
+            CHECK_INT(others, 0);
+        } else {
+            CHECK_INT(told[i], others / 3 * 4 + others % 3);
+            others++;
+        }
+    }
+    /* An empty queue has neither end left over from before. */
+    job_init(&jobs[0], JOBS);
+    CHECK_OK(db_write(shared, insert, NULL, &jobs[0], &err));
+    job_init(&jobs[1], JOBS + 1);
+    CHECK_OK(db_write_first(shared, insert, NULL, &jobs[1], &err));
+    CHECK_INT(count(shared, "SELECT count(*) FROM vms"), JOBS + 2);
+    db_close(shared);
+}
+
 /* An I/O error in mid-transaction may make SQLite roll everything back by itself. */
 static int lose_transaction(struct db_tx *tx, void *arg, struct error *err)
 {
@@ -486,6 +540,37 @@ TEST(the_wal_stays_small_under_many_commits)
     CHECK(stat(wal, &st) == 0);
     printf("# WAL %lld KiB after 600 commits\n", (long long)st.st_size / 1024);
     CHECK(st.st_size < 3LL * DB_CHECKPOINT_PAGES * 4096);
+    db_close(shared);
+}
+
+static int64_t file_size(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) ? -1 : (int64_t)st.st_size;
+}
+
+TEST(a_checkpoint_that_was_put_off_comes_without_another_write)
+{
+    struct error err = ERROR_INIT;
+    auto_free char *wal = NULL;
+    int64_t before;
+
+    fixture_new();
+    wal = xasprintf("%s-wal", fixture_path);
+    shared = fixture_open();
+    before = file_size(fixture_path);
+    for (int i = 0; i < 400; i++) {
+        struct job job;
+
+        job_init(&job, i);
+        CHECK_OK(db_write_first(shared, insert, NULL, &job, &err));
+    }
+    printf("# WAL %lld KiB after 400 commits in a hurry\n", (long long)file_size(wal) / 1024);
+    CHECK(file_size(wal) > DB_CHECKPOINT_PAGES * 4096LL);
+    CHECK(file_size(wal) < (DB_CHECKPOINT_MOST + DB_CHECKPOINT_PAGES) * 4096LL);
+    /* What was in the WAL alone is in the file now. */
+    EVENTUALLY(file_size(fixture_path) > before + 50 * 4096, 20000);
     db_close(shared);
 }
 

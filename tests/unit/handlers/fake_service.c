@@ -231,13 +231,9 @@ int access_ticket_refuse(struct error *err)
     return error_set(err, ERROR_TICKET_EXPIRED, "used");
 }
 
-int access_failure_gate(struct access *a, const char *address, struct error *err)
+int access_failed(struct access *a, const char *address, struct error *err)
 {
-    return 0;
-}
-
-void access_failure_count(struct access *a, const char *address)
-{
+    return -1;
 }
 
 bool access_is_alive(struct access *a, const struct principal *p)

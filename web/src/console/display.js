@@ -9,6 +9,7 @@ import { dialogForm } from '../lib/dialog.js';
 import { field } from '../lib/forms.js';
 import { menu } from '../lib/menu.js';
 import { announce, showAsk, showNote } from '../lib/notify.js';
+import { socketHere } from '../lib/place.js';
 import { backoff } from '../lib/sse.js';
 import { streamPath } from '../lib/streams.js';
 import { action, nameLink, press } from './parts.js';
@@ -122,8 +123,7 @@ export function displayPane({
     function connect() {
         drop();
         setStatus('connecting');
-        const url = new URL(streamPath(vm().id, 'display'), location.href);
-        url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+        const url = socketHere(streamPath(vm().id, 'display'));
         url.searchParams.set('mode', mode);
         if (ticket) {
             url.searchParams.set('ticket', ticket);

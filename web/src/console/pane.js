@@ -5,6 +5,7 @@ import { bytes } from '../lib/format.js';
 import { dialogForm } from '../lib/dialog.js';
 import { field } from '../lib/forms.js';
 import { menu } from '../lib/menu.js';
+import { here } from '../lib/place.js';
 import { isPlain, logPath, streamTitle } from '../lib/streams.js';
 import { keyBar } from './keybar.js';
 import { action, nameLink, press } from './parts.js';
@@ -77,7 +78,7 @@ export function terminalPane({
     const usual = action('80 × 24', () => setSize(24, 80));
     const log = h(
         'a',
-        { class: 'button small', href: logPath(vm().id, name), download: '' },
+        { class: 'button small', href: here(logPath(vm().id, name)), download: '' },
         'Download output',
     );
     const more = menu(

@@ -10,6 +10,7 @@
  */
 import { Emitter } from '../lib/emitter.js';
 import { UNREACHABLE, get, request } from '../lib/api.js';
+import { socketHere } from '../lib/place.js';
 import { backoff } from '../lib/sse.js';
 import { isPipe, logPath, streamPath } from '../lib/streams.js';
 
@@ -79,8 +80,7 @@ export class ConsoleStream extends Emitter {
         if (this.#closed) {
             return;
         }
-        const url = new URL(streamPath(this.#vm, this.name), location.href);
-        url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+        const url = socketHere(streamPath(this.#vm, this.name));
         url.searchParams.set('mode', this.mode);
         if (this.offset !== null && !this.pipe) {
             url.searchParams.set('from', String(this.offset));

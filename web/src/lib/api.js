@@ -1,6 +1,7 @@
 /* The API as the browser uses it: same origin, session cookie, problems as errors. */
 
 import { health } from './health.js';
+import { here } from './place.js';
 
 /* An RFC 9457 problem. What is not one (network down, a proxy's page) is dressed as one. */
 export class Problem extends Error {
@@ -45,7 +46,7 @@ async function exchange(method, path, { body, headers, signal }) {
     const over = isPatient(method, path) ? null : health.begin();
     let response;
     try {
-        response = await fetch(path, {
+        response = await fetch(here(path), {
             method,
             signal,
             headers: sent,

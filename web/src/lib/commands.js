@@ -26,6 +26,7 @@ const OPTIONS = [
     ['acceleration', 'acceleration'],
     ['firmware', 'firmware'],
     ['serial_ports', 'serial-ports'],
+    ['ready_pattern', 'ready-pattern'],
 ];
 const FLAGS = [
     ['display', 'display'],
@@ -43,15 +44,27 @@ export function droverLine(body, origin = here()) {
         }
     }
     Object.entries(body.labels ?? {}).forEach(([key, value]) => put('label', `${key}=${value}`));
-    const networks = (body.networks ?? []).map((network) => network.mode);
+    const networks = (body.networks ?? []).map(({ mode, source }) =>
+        source ? `${mode}=${source}` : mode,
+    );
     (networks.length ? networks : ['none']).forEach((mode) => put('network', mode));
     (body.channels ?? []).forEach((channel) => put('channel', channel));
+    (body.disks ?? []).forEach((disk) => put('add-disk', disk.size_gib));
+    (body.ssh_keys ?? []).forEach((key) => put('ssh-key', key));
+    if (body.memory_merge === false) {
+        lines.push('--no-merge');
+    }
     lines.push(
         FLAGS.filter(([member]) => body[member])
             .map(([, flag]) => `--${flag}`)
             .join(' '),
     );
-    return lines.filter(Boolean).join(' \\\n  ');
+    const command = () => lines.filter(Boolean).join(' \\\n  ');
+    if (body.user_data === undefined) {
+        return command();
+    }
+    lines.push('--user-data -');
+    return `printf %s ${shellQuote(body.user_data)} | ${command()}`;
 }
 
 export function curlPatch(vm, etag, patch, origin = here()) {

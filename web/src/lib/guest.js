@@ -4,6 +4,7 @@ import { h, replace, setHidden, setText } from './dom.js';
 import { clearMarks, field, showFormProblem } from './forms.js';
 import { bytes, time } from './format.js';
 import { problemBody } from './notify.js';
+import { here } from './place.js';
 import { runner } from './runner.js';
 import { upload } from './upload.js';
 
@@ -102,7 +103,7 @@ function files(path) {
         clearMarks([where], trouble);
         setText(said, 'Reading …');
         try {
-            const response = await fetch(address(), { credentials: 'same-origin' });
+            const response = await fetch(here(address()), { credentials: 'same-origin' });
             if (!response.ok) {
                 throw toProblem(response, await response.json().catch(() => undefined));
             }

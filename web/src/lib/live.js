@@ -1,6 +1,7 @@
 /* Follows GET /v1/events: resumes after the last seq it saw, reconnects with jitter, never gives up. */
 import { Emitter } from './emitter.js';
 import { toProblem } from './api.js';
+import { here } from './place.js';
 import { EventParser, backoff } from './sse.js';
 
 const SILENCE_MS = 60000; /* the daemon sends keep-alives much more often than this */
@@ -58,7 +59,7 @@ export class Live extends Emitter {
             if (this.#seq !== null) {
                 headers['Last-Event-ID'] = String(this.#seq);
             }
-            const response = await fetch('/v1/events', {
+            const response = await fetch(here('/v1/events'), {
                 headers,
                 signal: silence.signal,
                 cache: 'no-store',

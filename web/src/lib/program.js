@@ -7,6 +7,7 @@
  */
 import { Emitter } from './emitter.js';
 import { get } from './api.js';
+import { socketHere } from './place.js';
 import { backoff } from './sse.js';
 
 const PROTOCOL = 'drover.exec.v1';
@@ -29,8 +30,7 @@ export class Program extends Emitter {
     }
 
     connect() {
-        const url = new URL(`${this.#path}/stream`, location.href);
-        url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+        const url = socketHere(`${this.#path}/stream`);
         url.searchParams.set('from', `${this.#have[1]},${this.#have[2]}`);
         const socket = new WebSocket(url, [PROTOCOL]);
         socket.binaryType = 'arraybuffer';

@@ -2,7 +2,7 @@
 import { h } from './dom.js';
 import { bytes, count, mib } from './format.js';
 
-const RESOURCES = [
+export const RESOURCES = [
     ['vms', 'Machines', count],
     ['cpus', 'Virtual CPUs', count],
     ['memory_mib', 'Memory', mib],

@@ -8,6 +8,7 @@ import { h, replace, setHidden } from './dom.js';
 import { Emitter } from './emitter.js';
 import { bytes, time } from './format.js';
 import { announce, problemBody, showProblem } from './notify.js';
+import { here } from './place.js';
 import { streamTitle } from './streams.js';
 
 const NEWEST = 200;
@@ -145,7 +146,7 @@ export function recordingList({ recorder, session, vmId = null, signal, onCount 
                     'a',
                     {
                         class: 'button small',
-                        href: contentPath(recording),
+                        href: here(contentPath(recording)),
                         download: fileName(recording),
                         'aria-label': `Download ${label}`,
                     },

@@ -1,11 +1,12 @@
 /* Sends a file and tells how far it is; fetch() cannot. */
 import { Problem, UNREACHABLE, toProblem } from './api.js';
+import { here } from './place.js';
 
 /* onProgress(sent, total). Throws a Problem; an AbortError when the signal fires. */
 export function upload(path, file, { signal, onProgress }) {
     return new Promise((resolve, reject) => {
         const request = new XMLHttpRequest();
-        request.open('PUT', path);
+        request.open('PUT', here(path));
         request.setRequestHeader('Accept', 'application/json, application/problem+json');
         request.setRequestHeader('Content-Type', 'application/octet-stream');
         request.upload.onprogress = (event) => onProgress(event.loaded, event.total);

@@ -5,6 +5,7 @@
  */
 import { h, setHidden, setText } from './dom.js';
 import { ABSENT } from './format.js';
+import { here } from './place.js';
 import { logPath } from './streams.js';
 
 const TAIL_BYTES = 4096;
@@ -157,7 +158,7 @@ class Thumb {
 
     async #fetchLog(from) {
         const url = `${logPath(this.vm.id, 'console')}?from=${from}`;
-        const response = await fetch(url, { signal: this.signal, cache: 'no-store' });
+        const response = await fetch(here(url), { signal: this.signal, cache: 'no-store' });
         if (!response.ok) {
             throw new Error(`${response.status}`);
         }
@@ -173,7 +174,7 @@ class Thumb {
                 resolve();
             };
             this.picture.onerror = () => reject(new Error('no picture'));
-            this.picture.src = `${path}?at=${Date.now()}`;
+            this.picture.src = here(`${path}?at=${Date.now()}`);
         });
     }
 

@@ -1,47 +1,14 @@
 /* A new VM: few questions, good answers filled in, and the same request for a shell. */
 import { listAll, post, randomKey } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
-import { h, setText } from '../lib/dom.js';
+import { h, setHidden, setText } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { curlLine, droverLine } from '../lib/commands.js';
+import { select, textInput } from '../lib/inputs.js';
 import { operationProblem } from '../lib/actions.js';
+import { suggestName } from '../lib/names.js';
 import { announce, showProblem } from '../lib/notify.js';
-
-const MOODS = [
-    'brisk',
-    'calm',
-    'dapper',
-    'fleet',
-    'mellow',
-    'nimble',
-    'plucky',
-    'quiet',
-    'sturdy',
-    'wry',
-];
-const BREEDS = [
-    'cheviot',
-    'corriedale',
-    'dorset',
-    'hebridean',
-    'icelandic',
-    'jacob',
-    'merino',
-    'romney',
-    'suffolk',
-    'texel',
-];
-
-function suggestName(taken) {
-    for (let tries = 0; tries < 50; tries += 1) {
-        const pick = (words) => words[Math.floor(Math.random() * words.length)];
-        const name = `${pick(MOODS)}-${pick(BREEDS)}`;
-        if (!taken(name)) {
-            return name;
-        }
-    }
-    return '';
-}
+import { insideFields } from '../lib/inside.js';
 
 export async function createPage({ herd, signal }) {
     const images = (await listAll('/v1/images', { signal })).filter(
@@ -150,15 +117,30 @@ export async function createPage({ herd, signal }) {
                 ['auto', 'kvm', 'emulated'].map((v) => h('option', { value: v }, v)),
             ),
         }),
+        disks: field({
+            label: 'Further disks in GiB',
+            pointer: '/disks',
+            help: 'Sizes of empty ones, separated by spaces.',
+            control: textInput({ inputmode: 'numeric', placeholder: '10 50' }),
+        }),
         network: field({
             label: 'Network',
             pointer: '/networks',
-            control: h(
-                'select',
-                null,
-                h('option', { value: 'user' }, 'outgoing only (user mode)'),
-                h('option', { value: 'none' }, 'none'),
+            control: select(
+                [
+                    ['user', 'outgoing only (user mode)'],
+                    ['bridge', 'a bridge of the host'],
+                    ['network', 'a network of libvirt'],
+                    ['none', 'none'],
+                ],
+                'user',
+                { oninput: () => setHidden(fields.source.root, !hasSource()) },
             ),
+        }),
+        source: field({
+            label: 'Name of the bridge or network',
+            pointer: '/networks/0/source',
+            control: textInput({ maxlength: 64 }),
         }),
         display: field({
             label: 'With a display',
@@ -192,13 +174,17 @@ export async function createPage({ herd, signal }) {
             pointer: '/autostart',
             control: h('input', { type: 'checkbox' }),
         }),
+        ...insideFields(),
         start: field({
             label: 'Start now',
             pointer: '/start',
             control: h('input', { type: 'checkbox', checked: true }),
         }),
     };
-    const all = Object.values(fields);
+    const hasSource = () => ['bridge', 'network'].includes(fields.network.control.value);
+    /* The narrower pointer first: a problem is marked at the first field that fits. */
+    const all = [fields.source, ...Object.values(fields).filter((f) => f !== fields.source)];
+    setHidden(fields.source.root, true);
     const value = (name) => fields[name].control.value.trim();
     const trouble = h('div', { role: 'alert' });
     const curl = h('code');
@@ -235,7 +221,12 @@ export async function createPage({ herd, signal }) {
         if (value('acceleration') !== 'auto') {
             body.acceleration = value('acceleration');
         }
-        body.networks = value('network') === 'user' ? [{ mode: 'user' }] : [];
+        if (value('disks')) {
+            body.disks = value('disks')
+                .split(/[\s,]+/)
+                .map((size) => ({ size_gib: Number(size) }));
+        }
+        body.networks = networks();
         if (value('channels')) {
             body.channels = value('channels').split(/[\s,]+/);
         }
@@ -251,8 +242,31 @@ export async function createPage({ herd, signal }) {
         if (fields.autostart.control.checked) {
             body.autostart = true;
         }
+        if (value('keys')) {
+            body.ssh_keys = value('keys')
+                .split('\n')
+                .map((line) => line.trim())
+                .filter(Boolean);
+        }
+        if (value('userData')) {
+            body.user_data = fields.userData.control.value;
+        }
+        if (value('pattern')) {
+            body.ready_pattern = fields.pattern.control.value;
+        }
+        if (!fields.merge.control.checked) {
+            body.memory_merge = false;
+        }
         body.start = fields.start.control.checked;
         return body;
+    }
+
+    function networks() {
+        const mode = value('network');
+        if (mode === 'none') {
+            return [];
+        }
+        return [hasSource() ? { mode, source: value('source') } : { mode }];
     }
 
     function showCommands() {
@@ -323,9 +337,11 @@ export async function createPage({ herd, signal }) {
                 fields.description.root,
                 fields.labels.root,
                 fields.disk.root,
+                fields.disks.root,
                 fields.firmware.root,
                 fields.acceleration.root,
                 fields.network.root,
+                fields.source.root,
                 fields.channels.root,
                 fields.serial.root,
                 h(
@@ -334,8 +350,17 @@ export async function createPage({ herd, signal }) {
                     fields.display.root,
                     fields.record.root,
                     fields.autostart.root,
+                    fields.merge.root,
                 ),
             ),
+        ),
+        h(
+            'details',
+            { class: 'fold' },
+            h('summary', null, 'Inside the guest'),
+            fields.keys.root,
+            fields.userData.root,
+            fields.pattern.root,
         ),
         trouble,
         h(

@@ -4,6 +4,7 @@ import { sheet } from '../lib/dialog.js';
 import { h, icon } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { announce, showProblem } from '../lib/notify.js';
+import { here } from '../lib/place.js';
 import { upload } from '../lib/upload.js';
 
 const pathOf = (image) => `/v1/images/${encodeURIComponent(image.id)}`;
@@ -14,7 +15,7 @@ export function cardWords(image) {
         image.has_screenshot &&
             h('img', {
                 class: 'card-picture',
-                src: `${pathOf(image)}/screenshot#${image.etag}`,
+                src: `${here(`${pathOf(image)}/screenshot`)}#${image.etag}`,
                 alt: `${image.title || image.name}, as it looks`,
                 loading: 'lazy',
             }),

@@ -2,6 +2,7 @@
 import { listAll, post } from '../lib/api.js';
 import { h, icon, replace, setHidden } from '../lib/dom.js';
 import { bytes } from '../lib/format.js';
+import { here } from '../lib/place.js';
 import { announce, showProblem } from '../lib/notify.js';
 
 export async function catalogue({ session, signal }) {
@@ -37,7 +38,7 @@ export async function catalogue({ session, signal }) {
             entry.has_screenshot &&
                 h('img', {
                     class: 'card-picture',
-                    src: `/v1/catalogue/${encodeURIComponent(id)}/screenshot`,
+                    src: here(`/v1/catalogue/${encodeURIComponent(id)}/screenshot`),
                     alt: `${title}, as it looks`,
                     loading: 'lazy',
                 }),

@@ -6,6 +6,7 @@ import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { ABSENT, bytes, count, fromNow, mib, percent, time } from '../lib/format.js';
 import { imageOptions, nameField, numberInput, select } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
+import { here } from '../lib/place.js';
 import { every, redraw, reloader } from '../lib/reload.js';
 
 const DEPTHS = [
@@ -254,7 +255,7 @@ function poolForm({ images, load }) {
 
     /* It is not shown with the pool, and must not be lost by editing. */
     async function userData(pool) {
-        const answer = await fetch(`/v1/pools/${encodeURIComponent(pool.id)}/user-data`, {
+        const answer = await fetch(here(`/v1/pools/${encodeURIComponent(pool.id)}/user-data`), {
             credentials: 'same-origin',
         });
         return answer.ok ? answer.text() : null;

@@ -2,6 +2,7 @@
 import { h, icon, replace } from '../lib/dom.js';
 import { toProblem } from '../lib/api.js';
 import { bytes, time } from '../lib/format.js';
+import { here } from '../lib/place.js';
 import { problemBody } from '../lib/notify.js';
 import {
     contentPath,
@@ -47,7 +48,7 @@ export async function recordingPage({ session, signal, params: [id] }) {
                     'a',
                     {
                         class: 'button small',
-                        href: contentPath(recording),
+                        href: here(contentPath(recording)),
                         download: fileName(recording),
                     },
                     'Download',
@@ -116,7 +117,7 @@ export async function recordingPage({ session, signal, params: [id] }) {
 }
 
 async function readContent(recording, signal) {
-    const response = await fetch(contentPath(recording), { signal, credentials: 'same-origin' });
+    const response = await fetch(here(contentPath(recording)), { signal, credentials: 'same-origin' });
     const text = await response.text();
     if (!response.ok) {
         let body;

@@ -1,4 +1,5 @@
 /* Tokens: who else may use the API. A secret is shown once and kept nowhere. */
+import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post } from '../lib/api.js';
 import { copyButton } from '../lib/clipboard.js';
 import { confirm } from '../lib/dialog.js';
@@ -173,6 +174,7 @@ export async function tokensPage({ session, signal }) {
             'div',
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Access')),
+            accessTabs(session, '#/tokens'),
             secret,
             h(
                 'section',

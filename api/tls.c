@@ -1,0 +1,285 @@
+/*
+ * The TLS front: starting, the loop, reading the certificate again. Connections have a file of
+ * their own.
+ */
+#include "api/tls.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/tls_internal.h"
+#include "service/base/clock.h"
+#include "service/base/log.h"
+#include "service/base/str.h"
+#include "service/base/thread.h"
+#include "service/conf/settings.h"
+
+#define EVENTS     64
+#define WAITING    1024   /* connections on their way to the thread */
+#define PAIR_BYTES 65536  /* what a pair holds of each direction */
+#define UNSENT     262144 /* what the kernel may hold back for a client, as without TLS */
+#define TICK_MS    500
+#define STOP_MS    1000
+
+static void wake(void *opaque)
+{
+    struct tls *t = opaque;
+    uint64_t one = 1;
+
+    if (write(t->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+        log_error("tls: cannot wake the loop: %s", strerror(errno));
+}
+
+static void drop(void *message)
+{
+    tls_conn_free(message);
+}
+
+/* Those that had more to move than their turn; then those whose time is up. */
+static bool turn_busy(struct tls *t)
+{
+    struct tls_conn *next;
+    bool more = false;
+
+    for (struct tls_conn *c = t->conns; c; c = next) {
+        next = c->next;
+        if (!c->busy)
+            continue;
+        tls_conn_turn(c);
+        more = true;
+    }
+    return more;
+}
+
+static void reap(struct tls *t)
+{
+    int64_t now = clock_monotonic_ms();
+    struct tls_conn *next;
+
+    for (struct tls_conn *c = t->conns; c; c = next) {
+        next = c->next;
+        if (c->phase == TLS_LINGER && c->until_ms <= now)
+            tls_conn_free(c);
+    }
+}
+
+/* Both sides of one connection may be among them, and the first one's turn may have freed it. */
+static void turn_events(struct tls *t, struct epoll_event *events, int n)
+{
+    for (int i = 0; i < n; i++) {
+        struct tls_side *s = events[i].data.ptr;
+        struct tls_conn *c = s ? s->conn : NULL;
+
+        if (!c)
+            continue;
+        for (int k = i + 1; k < n; k++) {
+            struct tls_side *other = events[k].data.ptr;
+
+            if (other == &c->net || other == &c->plain)
+                events[k].data.ptr = NULL;
+        }
+        tls_conn_turn(c);
+    }
+    (void)t;
+}
+
+static void take_new(struct tls *t)
+{
+    struct tls_conn *c;
+    uint64_t count;
+
+    if (read(t->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+        log_error("tls: cannot read what woke the loop: %s", strerror(errno));
+    while ((c = mailbox_take(t->mailbox)))
+        tls_conn_begin(c);
+}
+
+static void *loop(void *arg)
+{
+    struct epoll_event events[EVENTS];
+    struct tls *t = arg;
+    int64_t until = 0, reaped = 0;
+    bool busy = false;
+
+    for (;;) {
+        int n = epoll_wait(t->epoll_fd, events, EVENTS, busy ? 0 : until ? 20 : TICK_MS);
+
+        turn_events(t, events, n);
+        busy = turn_busy(t);
+        take_new(t);
+        if (clock_monotonic_ms() - reaped >= TICK_MS) {
+            reaped = clock_monotonic_ms();
+            reap(t);
+        }
+        if (!atomic_load(&t->stopping))
+            continue;
+        if (!until)
+            until = clock_monotonic_ms() + STOP_MS;
+        if (!t->conns || clock_monotonic_ms() >= until)
+            return NULL;
+    }
+}
+
+static void tls_free(struct tls *t)
+{
+    if (!t)
+        return;
+    while (t->conns)
+        tls_conn_free(t->conns);
+    mailbox_free(t->mailbox, drop);
+    if (t->epoll_fd >= 0)
+        close(t->epoll_fd);
+    if (t->wake_fd >= 0)
+        close(t->wake_fd);
+    SSL_CTX_free(t->context);
+    pthread_mutex_destroy(&t->lock);
+    free(t->certificate);
+    free(t->key);
+    free(t->client_ca);
+    free(t);
+}
+
+DEFINE_CLEANUP(tls, struct tls *, tls_free);
+
+static int check_settings(const struct settings *s, struct error *err)
+{
+    const char *missing = !*s->tls_certificate ? "tls_certificate" : "tls_key";
+
+    if (*s->tls_certificate && *s->tls_key)
+        return 0;
+    error_set_at(err, ERROR_CONFIG, missing, "TLS needs a certificate and its key.");
+    return -1;
+}
+
+static int open_loop(struct tls *t, struct error *err)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+
+    if (t->epoll_fd < 0 || t->wake_fd < 0 ||
+        epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, t->wake_fd, &ev) < 0)
+        return error_errno(err, errno, "cannot make an event descriptor");
+    return 0;
+}
+
+int tls_start(const struct settings *s, struct tls **ret, struct error *err)
+{
+    auto_scope(cleanup_tls) struct tls *t = NULL;
+
+    *ret = NULL;
+    if (!*s->tls_certificate && !*s->tls_key && !*s->tls_client_ca)
+        return 0;
+    if (check_settings(s, err))
+        return -1;
+    t = xcalloc(1, sizeof(*t));
+    mutex_init(&t->lock);
+    t->certificate = xstrdup(s->tls_certificate);
+    t->key = xstrdup(s->tls_key);
+    t->client_ca = xstrdup(s->tls_client_ca);
+    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    t->mailbox = mailbox_new(WAITING, wake, t);
+    if (open_loop(t, err) || tls_reload(t, err) || thread_start(&t->thread, "tls", loop, t, err))
+        return -1;
+    t->started = true;
+    *ret = TAKE_PTR(t);
+    return 0;
+}
+
+int tls_reload(struct tls *t, struct error *err)
+{
+    SSL_CTX *fresh = NULL, *old;
+
+    if (tls_context_new(t->certificate, t->key, t->client_ca, &fresh, err))
+        return -1;
+    {
+        LOCK_SCOPE(&t->lock);
+        old = t->context;
+        t->context = fresh;
+    }
+    SSL_CTX_free(old);
+    return 0;
+}
+
+void tls_stop(struct tls *t)
+{
+    if (!t)
+        return;
+    atomic_store(&t->stopping, true);
+    wake(t);
+    if (t->started)
+        pthread_join(t->thread, NULL);
+    tls_free(t);
+}
+
+/* ---- adopting ---- */
+
+static SSL *new_ssl(struct tls *t, int fd)
+{
+    SSL *ssl;
+
+    {
+        LOCK_SCOPE(&t->lock);
+        ssl = SSL_new(t->context); /* and holds it */
+    }
+    if (!ssl || SSL_set_fd(ssl, fd) != 1)
+        abort();
+    return ssl;
+}
+
+static void bound_buffers(int net, const int pair[2])
+{
+    const int unsent = UNSENT, bytes = PAIR_BYTES;
+
+    /* Best effort: without them a Ctrl-C is seen later on a slow line. */
+    (void)setsockopt(net, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    for (int i = 0; i < 2; i++)
+        (void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+}
+
+int tls_adopt(struct tls *t, int fd, int *ret_plain, struct tls_link **ret, struct error *err)
+{
+    struct tls_conn *c;
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        error_errno(err, errno, "no socket pair for a TLS connection");
+        close(fd);
+        return -1;
+    }
+    bound_buffers(fd, pair);
+    c = xcalloc(1, sizeof(*c));
+    c->tls = t;
+    c->net = (struct tls_side){.conn = c, .fd = fd};
+    c->plain = (struct tls_side){.conn = c, .fd = pair[0]};
+    c->ssl = new_ssl(t, fd);
+    c->link = xcalloc(1, sizeof(*c->link));
+    atomic_store(&c->link->refs, 2);
+    *ret = c->link;
+    if (!mailbox_post(t->mailbox, c)) {
+        error_set(err, ERROR_UNAVAILABLE, "too many TLS connections begin at once");
+        close(pair[1]);
+        tls_link_unref(c->link);
+        tls_conn_free(c);
+        return -1;
+    }
+    *ret_plain = pair[1];
+    return 0;
+}
+
+const char *tls_link_name(const struct tls_link *l)
+{
+    return atomic_load_explicit(&l->known, memory_order_acquire) ? l->name : "";
+}
+
+void tls_link_unref(struct tls_link *l)
+{
+    if (l && atomic_fetch_sub(&l->refs, 1) == 1)
+        free(l);
+}

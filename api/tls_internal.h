@@ -1,0 +1,87 @@
+/*
+ * The TLS wall's own: only tls*.c may include this, and nothing else of the transport OpenSSL.
+ *
+ * The tls thread owns every tls_conn. What others bring crosses in a mailbox.
+ */
+#ifndef DROVER_API_TLS_INTERNAL_H
+#define DROVER_API_TLS_INTERNAL_H
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api/tls.h"
+
+#define TLS_CHUNK 16384 /* a record's most */
+#define TLS_NAME  64
+
+struct tls_link {
+    _Atomic unsigned refs;
+    _Atomic bool known; /* name is written, and will not change */
+    char name[TLS_NAME];
+};
+
+struct tls_conn;
+/* What epoll tells of; one for each of a connection's two sockets. */
+struct tls_side {
+    struct tls_conn *conn;
+    int fd;
+    uint32_t events; /* as registered; 0: not in the set */
+};
+
+/* What one side sent and the other did not take yet: at most a chunk, and then nothing is read. */
+struct tls_rest {
+    char *data;
+    size_t at, len;
+};
+
+enum tls_phase { TLS_HANDSHAKE, TLS_OPEN, TLS_LINGER, TLS_DEAD };
+
+struct tls_conn {
+    struct tls_conn *prev, *next;
+    struct tls *tls;
+    SSL *ssl;
+    struct tls_link *link;
+    struct tls_side net, plain;
+    enum tls_phase phase;
+    struct tls_rest up, down; /* to the plain side; to the client */
+    bool net_ended;           /* the client will send no more */
+    bool plain_ended;         /* the server will send no more */
+    bool told;                /* the plain side knows that the client has ended */
+    bool deaf;                /* the plain side takes no more */
+    bool wants_out;           /* OpenSSL waits for room in the network's socket */
+    bool listed;              /* among its front's: the thread has it */
+    bool busy;                /* there is more, but others come first */
+    int64_t until_ms;         /* of TLS_LINGER */
+    size_t swallowed;
+};
+
+struct tls {
+    char *certificate, *key, *client_ca; /* paths */
+    int epoll_fd, wake_fd;
+    pthread_t thread;
+    bool started;
+    _Atomic bool stopping;
+    struct mailbox *mailbox; /* struct tls_conn that were adopted */
+    pthread_mutex_t lock;    /* leaf: context */
+    SSL_CTX *context;        /* for new connections; each holds the one it has */
+    struct tls_conn *conns;
+    char scratch[TLS_CHUNK];
+};
+
+/* tls_context.c */
+int tls_context_new(const char *certificate, const char *key, const char *client_ca, SSL_CTX **ret,
+                    struct error *err);
+/* The name in the certificate that the client showed, or "". */
+void tls_peer_name(SSL *ssl, char ret[TLS_NAME]);
+
+/* tls_conn.c; the tls thread */
+void tls_conn_begin(struct tls_conn *c);
+/* Moves what can be moved; c may be gone afterwards. */
+void tls_conn_turn(struct tls_conn *c);
+void tls_conn_free(struct tls_conn *c); /* in the list or not */
+
+#endif
