@@ -7,18 +7,19 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "api/http_internal.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define CHUNK_BYTES (256 * 1024)
-#define CHUNKS      4 /* allocated as they are needed */
+#define CHUNK_BYTES (1024 * 1024)
+#define CHUNKS      3 /* allocated as they are needed; pages of them as they are filled */
 
 struct chunk {
     struct chunk *next;
     size_t len;
-    char data[CHUNK_BYTES];
+    char *data; /* CHUNK_BYTES of whole pages: a route may write them past the page cache */
 };
 
 struct upload_pipe {
@@ -62,11 +63,23 @@ void upload_begin(struct exchange *x)
     workers_post(x, job_begin);
 }
 
+/* The memory is the kernel's again at once: a heap would keep it. */
+static struct chunk *chunk_new(void)
+{
+    struct chunk *c = xcalloc(1, sizeof(*c));
+
+    c->data = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (c->data == MAP_FAILED)
+        abort();
+    return c;
+}
+
 static void free_chunks(struct chunk *c)
 {
     while (c) {
         struct chunk *next = c->next;
 
+        munmap(c->data, CHUNK_BYTES);
         free(c);
         c = next;
     }
@@ -80,7 +93,9 @@ void upload_release(struct exchange *x)
         return;
     free_chunks(p->full);
     free_chunks(p->spare);
-    free(p->filling);
+    if (p->filling)
+        p->filling->next = NULL;
+    free_chunks(p->filling);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -182,9 +197,7 @@ static struct chunk *take_empty(struct exchange *x, struct upload_pipe *p)
     if (c) {
         p->spare = c->next;
     } else if (p->chunks < CHUNKS) {
-        c = malloc(sizeof(*c));
-        if (!c)
-            abort();
+        c = chunk_new();
         p->chunks++;
     } else {
         p->waiting = true;

@@ -221,6 +221,17 @@ int store_ticket_each(struct db *db, int (*fn)(void *, const struct ticket_row *
 /* That one, and all that have expired by the wall clock. */
 int store_ticket_prune(struct db_tx *tx, const char *id, int64_t expired_before, struct error *err);
 
+/* ---- streamed programs ---- */
+
+struct exec_row {
+    const char *id, *vm_id, *actor;
+    const char *note; /* JSON, the use case's own */
+};
+int store_exec_put(struct db_tx *tx, const struct exec_row *row, struct error *err);
+int store_exec_delete(struct db_tx *tx, const char *id, struct error *err); /* fine when it is gone */
+int store_exec_each(struct db *db, int (*fn)(void *, const struct exec_row *), void *arg,
+                    struct error *err);
+
 /* ---- recordings ---- */
 
 struct recording_row {

@@ -11,6 +11,7 @@
 #include "service/base/str.h"
 #include "service/vm/backups.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/exec.h"
 #include "service/vm/lease.h"
 #include "service/vm/project_internal.h"
 #include "service/vm/quota_internal.h"
@@ -251,7 +252,7 @@ static int build(struct core *core, struct error *err)
     virt.opaque = core->tracker;
     if (note_start(core, err) ||
         virt_open(&virt, &core->virt, err) || notifier_start(core, &core->notifier, err) ||
-        tracker_start(core->tracker, err))
+        tracker_start(core->tracker, err) || exec_restore(core, err))
         return -1;
     /* What libvirt said before the tracker ran is queued: its thread needs core->virt. */
     if (history_start(core, history, &core->history, err) ||

@@ -27,8 +27,7 @@ const char *exec_state_name(enum exec_state state)
 
 /* ---- one of them ---- */
 
-static struct exec *exec_new(struct core *core, const struct actor *actor, const char *vm_id,
-                             struct guest_exec *x)
+struct exec *exec_new(struct core *core, const char *actor, const char *vm_id, struct guest_exec *x)
 {
     struct exec *e = xcalloc(1, sizeof(*e));
 
@@ -36,11 +35,13 @@ static struct exec *exec_new(struct core *core, const struct actor *actor, const
     e->hub = core->guests;
     uuid_new(e->id);
     str_copy_utf8(e->vm_id, sizeof(e->vm_id), vm_id);
-    str_copy_utf8(e->actor, sizeof(e->actor), actor->id);
+    str_copy_utf8(e->actor, sizeof(e->actor), actor);
     e->x = x;
     e->stream = x->stream;
     e->created_at = clock_wall_ms();
     e->began = clock_monotonic_ms();
+    e->kept.deadline_at = e->created_at + x->steps[0].timeout_ms;
+    e->kept.own_input = x->steps[0].input != NULL;
     e->wake_fd = -1;
     e->exit_code = -1;
     mutex_init(&e->lock);
@@ -122,6 +123,18 @@ void exec_finish(struct exec *e, enum exec_state state, const struct error *err)
         e->input_len = 0;
     }
     exec_settle(e, state, err);
+    if (e->stream)
+        exec_keep(e);
+    exec_tell(e);
+}
+
+void exec_leave(struct exec *e, const struct error *err)
+{
+    {
+        LOCK_SCOPE(&e->lock);
+        exec_end_viewer_locked(e, 1001, "the daemon is stopping; the program goes on");
+    }
+    exec_settle(e, EXEC_FAILED, err);
     exec_tell(e);
 }
 
@@ -180,11 +193,16 @@ void exec_info_read(struct exec *e, struct exec_info *ret)
 
 void exec_kill(struct exec *e)
 {
+    bool keep;
+
     {
         LOCK_SCOPE(&e->lock);
         e->killed = true;
+        keep = e->stream && !e->ended_at;
     }
     exec_wake(e);
+    if (keep)
+        exec_keep(e);
 }
 
 /* ---- all of them ---- */
@@ -247,6 +265,7 @@ void exec_sweep(struct guest_hub *hub)
         LOCK_SCOPE(&hub->lock);
         old = take_old_locked(hub);
     }
+    exec_keep_drop(hub, old);
     unref_all(old);
 }
 
@@ -273,7 +292,8 @@ int exec_find(struct core *core, const char *vm_id, const char *id, struct exec 
     if (*ret)
         return 0;
     error_set(err, ERROR_EXEC_NOT_FOUND, "the VM has no program %s", id);
-    error_remedy(err, "A program is forgotten ten minutes after its end, and when the daemon restarts.");
+    error_remedy(err, "A program is forgotten ten minutes after its end, one that is not streamed also when "
+                      "the daemon restarts.");
     return -1;
 }
 
@@ -348,24 +368,28 @@ static int run(struct core *core, void *arg, struct error *err)
 struct remember {
     const struct actor *actor;
     const struct idem *idem;
-    const struct exec *exec;
+    struct exec *exec;
 };
 
 static int remember_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct remember *r = arg;
 
+    if (r->exec->stream && exec_keep_in(tx, r->exec, err))
+        return -1;
+    if (!r->idem || !r->idem->key)
+        return 0;
     if (idem_race(tx, r->actor, r->idem, err))
         return -1;
     return idem_put(tx, r->actor, r->idem, r->exec->stream ? 201 : 200, "exec", r->exec->id, err);
 }
 
 static int remember(struct core *core, const struct actor *actor, const struct idem *idem,
-                    const struct exec *e, struct error *err)
+                    struct exec *e, struct error *err)
 {
     struct remember r = {actor, idem, e};
 
-    return idem && idem->key ? db_write(core->db, remember_fn, NULL, &r, err) : 0;
+    return e->stream || (idem && idem->key) ? db_write(core->db, remember_fn, NULL, &r, err) : 0;
 }
 
 /* 1: the key's program, 0: a new key, -1. */
@@ -405,11 +429,30 @@ static void withdraw(struct exec *e)
     exec_unref(e);
 }
 
+static int go_on(struct core *core, void *arg, struct error *err)
+{
+    (void)core;
+    return exec_run_restored(arg, err);
+}
+
+void exec_take_up(struct exec *e)
+{
+    struct error err = ERROR_INIT;
+
+    publish(e);
+    if (!e->ended_at) {
+        e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (guest_task_start(e->hub->core, e->vm_id, go_on, ref(e), drop, NULL, &err))
+            exec_finish(e, EXEC_FAILED, &err);
+    }
+    exec_unref(e);
+}
+
 int exec_begin(struct core *core, const struct actor *actor, const struct vm *vm,
                struct guest_exec *x, const struct idem *idem, struct exec **ret, bool *ret_replayed,
                struct error *err)
 {
-    auto_exec struct exec *e = exec_new(core, actor, vm->id, x);
+    auto_exec struct exec *e = exec_new(core, actor->id, vm->id, x);
     int rc = seen(core, actor, vm, idem, ret, err);
 
     *ret_replayed = rc > 0;

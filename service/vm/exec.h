@@ -1,7 +1,8 @@
 /*
  * Programs in guests that somebody comes back to: those whose output is streamed while they run, and
- * those that were asked for with an Idempotency-Key. In memory only: a few minutes after its end a
- * program is forgotten, and so it is when the daemon restarts.
+ * those that were asked for with an Idempotency-Key. A few minutes after its end a program is forgotten;
+ * one that is not streamed also when the daemon restarts. A streamed one goes on in the guest meanwhile
+ * and is taken up by the next daemon, with all output that its client has not acknowledged.
  *
  * A streamed program's output waits in the guest until there is room for it in a window of the
  * daemon's, and the window moves when the client has what was in it: who does not read stops the
@@ -41,6 +42,8 @@ DEFINE_CLEANUP(exec, struct exec *, exec_unref);
 int exec_begin(struct core *core, const struct actor *actor, const struct vm *vm,
                struct guest_exec *x, const struct idem *idem, struct exec **ret, bool *ret_replayed,
                struct error *err);
+/* At the start, once the guests can be asked: what the database remembers. */
+int exec_restore(struct core *core, struct error *err);
 /* EXEC_NOT_FOUND. */
 int exec_find(struct core *core, const char *vm_id, const char *id, struct exec **ret,
               struct error *err);

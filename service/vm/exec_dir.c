@@ -77,6 +77,22 @@ int exec_dir_look_number(struct exec_run *r, char letter, unsigned number, int64
     return exec_dir_look(r, letter, text, ret, err);
 }
 
+void exec_dir_find(struct exec_run *r)
+{
+    static const char *const bases[] = {"/run", "/tmp"};
+    struct error ignored;
+    int64_t handle;
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(r->dir, sizeof(r->dir), "%s/drover-exec-%s", bases[i], r->exec->id);
+        if (exec_dir_open(r, "pids", "r", &handle, &ignored) == 0) {
+            exec_dir_close(r, &handle);
+            return;
+        }
+    }
+    r->dir[0] = '\0';
+}
+
 void exec_dir_close(struct exec_run *r, int64_t *handle)
 {
     struct error ignored;

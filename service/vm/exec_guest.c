@@ -17,7 +17,6 @@
 #include "service/vm/lease.h"
 
 #define PIECE       (192 * 1024)
-#define INPUT_FILES 4     /* of stdin, which the guest has not read */
 #define PAUSE_MIN   2     /* ms between two looks */
 #define PAUSE_MAX   100
 #define AGAIN_MS    250   /* after a failure */
@@ -64,14 +63,29 @@ static void append(struct exec *e, int i, const char *data, size_t len)
     exec_tell(e);
 }
 
+/* Before the guest removes those before it: from here on an heir of ours reads. */
+static void note_file(struct exec_run *r, const struct exec_pull *p, unsigned file, uint64_t start)
+{
+    int i = p->letter == 'o' ? EXEC_STDOUT : EXEC_STDERR;
+
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        r->exec->kept.file[i] = file;
+        r->exec->kept.start[i] = start;
+    }
+    exec_keep(r->exec);
+}
+
 /* The next file has begun: this one grows no more. */
 static int turn_over(struct exec_run *r, struct exec_pull *p, struct error *err)
 {
     char text[16];
 
+    note_file(r, p, p->number + 1, p->start + p->at);
     snprintf(text, sizeof(text), "%u\n", p->number + 1);
     if (exec_dir_signal(r, &p->gate, p->letter, text, err))
         return -1;
+    p->start += p->at;
     exec_dir_close(r, &p->file);
     p->file = p->next;
     p->next = -1;
@@ -131,6 +145,10 @@ static int pull(struct exec_run *r, int i, struct error *err)
         return 0;
     if (p->file < 0) {
         rc = exec_dir_look_number(r, p->letter, p->number, &p->file, err);
+        if (rc == 0 && p->end_seen) { /* there is an end and no file: somebody was at it */
+            p->done = p->failed = true;
+            return 1;
+        }
         if (rc <= 0)
             return rc < 0 || !r->exited ? rc : read_end(r, p, err);
     }
@@ -167,15 +185,22 @@ static size_t input_copy(struct exec *e, char **ret, bool *ret_eof)
     return len;
 }
 
-static void input_taken(struct exec *e, size_t len)
+/* Before the guest is told of it: `pushed` files, and len bytes more than before. */
+static void note_input(struct exec_run *r, unsigned pushed, size_t len, bool ended)
 {
+    struct exec *e = r->exec;
+
     {
         LOCK_SCOPE(&e->lock);
-        memmove(e->input, e->input + len, e->input_len - len);
-        e->input_len -= len;
+        if (len) {
+            memmove(e->input, e->input + len, e->input_len - len);
+            e->input_len -= len;
+        }
         e->input_taken += len;
+        e->kept.pushed = pushed;
+        e->kept.input_ended = ended;
     }
-    exec_tell(e);
+    exec_keep(e);
 }
 
 static int write_file(struct exec_run *r, const char *data, size_t len, struct error *err)
@@ -211,7 +236,7 @@ static int has_room(struct exec_run *r, struct error *err)
         }
         p->oldest++;
     }
-    return p->next - p->oldest < INPUT_FILES;
+    return p->next - p->oldest < EXEC_INPUT_FILES;
 }
 
 static int push(struct exec_run *r, struct error *err)
@@ -222,15 +247,16 @@ static int push(struct exec_run *r, struct error *err)
     bool eof;
     size_t len = input_copy(r->exec, &data, &eof);
 
-    if (r->exited || p->ended || (!len && !eof))
+    if (r->exited || p->ended || (!len && !eof && !p->written))
         return 0;
-    if (p->next - p->oldest >= INPUT_FILES) {
+    if (p->next - p->oldest >= EXEC_INPUT_FILES) {
         int rc = has_room(r, err);
 
         if (rc <= 0)
             return rc;
     }
-    if (eof) {
+    if (eof && !p->written) {
+        note_input(r, p->next, 0, true);
         if (exec_dir_signal(r, &p->gate, 'i', "end\n", err))
             return -1;
         p->ended = true;
@@ -241,13 +267,17 @@ static int push(struct exec_run *r, struct error *err)
             return -1;
         p->written = len;
     }
+    /* Once it is noted it may have been read: what fails now is only said again. */
+    if (p->noted == p->next) {
+        note_input(r, p->next + 1, p->written, false);
+        p->noted = p->next + 1;
+    }
     snprintf(text, sizeof(text), "%u\n", p->next);
     if (exec_dir_signal(r, &p->gate, 'i', text, err))
         return -1;
-    len = p->written;
     p->written = 0;
     p->next++;
-    input_taken(r->exec, len);
+    exec_tell(r->exec);
     return 1;
 }
 
@@ -262,7 +292,7 @@ static bool is_to_die(struct exec_run *r, int64_t now)
     return true;
 }
 
-static int see_status(struct exec_run *r, struct error *err)
+int exec_run_status(struct exec_run *r, struct error *err)
 {
     if (r->exited)
         return 0;
@@ -272,10 +302,14 @@ static int see_status(struct exec_run *r, struct error *err)
         return 0;
     r->exited = true;
     r->exited_at = r->moved_at = clock_monotonic_ms();
-    LOCK_SCOPE(&r->exec->lock);
-    r->exec->exit_code = r->status.signal ? -1 : r->status.exit_code;
-    r->exec->signal = r->status.signal;
-    r->exec->duration_ms = r->exited_at - r->exec->began;
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        r->exec->exit_code = r->status.signal ? -1 : r->status.exit_code;
+        r->exec->signal = r->status.signal;
+        r->exec->duration_ms = clock_wall_ms() - r->exec->created_at;
+        r->exec->kept.exited = true;
+    }
+    exec_keep(r->exec); /* the agent tells it once */
     return 1;
 }
 
@@ -300,7 +334,7 @@ static int turn(struct exec_run *r, struct error *err)
     }
     if (moved)
         return moved;
-    return see_status(r, err);
+    return exec_run_status(r, err);
 }
 
 static bool is_full(struct exec_run *r)
@@ -343,7 +377,7 @@ static bool may_pass(struct exec_run *r, const struct error *err, int64_t now)
     return now - r->failing_since < GIVE_UP_MS;
 }
 
-static int watch(struct exec_run *r, struct error *err)
+int exec_run_watch(struct exec_run *r, struct error *err)
 {
     int64_t pause = PAUSE_MIN;
 
@@ -413,7 +447,7 @@ static void note_in_record(struct core *core, const struct exec_run *r)
     free(o.err.data);
 }
 
-static void run_init(struct exec_run *r, struct exec *e)
+void exec_run_init(struct exec_run *r, struct exec *e)
 {
     const struct guest_step *step = &e->x->steps[0];
 
@@ -431,34 +465,53 @@ static void run_init(struct exec_run *r, struct exec *e)
     }
 }
 
+int exec_run_finish(struct exec_run *r, int rc, struct error *err)
+{
+    if (rc && err->code == ERROR_SHUTTING_DOWN) {
+        exec_leave(r->exec, err);
+        return -1;
+    }
+    if (*r->dir)
+        exec_dir_tidy(r);
+    note_cut(r);
+    note_in_record(r->exec->hub->core, r);
+    exec_finish(r->exec, rc ? EXEC_FAILED : EXEC_ENDED, err);
+    return rc;
+}
+
+static int begin(struct exec_run *r, struct error *err)
+{
+    if (exec_dir_make(r, err))
+        return -1;
+    if (exec_dir_begin(r, err)) {
+        exec_dir_tidy(r);
+        return -1;
+    }
+    {
+        LOCK_SCOPE(&r->exec->lock);
+        str_copy_utf8(r->exec->kept.dir, sizeof(r->exec->kept.dir), r->dir);
+        r->exec->kept.pid = r->pid;
+    }
+    exec_keep(r->exec);
+    return 0;
+}
+
 int exec_run_streamed(struct core *core, void *arg, struct error *err)
 {
     struct exec *e = arg;
     auto_guest_link struct guest_link *link = NULL;
     struct exec_run r;
-    int rc;
 
-    run_init(&r, e);
+    exec_run_init(&r, e);
     if (guest_link_get(core, e->vm_id, &link, NULL, err)) {
         exec_finish(e, EXEC_FAILED, err);
         return -1;
     }
     r.link = link;
-    rc = exec_dir_make(&r, err);
-    if (rc == 0 && exec_dir_begin(&r, err)) {
-        exec_dir_tidy(&r);
-        rc = -1;
-    }
-    if (rc) {
+    if (begin(&r, err)) {
         exec_finish(e, EXEC_FAILED, err);
         return -1;
     }
     exec_settle(e, EXEC_RUNNING, err);
-    rc = watch(&r, err);
-    if (rc == 0 || err->code != ERROR_SHUTTING_DOWN)
-        exec_dir_tidy(&r);
-    note_cut(&r);
-    note_in_record(core, &r);
-    exec_finish(e, rc ? EXEC_FAILED : EXEC_ENDED, err);
-    return rc;
+    return exec_run_finish(&r, exec_run_watch(&r, err), err);
 }

@@ -23,6 +23,18 @@ struct exec_waiter {
 
 struct exec_viewer;
 
+/* What a daemon that comes after this one needs to take it up. */
+struct exec_kept {
+    char dir[64]; /* in the guest; "": not yet */
+    int64_t pid;  /* 0: not yet */
+    unsigned file[EXEC_OUTPUTS];  /* that is being read */
+    uint64_t start[EXEC_OUTPUTS]; /* where in the output it begins */
+    unsigned pushed;              /* files of stdin that the guest is told of */
+    bool own_input;               /* stdin came with the request and nowhere else */
+    bool input_ended, exited;
+    int64_t deadline_at; /* wall */
+};
+
 struct exec {
     struct exec *next; /* hub->lock */
     _Atomic unsigned refs;
@@ -30,6 +42,8 @@ struct exec {
     char id[UUID_TEXT], vm_id[UUID_TEXT], actor[48];
     struct guest_exec *x;
     bool stream;
+    bool restored; /* an earlier daemon began it */
+    _Atomic bool keep_failed;
     int64_t created_at, began; /* wall, monotonic */
     int wake_fd;               /* the task is to look */
     pthread_mutex_t lock;
@@ -48,16 +62,31 @@ struct exec {
     size_t input_len;
     uint64_t input_taken; /* by the guest */
     bool input_eof;
+    struct exec_kept kept;
     struct exec_viewer *viewer;
 };
 
 /* ---- exec.c ---- */
 
+/* Takes x. */
+struct exec *exec_new(struct core *core, const char *actor, const char *vm_id, struct guest_exec *x);
+/* One that an earlier daemon began goes on, or is told as it ended; takes e. */
+void exec_take_up(struct exec *e);
+/* The daemon stops; the program does not. */
+void exec_leave(struct exec *e, const struct error *err);
 void exec_wake(struct exec *e);
 /* It runs, or cannot: whoever waits for that is told. */
 void exec_settle(struct exec *e, enum exec_state state, const struct error *err);
 /* All is said; *err counts when state is EXEC_FAILED. */
 void exec_finish(struct exec *e, enum exec_state state, const struct error *err);
+
+/* ---- exec_keep.c ---- */
+
+/* Where it stands, to the disk: without the lock. */
+void exec_keep(struct exec *e);
+int exec_keep_in(struct db_tx *tx, struct exec *e, struct error *err);
+/* Those of a list are forgotten. */
+void exec_keep_drop(struct guest_hub *hub, struct exec *list);
 
 /* ---- exec_source.c ---- */
 
@@ -71,5 +100,10 @@ bool exec_viewer_has_right_locked(const struct exec *e, const char *right);
 
 /* From its start to its end; a guest_run_fn. */
 int exec_run_streamed(struct core *core, void *exec, struct error *err);
+
+/* ---- exec_heir.c ---- */
+
+/* The rest of one that an earlier daemon began. */
+int exec_run_restored(struct exec *e, struct error *err);
 
 #endif

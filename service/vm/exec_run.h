@@ -6,11 +6,13 @@
 
 #include "service/vm/exec_internal.h"
 
+#define EXEC_INPUT_FILES 4 /* of stdin, which the guest has not read */
+
 struct exec_pull {
     char letter;
     int64_t file, next, gate; /* the agent's handles; -1: none */
     unsigned number;          /* of the file */
-    uint64_t at;              /* in it */
+    uint64_t at, start;       /* in it; where in the output it begins */
     bool astray;              /* a read failed: where the file stands is not known */
     bool end_seen, done, failed;
 };
@@ -18,6 +20,7 @@ struct exec_pull {
 struct exec_push {
     int64_t gate;
     unsigned next, oldest; /* files: to write, and not read by the guest */
+    unsigned noted;        /* files that an heir of ours takes for written */
     size_t written;        /* bytes of the file `next`, which its reader is not told of */
     bool ended;
 };
@@ -34,10 +37,24 @@ struct exec_run {
     int64_t deadline, exited_at, moved_at, failing_since;
 };
 
+/* ---- exec_guest.c ---- */
+
+void exec_run_init(struct exec_run *r, struct exec *e);
+/* Asks how it is: 1: it has ended just now. */
+int exec_run_status(struct exec_run *r, struct error *err);
+/* To its end; SHUTTING_DOWN. */
+int exec_run_watch(struct exec_run *r, struct error *err);
+/* What came of that is told, and the guest tidied; or left as it is for the next daemon. Returns rc. */
+int exec_run_finish(struct exec_run *r, int rc, struct error *err);
+
+/* ---- exec_dir.c ---- */
+
 /* Prepares the guest; AGENT_FAILED with a remedy when it has not what that takes. */
 int exec_dir_make(struct exec_run *r, struct error *err);
 /* Starts the program between its FIFOs. */
 int exec_dir_begin(struct exec_run *r, struct error *err);
+/* The directory of a program whose beginning was interrupted; "" when there is none. */
+void exec_dir_find(struct exec_run *r);
 /* Leaves nothing behind. */
 void exec_dir_tidy(struct exec_run *r);
 

@@ -144,10 +144,11 @@ static size_t bytes_locked(struct exec_viewer *v, char *buf, size_t max, bool *r
     for (int n = 0; n < EXEC_OUTPUTS; n++) {
         unsigned i = v->turn++ % EXEC_OUTPUTS;
         struct exec_output *o = &v->exec->out[i];
-        size_t at = (size_t)(v->at[i] % EXEC_WINDOW), len = (size_t)(o->end - v->at[i]);
+        size_t at = (size_t)(v->at[i] % EXEC_WINDOW), len;
 
-        if (!len)
+        if (v->at[i] >= o->end) /* ahead: an earlier daemon sent it what this one reads again */
             continue;
+        len = (size_t)(o->end - v->at[i]);
         if (len > max - 1)
             len = max - 1;
         if (len > EXEC_WINDOW - at)
@@ -169,8 +170,8 @@ static bool all_is_sent_locked(const struct exec_viewer *v)
 {
     const struct exec *e = v->exec;
 
-    return e->ended_at && v->at[EXEC_STDOUT] == e->out[EXEC_STDOUT].end &&
-           v->at[EXEC_STDERR] == e->out[EXEC_STDERR].end;
+    return e->ended_at && v->at[EXEC_STDOUT] >= e->out[EXEC_STDOUT].end &&
+           v->at[EXEC_STDERR] >= e->out[EXEC_STDERR].end;
 }
 
 static ssize_t read_locked(struct exec_viewer *v, char *buf, size_t max, enum source_kind *ret_kind,
@@ -213,6 +214,12 @@ static ssize_t viewer_read(struct source *s, void *buf, size_t max, enum source_
 
 /* ---- from the client ---- */
 
+/* What is not here any more cannot be asked for again. */
+static void set_acked(struct exec_output *o, uint64_t to)
+{
+    o->acked = to > o->base ? to : o->base;
+}
+
 static void ack_locked(struct exec_viewer *v, const struct exec_v1_frame *frame)
 {
     struct exec *e = v->exec;
@@ -223,11 +230,12 @@ static void ack_locked(struct exec_viewer *v, const struct exec_v1_frame *frame)
             return;
         }
     }
-    e->acks = true;
+    /* Until the first one, what was sent counted as received: this client says what it really has. */
     for (int i = 0; i < EXEC_OUTPUTS; i++) {
-        if (e->out[i].acked < frame->ack[i])
-            e->out[i].acked = frame->ack[i];
+        if (!e->acks || e->out[i].acked < frame->ack[i])
+            set_acked(&e->out[i], frame->ack[i]);
     }
+    e->acks = true;
 }
 
 static void obey_locked(struct exec_viewer *v, const void *data, size_t len)
@@ -324,17 +332,16 @@ static int start_at_locked(struct exec *e, const uint64_t *from, struct exec_vie
 {
     for (int i = 0; i < EXEC_OUTPUTS; i++) {
         struct exec_output *o = &e->out[i];
+        bool may_come = e->restored && !e->ended_at;
 
-        if (from && from[i] > o->end)
+        if (from && from[i] > o->end + (may_come ? EXEC_WINDOW : 0))
             return error_set_at(err, ERROR_INVALID_ARGUMENT, "from",
                                 "only %llu bytes of %s were printed",
                                 (unsigned long long)o->end, i == EXEC_STDOUT ? "stdout" : "stderr");
         v->at[i] = from ? from[i] : o->base;
     }
-    for (int i = 0; from && i < EXEC_OUTPUTS; i++) {
-        if (e->out[i].acked < from[i])
-            e->out[i].acked = from[i];
-    }
+    for (int i = 0; from && i < EXEC_OUTPUTS; i++)
+        set_acked(&e->out[i], from[i]);
     return 0;
 }
 

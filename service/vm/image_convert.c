@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "service/base/exec.h"
 #include "service/base/fault.h"
@@ -24,6 +25,8 @@
 #define QEMU_IMG       "/usr/bin/qemu-img"
 #define MIB            ((int64_t)1 << 20)
 #define CHUNK          ((size_t)256 << 10)
+#define LOCKED_TRIES   100 /* with a pause after each: 10 s in all */
+#define LOCKED_US      100000
 #define XZ_MEMORY      ((uint64_t)256 << 20) /* xz -9 needs 65 MiB */
 #define CONVERT_HOURS  12
 #define CHECK_BYTES    ((int64_t)16 << 20)
@@ -221,6 +224,12 @@ static enum fetch_result explain(const struct op *op, const struct exec_result *
     return FETCH_REFUSED;
 }
 
+/* Who was killed with an earlier daemon may hold its file for a moment yet. */
+static bool is_locked(const struct exec_result *r)
+{
+    return r->status > 0 && r->err && strstr(r->err, "Is another process using the image");
+}
+
 /* Under limits; max: of a file it writes. */
 static enum fetch_result run_qemu_img(const struct op *op, const char *const *argv, int64_t total,
                                       int64_t max, struct error *err)
@@ -238,12 +247,19 @@ static enum fetch_result run_qemu_img(const struct op *op, const char *const *ar
                                    .on_output = on_output,
                                    .should_end = should_end,
                                    .opaque = &watch};
-    auto_exec_result struct exec_result result = {0};
-    struct error why = ERROR_INIT;
 
     atomic_store(&op->progress->done_bytes, 0);
     atomic_store(&op->progress->total_bytes, total);
-    return exec_run(&options, &result, &why) ? explain(op, &result, &why, err) : FETCH_DONE;
+    for (int again = 0;; again++) {
+        auto_exec_result struct exec_result result = {0};
+        struct error why = ERROR_INIT;
+
+        if (exec_run(&options, &result, &why) == 0)
+            return FETCH_DONE;
+        if (again == LOCKED_TRIES || !is_locked(&result) || op_should_end(op))
+            return explain(op, &result, &why, err);
+        usleep(LOCKED_US);
+    }
 }
 
 static void report_copied(const struct op *op, int64_t bytes)

@@ -134,13 +134,30 @@ void image_label_prune(struct core *core, const struct actor *actor, const char 
 void image_mark_failed(struct core *core, const struct actor *actor, const char *image_id,
                        const char *reason);
 
+/* ---- image_write.c ---- */
+
+/*
+ * What is written from here on goes past the page cache where the file system can and the bytes are
+ * aligned; reads must be, too.
+ */
+void image_write_past_cache(int fd);
+bool image_write_through_cache(int fd); /* the other way again; false: it was so */
+/* Writes all; a longer run of zeros becomes a hole. */
+int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err);
+/* The same, of a file that is written from its beginning: the disk's blocks are reserved before. */
+struct image_ahead {
+    int64_t size; /* of it, -1: not known */
+    int64_t end;  /* of what is reserved; 0 at first */
+};
+int image_write_ahead(int fd, const char *data, size_t len, int64_t at, struct image_ahead *ahead,
+                      struct error *err);
+int image_no_space(struct error *err); /* errno says why; -1 */
+
 /* ---- image_upload.c: what arriving bytes have in common ---- */
 
 /* INSUFFICIENT_STORAGE when less than the floor would stay free. */
 int image_check_space(struct core *core, int64_t more, struct error *err);
 int64_t image_space_left(struct core *core); /* above the floor; may be negative */
-/* Writes all; a longer run of zeros becomes a hole. */
-int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err);
 /*
  * The file at path, below tmp and of that digest, becomes the part's bytes: inspected, synced,
  * moved into place, committed. It is gone afterwards in any case.

@@ -34,6 +34,7 @@ struct image_upload {
     char expected[SECRET_SHA256_TEXT]; /* or "" */
     char sha256[SECRET_SHA256_TEXT];
     int64_t size, written, checked;
+    struct image_ahead ahead;
     struct image_facts facts;
 };
 
@@ -98,14 +99,6 @@ int image_check_space(struct core *core, int64_t more, struct error *err)
     return 0;
 }
 
-static int no_space(struct error *err)
-{
-    /* A quota or a file size limit is the same to the client as a full disk. */
-    error_set(err, ERROR_INSUFFICIENT_STORAGE, "the disk is full");
-    error_cause(err, "%s", strerror(errno));
-    return -1;
-}
-
 /* ---- begin ---- */
 
 /* Bytes that are there already may be sent again (a client that missed the answer), but not others.
@@ -154,7 +147,7 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
     u->core = core;
     u->registry = core_images(core);
     u->part = part;
-    u->size = size;
+    u->size = u->ahead.size = size;
     u->image = image_find(core, actor->project_id, ref, err);
     if (u->image && u->image->source && u->image->state == IMAGE_IMPORTING) {
         error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the image %s is being imported", u->image->name);
@@ -175,6 +168,7 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
     u->fd = open(u->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (u->fd < 0)
         return error_errno(err, errno, "cannot create a file for the upload");
+    image_write_past_cache(u->fd);
     if (!image_registry_upload_enter(u->registry, u->image->id, part)) {
         error_set(err, ERROR_IMAGE_STATE_CONFLICT, "the %s of the image %s is being uploaded",
                   image_part_name(part), u->image->name);
@@ -185,32 +179,6 @@ int image_upload_begin(struct core *core, const struct actor *actor, const char 
 }
 
 /* ---- write ---- */
-
-static bool is_zero(const char *data, size_t len)
-{
-    return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
-}
-
-int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err)
-{
-    /* A run of zeros becomes a hole: raw disks are mostly empty. */
-    if (len >= 4096 && is_zero(data, len))
-        return 0;
-    while (len) {
-        ssize_t n = pwrite(fd, data, len, at);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-            return no_space(err);
-        if (n < 0)
-            return error_errno(err, errno, "cannot write the upload");
-        data += n;
-        at += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
 
 /* Now and then: is there still space, is the image still there; and let the disk begin. */
 static int look_around(struct image_upload *u, struct error *err)
@@ -236,7 +204,7 @@ int image_upload_write(struct image_upload *u, const void *data, size_t len, str
         return error_set(err, ERROR_BODY_TOO_LARGE, "the %s is larger than %lld bytes",
                          image_part_name(u->part), (long long)max);
     hash_begin(u->hash, data, len);
-    rc = image_write_at(u->fd, data, len, u->written, err);
+    rc = image_write_ahead(u->fd, data, len, u->written, &u->ahead, err);
     hash_wait(u->hash);
     if (rc)
         return -1;
@@ -470,8 +438,9 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
                          (long long)u->written, (long long)u->size);
     CRASH_POINT(IMAGE_WHOLE);
     hash_finish(u->hash, u->sha256);
+    image_write_through_cache(u->fd); /* it is read now, in pieces of any size */
     if (ftruncate(u->fd, u->written))
-        return errno == EFBIG ? no_space(err) : error_errno(err, errno, "cannot write the upload");
+        return errno == EFBIG ? image_no_space(err) : error_errno(err, errno, "cannot write the upload");
     if (u->part == IMAGE_CONTENT && image_source_is_upload(u->image->source))
         return finish_origin(u, ret, ret_op, err);
     if (verify(u, err)) {

@@ -3,14 +3,20 @@
  * anything. The yardstick for the benchmark, so that its figures are ratios of one run.
  *
  *     bare_mhd PORT [FILE]
+ *     bare_mhd PORT --keep FILE
  *
- * FILE holds the body; without it, a VM as the API shows one.
+ * FILE holds the body; without it, a VM as the API shows one. With --keep, what is sent to it is written to
+ * FILE, hashed and synced before the answer: the least that a server which keeps uploads does.
  */
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "service/base/hash.h"
 
 static char body[65536] =
     "{\"id\":\"0b7f6a52-4a3e-4c57-9d0e-5f1c2a8e7b11\",\"name\":\"web-1\",\"description\":\"\","
@@ -24,6 +30,34 @@ static char body[65536] =
     "\"updated_at\":\"2026-01-31T12:00:00.000Z\",\"started_at\":\"2026-01-31T12:00:01.000Z\"}";
 static size_t body_len;
 
+static const char *keep; /* or NULL */
+static struct hash *hash;
+static int fd = -1;
+
+static void keep_data(const char *data, size_t size)
+{
+    if (fd < 0) {
+        fd = open(keep, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        hash = hash_new(HASH_SHA256);
+    }
+    hash_add(hash, data, size);
+    if (fd < 0 || write(fd, data, size) != (ssize_t)size)
+        abort();
+}
+
+static void keep_end(void)
+{
+    char digest[SECRET_SHA256_TEXT];
+
+    if (fd < 0)
+        return;
+    hash_finish(hash, digest);
+    hash_free(hash);
+    if (fsync(fd) || close(fd))
+        abort();
+    fd = -1;
+}
+
 static enum MHD_Result answer(void *cls, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *data,
                               size_t *size, void **con_cls)
@@ -36,15 +70,17 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *connection, cons
     (void)url;
     (void)method;
     (void)version;
-    (void)data;
     if (!*con_cls) {
         *con_cls = &seen;
         return MHD_YES;
     }
     if (*size) {
+        if (keep)
+            keep_data(data, *size);
         *size = 0;
         return MHD_YES;
     }
+    keep_end();
     r = MHD_create_response_from_buffer(body_len, body, MHD_RESPMEM_PERSISTENT);
     MHD_add_response_header(r, "Content-Type", "application/json");
     MHD_add_response_header(r, "X-Request-Id", "AbCdEfGhIj-1f");
@@ -67,7 +103,9 @@ int main(int argc, char **argv)
     if (argc < 2)
         return 2;
     body_len = strlen(body);
-    if (argc > 2) {
+    if (argc == 4 && strcmp(argv[2], "--keep") == 0) {
+        keep = argv[3];
+    } else if (argc > 2) {
         FILE *f = fopen(argv[2], "re");
 
         if (!f)

@@ -362,6 +362,27 @@ def test_an_upload_of_another_format_is_converted(api, start, name, daemon, conv
     assert again.code == "image-state-conflict", again
 
 
+def test_what_a_killed_daemon_left_running_is_waited_for(api, start, name, daemon, converted, tmp_path):
+    """Its qemu-img is killed with it, and may hold the file that is written a moment longer."""
+    folder, raw = converted
+    image = start({"name": name("held"), "kind": "disk", "format": "qcow2", "source": {"format": "vmdk"}})
+    held = daemon.state_dir / "images" / "tmp" / f"converted-{image['id']}-content"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", held, "8M"], check=True)
+    with subprocess.Popen(["qemu-io", "-f", "qcow2", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdin.write(b"length\n")
+        other.stdin.flush()
+        assert b"8 MiB" in other.stdout.readline()  # it has it open
+        answer = api.put(f"/v1/images/{image['id']}/content", (folder / "disk.vmdk").read_bytes())
+        assert answer.status == 202, answer
+        path = f"/v1/operations/{answer.json['operation']['id']}"
+        eventually(lambda: (api.get(path).json["progress"] or {}).get("stage") == "converting", 30, "it is being converted")
+        for _ in range(200):  # long enough for a qemu-img that gives up
+            assert api.get(path).json["state"] == "running"
+        other.stdin.close()
+    assert finished(api, answer.json)["state"] == "succeeded"
+    assert content_of(daemon, api, image, tmp_path) == raw
+
+
 def test_an_upload_is_unpacked_and_what_is_wrong_can_be_sent_again(api, start, name, daemon, converted, tmp_path):
     folder, raw = converted
     packed = lzma.compress((folder / "disk.vmdk").read_bytes())
@@ -390,7 +411,7 @@ def test_the_command_uploads_what_is_to_be_converted(daemon, api, name, converte
 
 def test_what_cannot_be_unpacked(api, start, name, server, converted):
     packed = subprocess.run(["xz", "-c"], input=os.urandom(100000), check=True, capture_output=True).stdout
-    for path, data in (("/cut.xz", packed[:-100]), ("/no.xz", b"\x33" * 1000), ("/bent.xz", packed[:500] + b"x" + packed[501:])):
+    for path, data in (("/cut.xz", packed[:-100]), ("/no.xz", b"\x33" * 1000), ("/bent.xz", packed[:500] + bytes([packed[500] ^ 1]) + packed[501:])):
         image = start({"name": name(), "kind": "disk", "format": "raw",
                        "source": {**server.add(path, data), "compression": "xz"}})
         operation = finished(api, image)

@@ -149,7 +149,7 @@ def test_an_upload_is_refused_before_its_bytes(c):
 
 def test_an_upload_that_fails_is_aborted_once(server, c):
     before = server.state()["uploads_aborted"]
-    send_upload(c, 600000, "/v1/upload?fail=1")
+    send_upload(c, 3 << 20, "/v1/upload?fail=1")  # the second piece; there are some of 1 MiB
     assert c.answer().code == "insufficient-storage"
     assert server.state()["uploads_aborted"] == before + 1
 

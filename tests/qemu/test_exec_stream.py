@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from rig import BUILD, SLOW, Refused, eventually, resident_bytes
+from rig import BUILD, SLOW, Refused, eventually, kill_qemu, resident_bytes
 
 V1 = "drover.exec.v1"
 
@@ -336,7 +336,7 @@ def test_the_restarted_daemon_does_not_run_it_again(rig, guest):
     again = rig.api.post(f"/v1/vms/{guest}/exec", body, headers=key, patience=SLOW)
     assert again.status == 409 and again.code == "outcome-unknown" and again.json["remedy"]
     assert once(rig, guest, "cat", "/tmp/times")["stdout"].count("z") == 1
-    assert rig.api.get(f"/v1/vms/{guest}/exec/{running}").code == "exec-not-found"
+    assert Stream(rig, guest, running).end()["exit_code"] == 0
 
 
 def test_a_guest_that_goes_off_ends_the_stream(rig, demo_image):
@@ -346,3 +346,103 @@ def test_a_guest_that_goes_off_ends_the_stream(rig, demo_image):
     rig.act(vm, "stop")
     ended = stream.end()
     assert ended["state"] == "failed" and ended["problem"]["code"] and ended["cut"]
+
+
+# ---- over a restart ----
+
+
+def nothing_of_it_is_left(rig, vm, program):
+    return program not in once(rig, vm, "sh", "-c", "echo /run/drover-exec-* /tmp/drover-exec-*; ps")["stdout"]
+
+
+NUMBERS = "i=0; while read x; do j=0; while [ $j -lt 3000 ]; do echo line-$i; i=$((i + 1)); j=$((j + 1)); done; done; echo done >&2; exit 7"
+
+
+def gone(rig, how):
+    """The daemon away and back; it meets its guests again by itself."""
+    if how == "kill":
+        rig.kill9()
+    else:
+        rig.stop()
+    rig.start()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_program_goes_on_over_a_restart_and_nothing_is_missing(rig, guest, how):
+    program = begun(rig, guest, "sh", "-c", NUMBERS, timeout_seconds=600)
+    path, have, input_sent = f"/v1/vms/{guest}/exec/{program}", b"", 0
+    for _ in range(3):
+        stream = Stream(rig, guest, program, have=(len(have), 0))
+        assert stream.hello["stdin"] == input_sent
+        stream.socket.send(b"go\n")
+        input_sent += 3
+        wanted = sum(len(b"line-%d\n" % i) for i in range(input_sent // 3 * 3000)) - len(have)
+        stream.until(lambda s: len(s.out[1]) >= wanted - 10_000 and any(t["type"] == "stdin" for t in s.told) or
+                     any(t["type"] == "gap" for t in s.told))
+        assert not [t for t in stream.told if t["type"] == "gap"]
+        kept = len(stream.out[1]) // 2  # the rest is thrown away on purpose: it must come again
+        stream.send(type="ack", stdout=len(have) + kept, stderr=0)
+        have += stream.out[1][:kept]
+        gone(rig, how)
+        stream.close()
+        assert rig.api.get(path).json["state"] in ("starting", "running")
+    eventually(lambda: rig.api.get(path).json["state"] == "running", SLOW, "the daemon found it again")
+    stream = Stream(rig, guest, program, have=(len(have), 0))
+    stream.send(type="eof")
+    ended = stream.end()
+    assert have + stream.out[1] == b"".join(b"line-%d\n" % i for i in range(9000)) and stream.out[2] == b"done\n"
+    assert (ended["state"], ended["exit_code"], ended["cut"]) == ("ended", 7, False)
+    gone(rig, how)
+    told = rig.api.get(path).json
+    assert (told["state"], told["exit_code"], told["stdin_bytes"]) == ("ended", 7, 9) and told["argv"][0] == "sh"
+    assert Stream(rig, guest, program, have=(told["stdout_bytes"], told["stderr_bytes"])).end()["exit_code"] == 7
+    eventually(lambda: rig.api.get(f"/v1/vms/{guest}/agent").json["state"] == "ready", SLOW, "the agent")
+    assert nothing_of_it_is_left(rig, guest, program)
+
+
+def test_what_ended_or_was_to_die_while_the_daemon_was_away(rig, guest):
+    key = {"Idempotency-Key": "over the restart"}
+    ended = begin(rig, guest, "sh", "-c", "echo on; read x; echo off; exit 9", headers=key, timeout_seconds=600).json["id"]
+    late = begun(rig, guest, "sh", "-c", "echo on; sleep 1000", timeout_seconds=2)
+    stream = Stream(rig, guest, ended).until(lambda s: s.out[1])
+    stream.send(type="eof")
+    rig.kill9()
+    rig.start()
+    again = begin(rig, guest, "sh", "-c", "echo on; read x; echo off; exit 9", headers=key, timeout_seconds=600)
+    assert again.status == 201 and again.json["id"] == ended and again.header("idempotency-replayed") == "true"
+    stream = Stream(rig, guest, ended, have=(3, 0))
+    stream.send(type="eof")
+    told = stream.end()
+    assert stream.out[1] == b"off\n" and told["exit_code"] == 9, (stream.out, told)
+    told = Stream(rig, guest, late).end()
+    assert told["timed_out"] and told["signal"] == 9
+    assert nothing_of_it_is_left(rig, guest, ended) and nothing_of_it_is_left(rig, guest, late)
+
+
+def test_a_guest_that_was_started_anew_meanwhile_has_no_such_program(rig, guest):
+    vm = guest
+    off = rig.create("demo", memory_mib=96, wait="agent")["id"]
+    program = begun(rig, vm, "sh", "-c", "echo on; sleep 1000", timeout_seconds=600)
+    other = begun(rig, off, "sh", "-c", "echo on; sleep 1000", timeout_seconds=600)
+    once(rig, vm, "sh", "-c", "kill $(cat /run/drover-exec-*/pids); rm -rf /run/drover-exec-*")  # as a reboot leaves it
+    rig.kill9()
+    kill_qemu(off)
+    rig.start()
+    told = Stream(rig, vm, program).end()
+    assert told["state"] == "failed" and told["problem"]["code"] == "outcome-unknown", told
+    assert "anew" in told["problem"]["detail"]
+    told = Stream(rig, off, other).end()
+    assert told["state"] == "failed" and told["problem"]["code"], told
+
+
+def test_the_command_line_follows_over_a_restart(rig, guest):
+    words = [BUILD / "drover", "--socket", rig.state_dir / "drover.sock", "exec", "--timeout", "600", guest, "--", "sh", "-c",
+             "echo first; while [ ! -e /tmp/go-on ]; do sleep 1; done; echo second; exit 6"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # the rig's port changes
+    assert process.stdout.readline() == b"first\n"
+    rig.stop()
+    rig.start()
+    eventually(lambda: rig.api.get(f"/v1/vms/{guest}/agent").json["state"] == "ready", SLOW, "the agent")
+    once(rig, guest, "touch", "/tmp/go-on")
+    out, err = process.communicate(timeout=SLOW)
+    assert (process.returncode, out, err) == (6, b"second\n", b"")

@@ -131,7 +131,7 @@ export class Program extends Emitter {
                 this.#end({
                     problem: {
                         title: 'What became of it is not known',
-                        detail: 'The daemon was restarted while it ran, and forgot it.',
+                        detail: 'The daemon does not remember it any more.',
                         remedy: 'Look in the machine whether it still runs, then run it again.',
                     },
                 });
