@@ -5,6 +5,7 @@ that nobody owns in ownership.py.
 """
 import http.client
 import json
+import os
 from urllib.parse import urlsplit
 
 import ownership
@@ -228,7 +229,7 @@ def test_one_s_own(daemon, caller, admin, theirs, role):
     made(admin.post("/v1/projects", {"name": project}))
     mine = ownership.make(admin, project=project)
     client = caller(role, project=project)
-    client.check = CONTRACT.check
+    client.check, client.record = CONTRACT.check, os.environ.get("DROVER_RECORD")
     has = ROLES[role] - HOST_ONLY
     mine["pool"].reverse()  # it is made by its name
     order = sorted((o for o in OPERATIONS if kind(o) and kind(o) not in ("recording", "project")),
