@@ -296,7 +296,8 @@ int lease_renew(struct core *core, const struct actor *actor, const char *id, in
     next->expires_at = wall + ttl_seconds * 1000;
     if (next->expires_boot_ms > next->limit_boot_ms) {
         next->expires_boot_ms = next->limit_boot_ms;
-        next->expires_at = wall + next->limit_boot_ms - boot;
+        /* One moment, told once: by a wall clock that has moved, or was read later, it would be two. */
+        next->expires_at = next->limit_at = wall + next->limit_boot_ms - boot;
     }
     write.lease = next;
     if (SEEDED_BUG(RENEW_IN_MEMORY))

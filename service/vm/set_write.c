@@ -43,6 +43,15 @@ static int write_op(struct db_tx *tx, const struct set_write *w, struct error *e
     return store_op_insert(tx, &row, err);
 }
 
+/* Of the set or of the operation, whichever the key's request made. */
+static int write_key(struct db_tx *tx, const struct set_write *w, struct error *err)
+{
+    if (!w->idem || !w->idem->key)
+        return 0;
+    return idem_put(tx, w->actor, w->idem, w->idem_status, w->idem_kind,
+                    str_eq(w->idem_kind, "set") ? w->set->id : w->op->id, err);
+}
+
 static int write_fn(struct db_tx *tx, void *arg, struct error *err)
 {
     struct set_write *w = arg;
@@ -57,9 +66,7 @@ static int write_fn(struct db_tx *tx, void *arg, struct error *err)
         if (vm_write_new(w->core, tx, w->vms[i], w->actor, err))
             return -1;
     }
-    if (write_op(tx, w, err) ||
-        idem_put(tx, w->actor, w->idem, w->idem_status, w->idem_kind,
-                 str_eq(w->idem_kind, "set") ? w->set->id : w->op->id, err))
+    if (write_op(tx, w, err) || write_key(tx, w, err))
         return -1;
     return w->event ? event_append(w->core, tx, w->set->project_id, w->actor, w->event, "set", w->set->id, w->set->name,
                                    w->event_data, err)
