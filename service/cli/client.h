@@ -15,13 +15,13 @@
 #include "service/cli/failure.h"
 #include "service/cli/value.h"
 
-/* Where the server is; copied by client_new. */
 /* Of https addresses: paths of PEM files, each NULL when the usual is meant. */
 struct client_trust {
     const char *ca;                /* who vouches for the server */
     const char *certificate, *key; /* what we show it */
 };
 
+/* Where the server is; copied by client_new. */
 struct client_target {
     const char *url;    /* "http://127.0.0.1:8460", or NULL: the Unix socket */
     const char *socket; /* used when url is NULL */
