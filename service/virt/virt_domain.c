@@ -149,9 +149,14 @@ static virDomainPtr define(struct virt *v, virConnectPtr conn, const struct virt
         if (virt_domain_xml(&named, v->install_id, &xml, err))
             return NULL;
         defined = virDomainDefineXMLFlags(conn, xml, 0);
-        if (!defined && (virt_fail(conn, err, "define the VM"), !is_anothers(conn, name, own->uuid)) &&
-            !was_renamed(conn, name, own->uuid))
-            return NULL;
+        if (!defined) {
+            /* How libvirt says that the name or the uuid is another's; who had it may be gone by now. */
+            bool clash = virGetLastErrorCode() == VIR_ERR_OPERATION_FAILED;
+
+            virt_fail(conn, err, "define the VM");
+            if (!clash && !is_anothers(conn, name, own->uuid) && !was_renamed(conn, name, own->uuid))
+                return NULL;
+        }
     }
     return defined;
 }

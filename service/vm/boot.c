@@ -51,8 +51,9 @@ void vm_boot_again(struct core *core, const struct vm *vm)
 {
     struct error err;
 
-    if (event_write(core, vm->project_id, "vm.rebooted", "vm", vm->id, NULL, &err) ||
-        begin(core, vm->id, true, &err))
+    /* It may have been deleted since it was seen to do so. */
+    if ((event_write(core, vm->project_id, "vm.rebooted", "vm", vm->id, NULL, &err) ||
+         begin(core, vm->id, true, &err)) && err.code != ERROR_VM_NOT_FOUND)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store a reboot of VM %s", vm->id);
     vm_boot_watch(core, vm, true);
 }
