@@ -54,6 +54,16 @@ class Daemon:
     # ---- life ----
 
     def start(self):
+        """Runs it and waits until it listens, and unless told otherwise until it is ready."""
+        self.spawn()
+        self.address = eventually(lambda: self._alive() and self.listening(),
+                                  START_SECONDS, f"listening (log: {self.log()[-3000:]})")
+        if self.ready:
+            self.wait_ready()
+        return self
+
+    def spawn(self):
+        """Runs it; `process` is there, whatever it does with itself from now on."""
         assert self.process is None
         listen = self.state_dir / "listen.addr"
         listen.unlink(missing_ok=True)
@@ -64,11 +74,6 @@ class Daemon:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
                                             env={**os.environ, **self.env})
-        self.address = eventually(lambda: self._alive() and self.listening(),
-                                  START_SECONDS, f"listening (log: {self.log()[-3000:]})")
-        if self.ready:
-            self.wait_ready()
-        return self
 
     def listening(self):
         """The address, once it listens."""
