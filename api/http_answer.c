@@ -117,6 +117,7 @@ void answer_count(struct exchange *x, int status)
     count_add(&c->latency[row].bucket[latency_bucket((double)ns / 1e9)], 1);
     count_add(&c->latency[row].ns, (unsigned long long)ns);
     request_log(x, status, ns);
+    request_audit(x, status, ns);
 }
 
 static void log_outcome(struct exchange *x)

@@ -291,6 +291,9 @@ void answer_count(struct exchange *x, int status); /* the log line and the count
 void request_log(struct exchange *x, int status, int64_t ns);
 void request_log_flush(struct http *h);
 
+/* http_audit.c */
+void request_audit(struct exchange *x, int status, int64_t ns); /* into the audit log, when it belongs there */
+
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);
 void stream_tick(

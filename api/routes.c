@@ -206,6 +206,7 @@ const struct route routes[] = {
     {"GET",    "/v1/tokens/{token}", "getToken",    ACCESS_TOKEN_WRITE,  0,    handle_token_get},
     {"PATCH",  "/v1/tokens/{token}", "patchToken",  ACCESS_TOKEN_WRITE,  BODY, handle_token_patch},
     {"DELETE", "/v1/tokens/{token}", "revokeToken", ACCESS_TOKEN_WRITE,  0,    handle_token_revoke},
+    {"GET",    "/v1/audit",          "listAudit",   ACCESS_TOKEN_WRITE,  0,    handle_audit_list},
     {"GET",    "/v1/tickets",          "listTickets",  ACCESS_CONSOLE_VIEW, 0,    handle_ticket_list},
     {"POST",   "/v1/tickets",          "createTicket", ACCESS_CONSOLE_VIEW, BODY, handle_ticket_create},
     {"DELETE", "/v1/tickets/{ticket}", "revokeTicket", ACCESS_CONSOLE_VIEW, 0,    handle_ticket_revoke},

@@ -165,6 +165,32 @@ int store_event_last(struct db *db, int64_t *ret_seq, struct error *err);
 int store_event_prune(struct db_tx *tx, int64_t before, struct error *err);
 int store_event_first(struct db *db, int64_t *ret_seq, struct error *err); /* 0: there is none */
 
+/* ---- the audit log: who asked for what ---- */
+
+struct audit_row {
+    int64_t seq; /* strictly increasing, never reused */
+    int64_t at;
+    const char *project_id; /* need not exist any more */
+    const char *principal, *name, *address, *method, *operation;
+    const char *params; /* JSON object of texts */
+    int status;
+    const char *code, *request_id;
+    int64_t duration_us;
+};
+struct audit_filter {
+    const char *project_id; /* NULL: every project */
+    int64_t before_seq;     /* 0: from the newest */
+    int64_t since, until;   /* wall clock, ms; since <= at < until; until 0: no end */
+    const char *principal, *operation; /* NULL: any */
+    int min_status;
+    int limit;
+};
+int store_audit_append(struct db_tx *tx, const struct audit_row *row, struct error *err);
+int store_audit_list(struct db *db, const struct audit_filter *filter,
+                     int (*fn)(void *, const struct audit_row *), void *arg, struct error *err);
+/* Those before a time, and all but the newest `keep`. */
+int store_audit_prune(struct db_tx *tx, int64_t before, int64_t keep, struct error *err);
+
 /* ---- tokens and browser sessions; only SHA-256 hex of a secret is ever stored ---- */
 
 struct token_row {

@@ -17,6 +17,7 @@
 #include "service/vm/admission.h"
 #include "service/vm/core.h"
 #include "service/vm/event.h"
+#include "service/vm/audit_log.h"
 #include "service/vm/history.h"
 #include "service/vm/image.h"
 #include "service/vm/ksm_tuner.h"
@@ -48,6 +49,7 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 /* ---- the other resources ---- */
 
+json_t *codec_audit_entry(const struct audit_entry *e);
 json_t *codec_op(const struct op *op);
 json_t *codec_image(const struct image *image, unsigned used_by);
 /* position 0: not queued */

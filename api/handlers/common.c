@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "api/codec/codec.h"
+#include "service/base/clock.h"
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
@@ -78,6 +79,23 @@ int wait_read(const struct request *req, int64_t *ret_ms, struct error *err)
     if (request_query_int(req, "wait", 1, WAIT_MAX_SECONDS, &seconds, err))
         return -1;
     *ret_ms = seconds * 1000;
+    return 0;
+}
+
+int time_argument(const struct request *req, const char *name, int64_t *ret_ms, struct error *err)
+{
+    const char *text = request_query(req, name);
+    uint64_t seconds;
+
+    if (!text)
+        return 0;
+    if (str_to_u64(text, INT64_MAX / 1000, &seconds)) {
+        *ret_ms = (int64_t)seconds * 1000;
+        return 0;
+    }
+    if (!clock_parse(text, ret_ms))
+        return error_set_at(err, ERROR_INVALID_ARGUMENT, name,
+                            "%s is a time like 2026-01-31T12:00:00Z, or seconds since 1970", name);
     return 0;
 }
 

@@ -76,6 +76,7 @@ handler_fn handle_project_list, handle_project_create, handle_project_get, handl
 struct project;
 json_t *project_json(struct request *req, const struct project *p); /* as this caller may see it */
 /* tokens.c, tickets.c, session.c */
+handler_fn handle_audit_list;
 handler_fn handle_token_list, handle_token_create, handle_token_get, handle_token_patch,
     handle_token_revoke, handle_ticket_create,
     handle_ticket_list, handle_ticket_revoke, handle_ticket_lookup, handle_session_get,
@@ -114,6 +115,8 @@ int queue_check(const struct request *req, struct error *err);
  */
 int queue_for_memory(struct request *req, handler_fn *again, struct error *err);
 
+/* A time as RFC 3339 or in seconds since 1970; *ret_ms untouched when absent. INVALID_ARGUMENT. */
+int time_argument(const struct request *req, const char *name, int64_t *ret_ms, struct error *err);
 /* ?vm= as an id, of a deleted VM, too; "" when absent. INVALID_ARGUMENT. */
 int vm_argument(const struct request *req, char ret[UUID_TEXT], struct error *err);
 

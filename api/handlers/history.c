@@ -8,22 +8,12 @@
 #include "service/vm/core.h"
 #include "service/vm/history.h"
 
-/* A time as RFC 3339 or in seconds since the epoch; *ret untouched when absent. */
-static int time_read(const struct request *req, const char *name, int64_t *ret, struct error *err)
+static int seconds_argument(const struct request *req, const char *name, int64_t *ret, struct error *err)
 {
-    const char *text = request_query(req, name);
-    uint64_t seconds;
-    int64_t ms;
+    int64_t ms = *ret * 1000;
 
-    if (!text)
-        return 0;
-    if (str_to_u64(text, INT64_MAX / 1000, &seconds)) {
-        *ret = (int64_t)seconds;
-        return 0;
-    }
-    if (!clock_parse(text, &ms))
-        return error_set_at(err, ERROR_INVALID_ARGUMENT, name,
-                            "%s is a time like 2026-01-31T12:00:00Z, or seconds since 1970", name);
+    if (time_argument(req, name, &ms, err))
+        return -1;
     *ret = ms / 1000;
     return 0;
 }
@@ -35,7 +25,7 @@ static int answer(struct request *req, struct response *res, const char *series,
     struct history_range q = {.series = series, .from = -1, .to = now + 1};
     auto_history_answer struct history_answer a = {0};
 
-    if (time_read(req, "from", &q.from, err) || time_read(req, "to", &q.to, err) ||
+    if (seconds_argument(req, "from", &q.from, err) || seconds_argument(req, "to", &q.to, err) ||
         request_query_int(req, "step", 1, 31 * 86400, &q.step, err))
         return -1;
     if (!request_query(req, "from"))

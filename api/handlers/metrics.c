@@ -13,6 +13,7 @@
 #include "service/base/str.h"
 #include "service/host/host.h"
 #include "service/virt/virt.h"
+#include "service/vm/audit_log.h"
 #include "service/vm/backups.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
@@ -181,6 +182,7 @@ static void add_consoles(struct metrics_writer *w, struct core *core)
     add(w, METRIC_CONSOLE_LOG_SKIPPED, (double)c.log_skipped);
     add(w, METRIC_CONSOLE_LOG_ERRORS, (double)c.log_errors);
     add(w, METRIC_EVENT_LAST_SEQ, (double)event_last_seq(core));
+    add(w, METRIC_AUDIT_SKIPPED, (double)audit_log_skipped(core_audit_log(core)));
 }
 
 static void add_leases(struct metrics_writer *w, struct core *core)

@@ -101,7 +101,7 @@ extern const struct command agent_commands[], apply_commands[], ask_commands[], 
     context_commands[], export_commands[], history_commands[], vm_set_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
     run_commands[], ci_commands[],
-    event_commands[], image_commands[], image_card_commands[],
+    event_commands[], audit_commands[], image_commands[], image_card_commands[],
     image_import_commands[], image_label_commands[],
     catalogue_commands[], exec_commands[], guest_commands[], lease_commands[], set_commands[],
     recording_commands[], ticket_commands[], token_commands[], project_commands[], quota_commands[],

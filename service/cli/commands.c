@@ -34,6 +34,7 @@ const struct command *const command_groups[] = {
     host_commands,
     top_commands,
     event_commands,
+    audit_commands,
     webhook_commands,
     image_commands,
     image_import_commands,

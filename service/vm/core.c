@@ -75,6 +75,11 @@ struct backups *core_backups(struct core *core)
     return core->backups;
 }
 
+struct audit_log *core_audit_log(struct core *core)
+{
+    return core->audit_log;
+}
+
 struct history *core_history(struct core *core)
 {
     return core->history;
@@ -258,7 +263,8 @@ static int build(struct core *core, struct error *err)
     if (history_start(core, history, &core->history, err) ||
         sampler_start(core, &core->sampler, err) ||
         ksm_tuner_start(core, &core->ksm_tuner, err) || lease_keeper_start(core->leases, err) ||
-        set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err))
+        set_keeper_start(core->sets, err) || webhook_hub_start(core->webhooks, err) ||
+        audit_log_start(core, &core->audit_log, err))
         return -1;
     return backups_start(core, &core->backups, err) || janitor_start(core, &core->janitor, err) ? -1 : 0;
 }
@@ -272,7 +278,7 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     for (size_t i = 0; i < CHANGE_LOCKS; i++)
         mutex_init(&core->change_locks[i]);
     core->registry = registry_new();
-    core->audit = audit_new();
+    core->notices = notices_new();
     core->admission = admission_new();
     core->stats_topic = stats_topic_new();
     core->timing = timing_new();
@@ -291,6 +297,7 @@ void core_stop(struct core *core)
     if (!core)
         return;
     janitor_stop(core->janitor);
+    audit_log_stop(core->audit_log);
     backups_stop(core->backups);
     set_keeper_stop(core->sets);
     lease_keeper_stop(core->leases);
@@ -331,7 +338,7 @@ void core_stop(struct core *core)
     wait_list_free(core->waits);
     op_engine_free(core->ops);
     tracker_free(core->tracker);
-    audit_free(core->audit);
+    notices_free(core->notices);
     admission_free(core->admission);
     stats_topic_free(core->stats_topic);
     timing_free(core->timing);

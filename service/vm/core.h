@@ -11,6 +11,7 @@
 #include "service/base/error.h"
 
 struct access;
+struct audit_log;
 struct console_hub;
 struct core;
 struct db;
@@ -48,6 +49,7 @@ struct ksm_tuner *core_ksm_tuner(struct core *core);
 struct history *core_history(struct core *core);
 struct timing *core_timing(struct core *core);
 struct backups *core_backups(struct core *core);
+struct audit_log *core_audit_log(struct core *core);
 
 /* For /readyz: one entry per part. */
 struct core_part {

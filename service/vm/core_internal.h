@@ -19,6 +19,7 @@
 #include "service/virt/virt.h"
 #include "service/vm/access.h"
 #include "service/vm/admission.h"
+#include "service/vm/audit_log.h"
 #include "service/vm/catalogue.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
@@ -69,7 +70,8 @@ struct core {
     struct timing *timing;
     struct janitor *janitor;
     struct backups *backups;
-    struct audit *audit;
+    struct notices *notices;
+    struct audit_log *audit_log;
     struct guest_hub *guests;
     struct lease_keeper *leases;
     struct set_keeper *sets;
@@ -336,13 +338,13 @@ void guest_clock_after_pause(struct core *core, const char *vm_id);
 /* It has another's memory: besides, its kernel is given a host name and fresh randomness. */
 void guest_refresh_clone(struct core *core, const char *vm_id);
 
-/* ---- audit.c ---- */
+/* ---- notices.c ---- */
 
-struct audit *audit_new(void);
-void audit_free(struct audit *a);
-/* True when there was none: somebody should call audit_write() now. Never blocks. */
-bool audit_add(struct audit *a, const struct console_notice *notice);
-void audit_write(struct audit *a, struct core *core);
+struct notices *notices_new(void);
+void notices_free(struct notices *a);
+/* True when there was none: somebody should call notices_write() now. Never blocks. */
+bool notices_add(struct notices *a, const struct console_notice *notice);
+void notices_write(struct notices *a, struct core *core);
 
 /* ---- janitor.c ---- */
 

@@ -20,7 +20,7 @@ struct janitor {
 };
 
 struct bounds {
-    int64_t ops, events, keys, created, used, leases;
+    int64_t ops, events, audit, keys, created, used, leases;
 };
 
 static int prune_ops(struct db_tx *tx, void *arg, struct error *err)
@@ -31,6 +31,11 @@ static int prune_ops(struct db_tx *tx, void *arg, struct error *err)
 static int prune_events(struct db_tx *tx, void *arg, struct error *err)
 {
     return store_event_prune(tx, ((const struct bounds *)arg)->events, err);
+}
+
+static int prune_audit(struct db_tx *tx, void *arg, struct error *err)
+{
+    return store_audit_prune(tx, ((const struct bounds *)arg)->audit, INT64_MAX, err);
 }
 
 static int prune_keys(struct db_tx *tx, void *arg, struct error *err)
@@ -62,13 +67,14 @@ static bool vm_is_there(void *core, const char *vm_id)
 
 static void sweep(struct core *core)
 {
-    static db_write_fn *const steps[] = {prune_ops, prune_events, prune_keys, prune_sessions,
-                                           prune_leases};
+    static db_write_fn *const steps[] = {prune_ops,  prune_events,   prune_audit,
+                                         prune_keys, prune_sessions, prune_leases};
     const struct settings *s = core->settings;
     int64_t now = clock_wall_ms();
     struct bounds b = {
         .ops = now - s->operation_keep_hours * HOUR_MS,
         .events = now - s->event_keep_hours * HOUR_MS,
+        .audit = now - s->audit_keep_hours * HOUR_MS,
         .keys = now - s->idempotency_keep_hours * HOUR_MS,
         .created = now - s->session_max_seconds * 1000,
         .used = now - s->session_idle_seconds * 1000,

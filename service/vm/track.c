@@ -106,7 +106,7 @@ void tracker_on_console_notice(void *opaque, const struct console_notice *notice
     struct core *core = opaque;
     struct note *n;
 
-    if (!audit_add(core->audit, notice))
+    if (!notices_add(core->notices, notice))
         return;
     n = xcalloc(1, sizeof(*n));
     n->kind = NOTE_AUDIT;
@@ -413,7 +413,7 @@ static void handle(struct tracker *t, const struct note *n)
         vm_boot_shown(t->core, n->vm_id, n->mark, n->at);
         break;
     case NOTE_AUDIT:
-        audit_write(t->core->audit, t->core);
+        notices_write(t->core->notices, t->core);
         break;
     case NOTE_STOP:
         break;

@@ -150,6 +150,7 @@ RIGHTS = {
     "getToken": "token:write",
     "patchToken": "token:write",
     "revokeToken": "token:write",
+    "listAudit": "token:write",
     "listTickets": "console:view",
     "createTicket": "console:view",
     "revokeTicket": "console:view",

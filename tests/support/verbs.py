@@ -129,6 +129,7 @@ VERBS = {
     "getToken": "quota show --of-token x",
     "patchToken": "quota set vms=1 --of-token x",
     "revokeToken": "token revoke x",
+    "listAudit": "audit list",
     "listTickets": "ticket list",
     "createTicket": "ticket create x",
     "revokeTicket": "ticket revoke x",

@@ -25,15 +25,15 @@ struct entry {
 
 STAILQ_HEAD(entry_list, entry);
 
-struct audit {
+struct notices {
     pthread_mutex_t lock; /* leaf */
     struct entry_list entries;
     size_t count, dropped;
 };
 
-struct audit *audit_new(void)
+struct notices *notices_new(void)
 {
-    struct audit *a = xcalloc(1, sizeof(*a));
+    struct notices *a = xcalloc(1, sizeof(*a));
 
     mutex_init(&a->lock);
     STAILQ_INIT(&a->entries);
@@ -57,7 +57,7 @@ static void entries_free(struct entry_list *list)
     }
 }
 
-void audit_free(struct audit *a)
+void notices_free(struct notices *a)
 {
     if (!a)
         return;
@@ -87,7 +87,7 @@ static struct entry *entry_new(const struct console_notice *n)
     return e;
 }
 
-bool audit_add(struct audit *a, const struct console_notice *n)
+bool notices_add(struct notices *a, const struct console_notice *n)
 {
     struct entry *e = entry_new(n);
     bool first;
@@ -149,7 +149,7 @@ static void note_attached(const struct batch *b)
     }
 }
 
-void audit_write(struct audit *a, struct core *core)
+void notices_write(struct notices *a, struct core *core)
 {
     struct batch b = {core, STAILQ_HEAD_INITIALIZER(b.entries)};
     size_t dropped;
