@@ -315,9 +315,10 @@ def test_the_queue_is_served_in_order(api, make_pool):
     assert (second["state"], second["queue_position"], third["queue_position"]) == ("queued", 1, 2)
     assert second["vm"] is None
     assert api.post("/v1/leases", {"pool": pool["name"]}).code == "pool-exhausted", "nobody overtakes"
-    api.delete(f"/v1/leases/{first['id']}")
+    gone_back = api.delete(f"/v1/leases/{first['id']}")
+    assert gone_back.status == 200 and gone_back.json["state"] == "ended", gone_back
     served = api.get(f"/v1/leases/{second['id']}", wait=30).json
-    assert served["state"] == "active" and served["vm"]
+    assert served["state"] == "active" and served["vm"], (served, status(api, pool["name"]), vms(api), api.get("/readyz").json)
     assert api.get(f"/v1/leases/{third['id']}").json["queue_position"] == 1
     gave_up = api.delete(f"/v1/leases/{third['id']}").json
     assert gave_up["state"] == "ended" and gave_up["vm"] is None
