@@ -120,11 +120,21 @@ static int post(struct cli *cli, const struct job_ask *ask, const json_t *body, 
     int64_t began = clock_monotonic_ms();
     bool told = false;
 
-    while (client_do(cli->client, &r, ret, fail)) {
-        int64_t passed = clock_monotonic_ms() - began;
-        bool unreachable = fail->exit == CLI_CONNECT || (fail->exit == CLI_TIMEOUT && !*fail->code) ||
-                           str_has_word("unavailable shutting-down hypervisor-unavailable "
-                                        "request-in-progress database-failed", fail->code);
+    for (;;) {
+        int64_t passed;
+        bool unreachable;
+        int rc;
+
+        /* Not broken off by a signal: a lease whose id nobody has heard is one that nobody gives back. */
+        client_interruptible(cli->client, false);
+        rc = client_do(cli->client, &r, ret, fail);
+        client_interruptible(cli->client, true);
+        if (rc == 0)
+            return 0;
+        passed = clock_monotonic_ms() - began;
+        unreachable = fail->exit == CLI_CONNECT || (fail->exit == CLI_TIMEOUT && !*fail->code) ||
+                      str_has_word("unavailable shutting-down hypervisor-unavailable "
+                                   "request-in-progress database-failed", fail->code);
 
         if (interrupt_signal() || !(unreachable ? passed < SERVER_MS
                                                 : full(fail) && passed < ask->queue_s * 1000))
@@ -136,7 +146,6 @@ static int post(struct cli *cli, const struct job_ask *ask, const json_t *body, 
         if (!job_pause(ASK_EVERY_MS / (unreachable ? 4 : 1)))
             return failure_set(fail, CLI_FAILED, "interrupted");
     }
-    return 0;
 }
 
 static void take(struct job *job, const json_t *lease)

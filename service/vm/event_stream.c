@@ -185,6 +185,7 @@ void event_log_revoke(struct event_log *log, const char *right)
 
 static int load_backlog(struct core *core, struct subscriber *s, int64_t since, struct error *err)
 {
+    int64_t last = event_last_seq(core); /* before the page is read: what comes after it is not passed over */
     struct event *probe;
     size_t n = 0;
 
@@ -195,7 +196,7 @@ static int load_backlog(struct core *core, struct subscriber *s, int64_t since, 
         return -1;
     /* A project that wrote nothing since then has nothing to catch up with. */
     if (s->backlog_count < BACKLOG_MAX && !s->backlog_count)
-        s->position = event_last_seq(core);
+        s->position = last;
     return 0;
 }
 

@@ -1,5 +1,7 @@
 """nginx, Caddy and HAProxy with the files of deploy/proxy, on free ports of loopback with a certificate of their own."""
+import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -14,9 +16,12 @@ NAME = "drover.example.org"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Below the range that the kernel draws from, so that no connection has got it when the proxy takes it."""
+    for port in random.sample(range(20000, 32000), 1000):
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def replace(text, what, by):

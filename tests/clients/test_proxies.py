@@ -155,9 +155,9 @@ def test_without_pings_nginx_gives_up(behind):
     vm = rig.create(wait="console")["id"]
 
     async def session():
+        began = time.monotonic()
         async with console(rig, proxy, vm) as socket:
             await expect(socket, HELLO)
-            began = time.monotonic()
             with pytest.raises(ConnectionClosed):
                 await socket.recv()
             assert time.monotonic() - began > TIMEOUT - 1

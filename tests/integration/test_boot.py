@@ -135,7 +135,7 @@ def test_waiting_for_it(daemon, api, guests, name):
     waiting, key = name(), {"Idempotency-Key": "ready-1"}
     body = {"name": waiting, "start": True}
     assert api.post("/v1/vms", body, wait="ready", timeout=1, headers=key).status == 504
-    vm = api.get(f"/v1/vms/{waiting}").json
+    vm = eventually(lambda: (v := api.get(f"/v1/vms/{waiting}").json)["state"] == "running" and v)
     say(guests, vm["vsock_cid"], b"READY=1")
     answer = api.post("/v1/vms", body, wait="ready", timeout=30, headers=key)
     assert answer.status == 201 and answer.json["ready_at"]

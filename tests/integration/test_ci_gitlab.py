@@ -143,6 +143,7 @@ def test_a_cancelled_prepare_leaves_the_line_at_once(api, make_job, full):
     job.do_config()
     process = job.start("prepare")
     in_line(api, job)
+    assert b"place 1" in process.stdout.readline()
     job.cancel()
     said, _ = process.communicate(timeout=60)
     with pytest.raises(SystemFailure, match="interrupted"):

@@ -145,19 +145,18 @@ def test_events_are_followed_across_a_restart(drover, daemon, vm):
     command = [DROVER, "--socket", daemon.socket_path, "--json", "events", "--follow", "--since", "0"]
     seen = []
 
-    def next_until(process, wanted):
-        while not (seen and seen[-1]["type"] == wanted and seen[-1]["subject"]["name"] in (vm, "after")):
-            assert select.select([process.stdout], [], [], 30)[0], f"no {wanted} came; seen: {seen}"
+    def until_born(process, name):
+        while not (seen and seen[-1]["type"] == "vm.created" and seen[-1]["subject"]["name"] == name):
+            assert select.select([process.stdout], [], [], 30)[0], f"{name} did not come; seen: {seen}"
             seen.append(json.loads(process.stdout.readline()))
 
     # Unbuffered, so that select() sees what readline() has not taken.
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0)
     try:
-        next_until(process, "vm.created")
-        seen[-1]["subject"]["name"] = "seen"
+        until_born(process, vm)
         daemon.restart()
         drover("vm", "create", "after", "--no-vsock")
-        next_until(process, "vm.created")
+        until_born(process, "after")
     finally:
         process.kill()
         process.wait()

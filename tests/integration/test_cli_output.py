@@ -3,9 +3,8 @@ import json
 
 import pytest
 import yaml
+from daemon import eventually
 from test_cli import daemon, drover, vm  # noqa: F401
-
-from tests.support.daemon import eventually
 
 LISTS = ["vm list", "image list", "image labels", "catalogue list", "pool list", "lease list", "token list", "ticket list",
          "recording list", "op list", "events", "set list", "webhook list", "quota show", "whoami", "host history"]
@@ -45,7 +44,7 @@ def test_yaml_says_what_json_says(drover, vm, command):  # noqa: F811
         after = json.loads(drover(*words, "-o", "json").stdout)
         return (before, as_yaml) if shape(before) == shape(after) else None
 
-    as_json, as_yaml = eventually(look)
+    as_json, as_yaml = eventually(look, 60)
     assert shape(as_yaml) == shape(as_json) and as_json
     assert as_yaml == as_json or command not in ("image list", "pool list", "token list", "help", "image show sector")
     assert drover(*words, "--json").stdout[:1] == b"{"

@@ -9,7 +9,7 @@ from webhook_receiver import SECRET, Receiver
 
 @pytest.fixture(scope="module")
 def daemon():
-    with Daemon(settings={"webhook_private": 1, "webhook_timeout_seconds": 2}) as d:
+    with Daemon(settings={"webhook_private": 1}) as d:
         yield d
 
 

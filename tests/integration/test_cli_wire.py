@@ -28,7 +28,7 @@ def environment(server, **more):
     return {**clean, "DROVER_URL": server.url, "DROVER_TOKEN": "drover_secret", "LC_ALL": "C.UTF-8", **more}
 
 
-def drover(server, *args, stdin=b"", timeout=30):
+def drover(server, *args, stdin=b"", timeout=60):
     return subprocess.run([DROVER, *args], input=stdin, capture_output=True, timeout=timeout,
                           env=environment(server), check=False)
 
@@ -215,7 +215,7 @@ def test_console_sends_input_and_leaves_when_the_text_appears():
         ws.receive()
 
     with FakeServer(answer) as server:
-        done = drover(server, "console", "x", "--until", "done", "--timeout", "20", stdin=b"uname\n")
+        done = drover(server, "console", "x", "--until", "done", "--timeout", "40", stdin=b"uname\n")
     assert (done.returncode, done.stdout) == (0, b"echo uname\ndone")
 
 
@@ -223,7 +223,7 @@ def test_console_without_the_text_in_time_is_status_7():
     with FakeServer(lambda r: r.upgrade(V1).receive()) as server:
         started = time.monotonic()
         done = drover(server, "console", "x", "--until", "never", "--timeout", "1")
-    assert done.returncode == 7 and time.monotonic() - started < 5
+    assert done.returncode == 7 and time.monotonic() - started < 20
 
 
 def test_console_resumes_at_the_byte_where_it_broke_off():
@@ -275,12 +275,12 @@ def test_console_closed_for_a_reason_tells_it():
     assert done.returncode == 6 and b"the token was revoked" in done.stderr
 
 
-def read_until(fd, text, deadline_s=20):
+def read_until(fd, text, deadline_s=40):
     seen, until = b"", time.monotonic() + deadline_s
     while text not in seen:
         ready, _, _ = select.select([fd], [], [], max(0, until - time.monotonic()))
         assert ready, f"{text} did not come; seen: {seen}"
-        seen += os.read(fd, 4096)
+        seen += os.read(fd, 1)  # what comes after it is somebody else's
     return seen
 
 
@@ -320,7 +320,7 @@ def test_on_a_terminal_every_key_but_one_goes_to_the_guest_and_it_is_restored():
         read_until(master, b"[03]")
         os.write(master, b"a\x1d")
         read_until(master, b"Left the console")
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert termios.tcgetattr(slave) == before
 
 
@@ -329,7 +329,7 @@ def test_a_signal_leaves_the_terminal_as_it_was(number):
     with FakeServer(shell) as server, on_a_terminal(server, "console", "x") as (process, master, slave, before):
         read_until(master, b"ready> ")
         process.send_signal(number)
-        assert process.wait(10) == -number
+        assert process.wait(30) == -number
         assert termios.tcgetattr(slave) == before
 
 
@@ -337,7 +337,7 @@ def test_the_terminal_is_restored_when_the_server_refuses():
     with FakeServer(lambda r: r.problem(404, "vm-not-found")) as server, \
             on_a_terminal(server, "console", "x") as (process, master, slave, before):
         read_until(master, b"detail of vm-not-found")
-        assert process.wait(10) == 4
+        assert process.wait(30) == 4
         assert termios.tcgetattr(slave) == before
 
 
@@ -347,7 +347,7 @@ def test_another_escape_key_can_be_chosen():
         os.write(master, b"\x1d")
         read_until(master, b"[1d]")
         os.write(master, b"\x01")
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 # ---- who types ----
@@ -397,12 +397,12 @@ def test_the_keyboard_changes_hands():
         os.write(master, b"a\x1e\x1eb")
         read_until(master, b"[611e62]")
         os.write(master, b"\x1d")
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_what_is_piped_is_sent_as_it_is():
     with FakeServer(held_by_another) as server:
-        done = drover(server, "console", "x", "--until", "[1e72]", "--timeout", "20", stdin=b"\x1er")
+        done = drover(server, "console", "x", "--until", "[1e72]", "--timeout", "40", stdin=b"\x1er")
     assert done.returncode == 0 and b"holds" not in done.stderr
 
 

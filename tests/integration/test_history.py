@@ -115,11 +115,12 @@ def test_a_full_disk_costs_figures_and_nothing_else(fresh_daemon, wait_until, tm
             while True:
                 file.write(b"x" * 4096)
         daemon.start()
-        first = daemon.client().get("/v1/stats").json["sampled_at"]
+        first = wait_until(lambda: daemon.client().get("/v1/stats").json["sampled_at"], what="a sample")
         wait_until(lambda: daemon.client().get("/v1/stats").json["sampled_at"] > first, what="samples go on")
-        assert known(daemon.client().get("/v1/host/history", step=1).json, "available_bytes"), "what is in memory is told"
+        wait_until(lambda: known(daemon.client().get("/v1/host/history", step=1).json, "available_bytes"),
+                   what="what is in memory being told")
         assert daemon.client().get("/readyz").status == 200
-        assert [line for line in daemon.log().splitlines() if "figures" in line]
+        wait_until(lambda: [line for line in daemon.log().splitlines() if "figures" in line], what="a word about it")
         daemon.stop()
     finally:
         subprocess.run(["/bin/umount", "-l", small], check=True)

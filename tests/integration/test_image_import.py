@@ -233,7 +233,7 @@ def test_an_endless_download_ends_at_the_limit(fresh_daemon, server):
 
 
 def test_a_stalled_download_is_broken_off(fresh_daemon, server):
-    daemon = fresh_daemon(settings={**SETTINGS, "fetch_stall_seconds": 1, "fetch_attempts": 2})
+    daemon = fresh_daemon(settings={**SETTINGS, "fetch_stall_seconds": 2, "fetch_attempts": 2})
     api = daemon.client()
     image = api.post("/v1/images", disk("stalled", server.url("/hang/100000/data.raw"))).json
     operation = finished(api, image)
@@ -274,7 +274,7 @@ def test_a_restart_goes_on(fresh_daemon, server, how):
     eventually(lambda: ((api.get(operation).json["progress"] or {}).get("done_bytes") or 0) >= MIB, what="half of it")
     began = time.monotonic()
     daemon.stop() if how == "stop" else daemon.kill9()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     server.release.set()
     try:
         daemon.start()
@@ -376,7 +376,8 @@ def test_what_a_killed_daemon_left_running_is_waited_for(api, start, name, daemo
         assert answer.status == 202, answer
         path = f"/v1/operations/{answer.json['operation']['id']}"
         eventually(lambda: (api.get(path).json["progress"] or {}).get("stage") == "converting", 30, "it is being converted")
-        for _ in range(200):  # long enough for a qemu-img that gives up
+        until = time.monotonic() + 1  # long enough for a qemu-img that gives up
+        while time.monotonic() < until:
             assert api.get(path).json["state"] == "running"
         other.stdin.close()
     assert finished(api, answer.json)["state"] == "succeeded"

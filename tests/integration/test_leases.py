@@ -145,7 +145,7 @@ def test_what_waited_for_too_long_is_replaced(api, make_pool):
 
 def test_a_template_that_never_boots_does_not_spin(api, make_pool):
     """The test driver's guests print nothing: none of them comes as far as it is to."""
-    since = api.get("/v1/events", limit=1000).json["items"][-1]["seq"]
+    since = api.get("/v1/events", limit=1).json["last_seq"]
     pool = make_pool(settled=False, ready=1, max=4, ready_when="console", boot_seconds=1)
     now = eventually(lambda: (lambda s: s if s["failures"] >= 3 else None)(status(api, pool["name"])), 60)
     assert "did not get ready in 1 s" in now["last_error"] and now["retry_at"] and now["ready"] == 0
@@ -234,7 +234,7 @@ def test_a_lease_of_a_definition_of_its_own(api, make_vm, name):
     vm = api.get(f"/v1/vms/{lease['vm']['id']}").json
     assert vm["lease_id"] == lease["id"] and vm["pool_id"] is None
     assert api.delete(f"/v1/vms/{vm['id']}", force=True, wait=30).status == 200
-    eventually(lambda: ended(api, lease), 10)
+    eventually(lambda: ended(api, lease))
     assert api.get(f"/v1/leases/{lease['id']}").json["end_reason"] == "vm-deleted"
 
 
@@ -243,8 +243,8 @@ def test_time_runs_out(api, make_pool):
     short = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 1}).json
     longer = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60}).json
     started = time.monotonic()
-    eventually(lambda: ended(api, short), 10)
-    assert time.monotonic() - started < 5
+    eventually(lambda: ended(api, short), 30)
+    assert time.monotonic() - started < 20, "long before the other one"
     assert api.get(f"/v1/leases/{short['id']}").json["end_reason"] == "expired"
     eventually(lambda: gone(api, short["vm"]["id"]), 30)
     assert api.get(f"/v1/leases/{longer['id']}").json["state"] == "active"
@@ -255,9 +255,10 @@ def test_time_runs_out(api, make_pool):
 def test_on_expiry_the_vm_may_stay(api, make_pool):
     pool = make_pool(ready=1, max=4)
     for what, state in (("stop", "stopped"), ("pause", "paused")):
-        lease = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 1, "on_expiry": what}, wait="running").json
+        lease = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60, "on_expiry": what}, wait="running").json
         vm = f"/v1/vms/{lease['vm']['id']}"
-        eventually(lambda: api.get(vm).json["state"] == state, 20)
+        assert api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 1}).status == 200
+        eventually(lambda: api.get(vm).json["state"] == state, 30)
         assert api.get(vm).json["lease_id"] is None and api.get(vm).json["pool_id"] is None
         assert api.delete(vm, force=True, wait=30).status == 200
 
@@ -314,9 +315,10 @@ def test_the_queue_is_served_in_order(api, make_pool):
     assert (second["state"], second["queue_position"], third["queue_position"]) == ("queued", 1, 2)
     assert second["vm"] is None
     assert api.post("/v1/leases", {"pool": pool["name"]}).code == "pool-exhausted", "nobody overtakes"
-    api.delete(f"/v1/leases/{first['id']}")
+    gone_back = api.delete(f"/v1/leases/{first['id']}")
+    assert gone_back.status == 200 and gone_back.json["state"] == "ended", gone_back
     served = api.get(f"/v1/leases/{second['id']}", wait=30).json
-    assert served["state"] == "active" and served["vm"]
+    assert served["state"] == "active" and served["vm"], (served, status(api, pool["name"]), vms(api), api.get("/readyz").json)
     assert api.get(f"/v1/leases/{third['id']}").json["queue_position"] == 1
     gave_up = api.delete(f"/v1/leases/{third['id']}").json
     assert gave_up["state"] == "ended" and gave_up["vm"] is None
@@ -378,8 +380,7 @@ def test_the_record_outlives_the_vm(api, make_pool):
 
 
 def test_events_tell_the_story(api, make_pool):
-    before = api.get("/v1/events", limit=1000).json
-    since = before["items"][-1]["seq"] if before["items"] else 0
+    since = api.get("/v1/events", limit=1).json["last_seq"]
     pool = make_pool(ready=1)
     lease = api.post("/v1/leases", {"pool": pool["name"], "holder": "me"}).json
     api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 60})

@@ -234,7 +234,7 @@ def test_a_pool_fills_as_far_as_its_owners_quota_goes(limited, client):
     failing = [e for e in client.get("/v1/events", limit=1000).json["items"] if e["type"] == "pool.failing"]
     assert len(failing) == 1, "said once"
     assert client.patch(f"/v1/tokens/{token}", {"quota": {"vms": None}}).status == 200
-    eventually(lambda: status(client, "warm")["ready"] == 4)
+    eventually(lambda: status(client, "warm")["ready"] == 4, 60)
     assert status(client, "warm")["last_error"] is None
 
 

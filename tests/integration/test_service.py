@@ -51,9 +51,9 @@ def test_it_says_when_it_is_ready_alive_and_stopping(tmp_path, notify):
     path, heard = notify
     process = run(tmp_path / "state", "--listen", "127.0.0.1:0",
                   env={"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"})
-    eventually(lambda: "READY=1" in heard(), what="READY=1")
+    eventually(lambda: "READY=1" in heard(), 60, "READY=1")
     assert (tmp_path / "state/listen.addr").exists()
-    eventually(lambda: heard().count("WATCHDOG=1") >= 3, what="three signs of life")
+    eventually(lambda: heard().count("WATCHDOG=1") >= 3, 60, "three signs of life")
     process.send_signal(signal.SIGTERM)
     ended(process, 0)
     assert "STOPPING=1" in heard()

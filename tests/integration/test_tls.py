@@ -259,7 +259,7 @@ def test_a_console_carries_a_flood_both_ways(echo):
 # ---- who is slow, rude, or many ----
 
 def test_a_handshake_has_its_deadline_and_takes_a_place(echo):
-    server = echo("header_timeout_ms=1000", "max_connections=16", "max_connections_per_address=64")
+    server = echo("header_timeout_ms=3000", "max_connections=16", "max_connections_per_address=64")
     held = [socket.create_connection(server.address, timeout=30) for _ in range(16)]
     with server.connect(unix=True) as admin:
         eventually(lambda: admin.request("GET", "/v1/state").json["connections"] >= 16, 20, "sixteen of them")

@@ -151,6 +151,7 @@ def test_an_upload_that_fails_is_aborted_once(server, c):
     before = server.state()["uploads_aborted"]
     send_upload(c, 3 << 20, "/v1/upload?fail=1")  # the second piece; there are some of 1 MiB
     assert c.answer().code == "insufficient-storage"
+    eventually(lambda: server.state()["uploads_aborted"] > before)
     assert server.state()["uploads_aborted"] == before + 1
 
 
@@ -159,14 +160,13 @@ def test_a_client_that_leaves_aborts_its_upload(server):
     with server.connect() as c:
         c.send(c.head("PUT", "/v1/upload", {"Content-Length": 10 << 20}) + b"x" * 300000)
     eventually(lambda: server.state()["uploads_aborted"] == before + 1)
-    assert server.state()["in_flight"] == 1  # the one that asks
+    eventually(lambda: server.state()["in_flight"] == 1)  # the one that asks
 
 # ---- deadlines and limits ----
 
 
-def drip(c, data, seconds):
-    """A byte every so often, until the server has had enough; returns when that was."""
-    started = time.monotonic()
+def drip(c, data, started):
+    """A byte every so often, until the server has had enough; how long after `started` that was."""
     c.sock.settimeout(0.1)
     for byte in data:
         try:
@@ -177,20 +177,22 @@ def drip(c, data, seconds):
             pass
         except OSError:
             break
-        if time.monotonic() - started > seconds:
+        if time.monotonic() - started > 30:
             pytest.fail("still open")
     return time.monotonic() - started
 
 
 def test_a_slow_header_is_cut_at_the_deadline(own):
-    s = own("header_timeout_ms=600")
+    s = own("header_timeout_ms=1500")
+    started = time.monotonic()
     with s.connect() as c:
-        assert 0.4 < drip(c, c.head("GET", "/v1/public", {"X-A": "b" * 1000}), 5) < 2
+        # A byte a tenth of a second: a deadline that each of them put off would come after minutes.
+        assert 1.4 < drip(c, c.head("GET", "/v1/public", {"X-A": "b" * 1000}), started) < 20
     eventually(lambda: s.state()["timed_out"] == 1 and s.state()["connections"] == 1)
 
 
 def test_a_slow_header_is_told_why(own):
-    s = own("header_timeout_ms=300")
+    s = own("header_timeout_ms=1000")
     with s.connect() as c:
         c.send(b"GET /v1/public HTTP/1.1\r\nHo")
         assert c.answer().code == "request-timeout"
@@ -200,25 +202,27 @@ def test_a_slow_header_is_told_why(own):
 def test_a_slow_body_is_cut_at_the_deadline(own):
     s = own("body_timeout_ms=600")
     with s.connect() as c:
+        started = time.monotonic()
         c.send(c.head("POST", "/v1/echo", {"Content-Length": 1000, "Content-Type": "application/json"}))
-        assert 0.4 < drip(c, b"[" * 1000, 5) < 2
+        assert 0.5 < drip(c, b"[" * 1000, started) < 20
 
 
 def test_a_crawling_upload_is_cut_and_aborted(own):
     s = own("body_timeout_ms=500")
     with s.connect() as c:
+        started = time.monotonic()
         c.send(c.head("PUT", "/v1/upload", {"Content-Length": 1 << 20}))
-        assert 0.3 < drip(c, b"x" * 1000, 5) < 2
+        assert 0.4 < drip(c, b"x" * 1000, started) < 20
     eventually(lambda: s.state()["uploads_aborted"] == 1)
 
 
 def test_an_idle_connection_is_closed(own):
     s = own("idle_timeout_ms=1000", "header_timeout_ms=60000")
     with s.connect() as c:
-        assert c.request("GET", "/v1/public").status == 200
         started = time.monotonic()
-        assert c.is_closed(5)
-        assert 0.8 < time.monotonic() - started < 3
+        assert c.request("GET", "/v1/public").status == 200
+        assert c.is_closed(30)
+        assert 0.9 < time.monotonic() - started < 20
 
 
 @in_clear
@@ -300,7 +304,7 @@ def test_idle_thousands_do_not_hurt_a_good_client(own):
 def test_a_parked_request_times_out_or_is_woken(server, c):
     started = time.monotonic()
     assert c.request("POST", "/v1/park?timeout_ms=200").json == {"result": "timeout", "kept": "kept"}
-    assert 0.15 < time.monotonic() - started < 3
+    assert 0.15 < time.monotonic() - started < 20
     assert c.request("POST", "/v1/park?id=done").json["result"] == "done"
     c.send(c.head("POST", "/v1/park?id=op-1", {}))
     eventually(lambda: server.state()["parked"] == 1)
@@ -322,7 +326,7 @@ def test_more_requests_park_than_there_are_workers(own):
 
 def test_a_client_that_leaves_while_parked_is_no_trouble(server):
     with server.connect() as c:
-        c.send(c.head("POST", "/v1/park?id=left&timeout_ms=300", {}))
+        c.send(c.head("POST", "/v1/park?id=left&timeout_ms=2000", {}))
         eventually(lambda: server.state()["parked"] == 1)
     eventually(lambda: server.state()["parked"] == 0 and server.state()["in_flight"] == 1)
 
@@ -343,7 +347,7 @@ def test_a_stream_ends_with_its_client(server):
         c.send(c.head("GET", "/v1/events?count=1000000", {"Accept": "text/event-stream"}))
         c.answer(stream=True)
         c.more()
-        assert server.state()["streams"] == 1
+        eventually(lambda: server.state()["streams"] == 1)
     eventually(lambda: server.state()["streams"] == 0 and server.state()["sources"] == 0)
 
 

@@ -1,6 +1,5 @@
 """Webhooks against a real receiver: signed, in order, at least once, whoever is down, slow or hostile."""
 import base64
-import socket
 import time
 
 import pytest
@@ -8,7 +7,7 @@ from daemon import eventually
 from webhook_receiver import SECRET, Receiver
 
 QUICK = {"webhook_private": 1, "webhook_retry_seconds": 1, "webhook_retry_max_seconds": 2,
-         "webhook_timeout_seconds": 2}
+         "webhook_timeout_seconds": 5}
 
 
 @pytest.fixture
@@ -71,6 +70,11 @@ def caught_up(client, receiver, hook):
     return bool(want) and receiver.seqs() == want
 
 
+def acknowledged(client, hook):
+    """The daemon, too, knows that everything so far has arrived: nothing is under way."""
+    return shown(client, hook)["delivery"]["last_seq"] >= log(client)[-1]["seq"]
+
+
 # ---- delivering ----
 
 
@@ -129,7 +133,7 @@ def test_a_ping_tells_what_came_of_it(client, receiver):
 def test_a_disabled_hook_sends_nothing_and_goes_on_where_it_stopped(client, receiver):
     hook = add(client, receiver)
     make_vm(client, "before")
-    eventually(lambda: caught_up(client, receiver, hook))
+    eventually(lambda: caught_up(client, receiver, hook) and acknowledged(client, hook))
     assert client.patch(f"/v1/webhooks/{hook}", {"enabled": False}).json["state"] == "disabled"
     before = len(receiver.messages)
     make_vm(client, "meanwhile")
@@ -167,10 +171,7 @@ def test_a_changed_hook_uses_what_it_was_changed_to(client, receiver):
 
 
 def test_a_receiver_that_is_down_gets_everything_when_it_is_back(client):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    receiver = Receiver(port=port)
+    receiver = Receiver().hold_port()
     hook = add(client, receiver)
     make_vm(client, "one")
     state = eventually(lambda: (lambda w: w if w["delivery"]["failures"] >= 2 else None)(shown(client, hook)))
@@ -212,11 +213,11 @@ def test_a_slow_receiver_delays_nobody_else(client, receiver):
         hook = add(client, receiver)
         start = time.monotonic()
         make_vm(client, "one")
-        eventually(lambda: caught_up(client, receiver, hook), 10)
-        assert time.monotonic() - start < 10
+        eventually(lambda: caught_up(client, receiver, hook), 30)
+        assert time.monotonic() - start < 4 * QUICK["webhook_timeout_seconds"], "not one after the other"
         eventually(lambda: all("in time" in (shown(client, h)["delivery"]["last_error"] or "") for h in stuck))
         make_vm(client, "two")
-        eventually(lambda: caught_up(client, receiver, hook), 10)
+        eventually(lambda: caught_up(client, receiver, hook), 30)
 
 
 def test_a_redirect_is_not_followed(client, receiver):
@@ -244,7 +245,7 @@ def test_an_endless_answer_is_cut_off(client, receiver):
     receiver.answer = endless
     hook = add(client, receiver, enabled=False)
     ping = client.post(f"/v1/webhooks/{hook}/test").json
-    assert ping["delivered"] and ping["status"] == 200 and ping["took_ms"] < 2000
+    assert ping["delivered"] and ping["status"] == 200 and ping["took_ms"] < 1000 * QUICK["webhook_timeout_seconds"]
 
 
 def test_410_disables_a_hook(client, receiver):
@@ -326,9 +327,8 @@ def test_a_gap_is_told_when_events_left_the_log_meanwhile(local, client, receive
 
     hook = add(client, receiver)
     make_vm(client, "before")
-    eventually(lambda: caught_up(client, receiver, hook))
+    eventually(lambda: caught_up(client, receiver, hook) and acknowledged(client, hook))
     client.patch(f"/v1/webhooks/{hook}", {"enabled": False})
-    eventually(lambda: shown(client, hook)["delivery"]["last_seq"] > 0)
     make_vm(client, "missed")
     last = shown(client, hook)["delivery"]["last_seq"]
     newest = log(client)[-1]["seq"]
@@ -419,7 +419,7 @@ def test_metrics_count_deliveries(client, receiver):
     make_vm(client, "one")
     eventually(lambda: receiver.messages)
     client.post(f"/v1/webhooks/{hook}/test")
-    text = eventually(lambda: (lambda t: t if 'drover_webhook_deliveries_total{result="delivered"} 1\n' in t
-                               else None)(client.get("/metrics").text))
-    assert 'drover_webhook_deliveries_total{result="ping"} 1\n' in text
-    assert 'drover_webhooks{state="ok"} 1\n' in text and "drover_webhook_lag_events " in text
+    lines = {'drover_webhook_deliveries_total{result="delivered"} 1', 'drover_webhook_deliveries_total{result="ping"} 1',
+             'drover_webhooks{state="ok"} 1'}
+    eventually(lambda: lines <= set(client.get("/metrics").text.splitlines()))
+    assert "drover_webhook_lag_events " in client.get("/metrics").text

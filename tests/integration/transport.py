@@ -31,7 +31,7 @@ TOKEN = "admin-token"
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
-def eventually(what, seconds=10):
+def eventually(what, seconds=30):
     """The first true value of what(), polled; fails after the deadline."""
     until = time.monotonic() + seconds
     while True:
@@ -84,7 +84,7 @@ class Server:
             return 0
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        out = self.process.communicate(timeout=20)[0]
+        out = self.process.communicate(timeout=60)[0]
         took = time.monotonic() - started
         text = self.log_text()
         assert self.process.returncode == 0, text
@@ -114,7 +114,7 @@ class Answer:
 class Connection:
     def __init__(self, server, unix=False):
         self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
-        self.sock.settimeout(15)
+        self.sock.settimeout(30)
         self.sock.connect(server.unix if unix else server.address)
         if server.authority and not unix:
             self.sock = server.authority.context().wrap_socket(self.sock, server_hostname="localhost")
@@ -188,7 +188,7 @@ class Connection:
                 return
             yield data
 
-    def is_closed(self, seconds=10):
+    def is_closed(self, seconds=30):
         """The server closes within the time, whatever it still sends."""
         self.sock.settimeout(seconds)
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 LIBVIRTD, VIRSH = "/usr/sbin/libvirtd", "/usr/bin/virsh"
 NOBODY = 65534
 CONFIG = 'auth_unix_rw = "none"\nauth_unix_ro = "none"\nunix_sock_rw_perms = "0777"\n'
-START_SECONDS = 20
+START_SECONDS = 60
 
 
 def available():
@@ -60,12 +60,14 @@ class Libvirtd:
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, f"no socket: {self.log()}"
             time.sleep(0.005)
-        self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "event", "--all", "--loop"],
-                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                       stderr=subprocess.DEVNULL, env=self.environment())
-        # One by one, so that the anchor's connection is there before anybody defines anything.
+        # One by one, so that the anchor's connection is there before anybody defines anything. The
+        # socket is there a moment before it listens: who comes too early is refused, and tries again.
         while self._connections() < 1:
             assert time.monotonic() < end, "the anchor did not connect"
+            if not self.anchor or self.anchor.poll() is not None:
+                self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "event", "--all", "--loop"],
+                                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                               stderr=subprocess.DEVNULL, env=self.environment())
             time.sleep(0.005)
         if shown:
             self.show()

@@ -64,10 +64,18 @@ class Receiver:
         self.gate = threading.Event()  # what hangs, hangs until it is set
         self.server = None
 
-    def start(self):
-        self.server = Server(("127.0.0.1", self.port), Handler)
+    def hold_port(self):
+        """It has its port, where nobody answers until it starts, and nobody else gets it meanwhile."""
+        self.server = Server(("127.0.0.1", self.port), Handler, bind_and_activate=False)
+        self.server.server_bind()
         self.server.owner = self
         self.port = self.server.server_address[1]
+        return self
+
+    def start(self):
+        if not self.server:
+            self.hold_port()
+        self.server.server_activate()
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
