@@ -239,8 +239,7 @@ static int check_all(struct cli *cli, const struct files *f, struct failure *fai
 static int apply_kind(struct cli *cli, const struct definition *first, const struct definition *end, bool dry,
                       json_t *results, enum cli_exit *exit_code, struct failure *fail)
 {
-    struct outcome *outcomes = xcalloc((size_t)(end - first), sizeof(*outcomes));
-    auto_free void *owned = outcomes;
+    auto_free struct outcome *outcomes = xcalloc((size_t)(end - first), sizeof(*outcomes));
     int failed = 0;
 
     for (int pass = 0; pass < (dry ? 1 : 2); pass++) {
