@@ -2,162 +2,195 @@
  * `apply` and `diff`: definitions in files against what a server has. What differs is found here, by
  * manifest.h; whether it may be so is the server's to say.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "service/base/str.h"
 #include "service/cli/command.h"
 #include "service/cli/manifest.h"
+#include "service/cli/manifest_file.h"
 #include "service/cli/manifest_server.h"
 #include "service/cli/print.h"
 #include "service/cli/style.h"
 #include "service/cli/unified.h"
 #include "service/cli/yamldoc.h"
 
-#define FILE_MAX ((size_t)32 << 20) /* a hundred VMs with all the user data a VM may have */
-
-/* ---- files ---- */
-
-static int read_stream(FILE *file, const char *name, struct strbuf *text, struct failure *fail)
-{
-    char piece[8192];
-    size_t n;
-
-    while ((n = fread(piece, 1, sizeof(piece), file)) > 0) {
-        if (text->len + n > FILE_MAX)
-            return failure_set(fail, CLI_USAGE, "%s is larger than %zu MiB", name, FILE_MAX >> 20);
-        strbuf_add(text, piece, n);
-    }
-    return ferror(file) ? failure_errno(fail, CLI_USAGE, errno, "cannot read %s", name) : 0;
-}
-
-/* Adds the documents of a file to documents; one that is a list stands for its elements. */
-static int read_file(const char *path, json_t *documents, struct failure *fail)
-{
-    bool is_stdin = str_eq(path, "-");
-    const char *name = is_stdin ? "standard input" : path;
-    auto_fclose FILE *opened = is_stdin ? NULL : fopen(path, "rbe");
-    auto_strbuf struct strbuf text = {0};
-    auto_value json_t *read = NULL;
-    json_t *document;
-    size_t i;
-
-    if (!is_stdin && !opened)
-        return failure_errno(fail, CLI_USAGE, errno, "cannot open %s", path);
-    if (read_stream(is_stdin ? stdin : opened, name, &text, fail) ||
-        yamldoc_read(name, text.data ? text.data : "", text.len, &read, fail))
-        return -1;
-    json_array_foreach(read, i, document) {
-        if (json_is_array(document))
-            json_array_extend(documents, document);
-        else
-            json_array_append(documents, document);
-    }
-    return 0;
-}
-
-struct files {
-    json_t *documents;
-    struct definition *definition;
-    size_t count;
-};
-
-static void files_done(struct files *f)
-{
-    json_decref(f->documents);
-    free(f->definition);
-}
-#define auto_files auto_scope(files_done)
-
-/* All files are read and understood before anything is asked of a server. */
-static int files_read(const struct args *args, struct files *f, struct failure *fail)
-{
-    const char *path;
-    int state = 0;
-
-    f->documents = json_array();
-    if (!args_flag(args, "file"))
-        return failure_set(fail, CLI_USAGE, "name the file: -f FILE, or -f - for standard input");
-    while ((path = args_next(args, "file", &state))) {
-        if (read_file(path, f->documents, fail))
-            return -1;
-    }
-    f->definition = xcalloc(json_array_size(f->documents) + 1, sizeof(*f->definition));
-    for (; f->count < json_array_size(f->documents); f->count++) {
-        auto_free char *where = xasprintf("document %zu", f->count + 1);
-        struct definition *d = &f->definition[f->count];
-
-        if (definition_read(json_array_get(f->documents, f->count), where, d, fail))
-            return -1;
-        for (size_t i = 0; i < f->count; i++) {
-            if (f->definition[i].kind == d->kind && str_eq(f->definition[i].name, d->name))
-                return failure_set(fail, CLI_USAGE, "%s: %s/%s was defined before", where, d->kind->name,
-                                   d->name);
-        }
-    }
-    return 0;
-}
-
 /* ---- apply ---- */
+
+/* The label that stands for the name of what has none. */
+static void add_name_label(json_t *body, const char *name)
+{
+    json_t *labels = json_copy(json_object_get(body, "labels"));
+
+    if (!labels)
+        labels = json_object();
+    json_object_set_new(labels, "name", json_string(name));
+    json_object_set_new(body, "labels", labels);
+}
+
+/* Drawn by the server, and shown this once. */
+static void say_secret(const struct definition *d, const json_t *answer)
+{
+    const char *secret = value_text(answer, "secret", NULL);
+
+    if (secret)
+        fprintf(stderr, "%s/%s: its secret, shown this once: %s\n", d->kind->name, d->name, secret);
+}
+
+static int wait_for(struct cli *cli, const char *operation, struct failure *fail)
+{
+    auto_value json_t *done = NULL;
+
+    return operation ? cli_watch_operation(cli, operation, &done, fail) : 0;
+}
 
 static int make(struct cli *cli, const struct definition *d, struct failure *fail)
 {
     auto_free char *id = url_escape(d->name);
     auto_free char *path = d->kind->put ? xasprintf("%s/%s", d->kind->path, id) : xstrdup(d->kind->path);
-    auto_value json_t *body = json_copy((json_t *)(uintptr_t)d->spec);
+    auto_value json_t *body = definition_part(d->kind, d->spec, false);
     struct client_request r = {.method = d->kind->put ? "PUT" : "POST", .path = path, .body = body};
     auto_answer struct answer a = {0};
 
-    if (!d->kind->put)
+    if (d->kind->by_label)
+        add_name_label(body, d->name);
+    else if (!d->kind->put)
         json_object_set_new(body, "name", json_string(d->name));
-    return client_do(cli->client, &r, &a, fail);
+    if (client_do(cli->client, &r, &a, fail))
+        return -1;
+    say_secret(d, a.value);
+    return d->kind->waits ? wait_for(cli, value_text(a.value, "operation.id", NULL), fail) : 0;
 }
 
-static int change(struct cli *cli, const struct definition *d, const json_t *have, const char *etag,
+/* want: what of the definition to bring about now. */
+static int change(struct cli *cli, const struct definition *d, const struct found *f, const json_t *want,
                   bool *ret_changed, bool *ret_pending, struct failure *fail)
 {
-    auto_free char *id = url_escape(d->name), *path = xasprintf("%s/%s", d->kind->path, id);
-    auto_free char *condition = d->kind->has_etag && etag ? xasprintf("If-Match: \"%s\"", etag) : NULL;
+    auto_free char *condition = d->kind->has_etag && f->etag ? xasprintf("If-Match: \"%s\"", f->etag) : NULL;
     const char *headers[] = {condition, NULL};
     auto_value json_t *body =
-        d->kind->put ? definition_whole(d->kind, have, d->spec) : definition_patch(d->kind, have, d->spec);
+        d->kind->put ? definition_whole(d->kind, f->have, want) : definition_patch(d->kind, f->have, want);
     struct client_request r = {.method = d->kind->put ? "PUT" : "PATCH",
-                               .path = path,
+                               .path = f->path,
                                .body = body,
                                .headers = condition ? headers : NULL};
     auto_answer struct answer a = {0};
 
+    if (f->name_label && json_object_get(body, "labels"))
+        add_name_label(body, f->name_label);
     if (client_do(cli->client, &r, &a, fail))
         return -1;
     /* A member set to null may have had its default all along. */
-    *ret_changed = !etag || !str_eq(etag, value_text(a.value, "etag", NULL));
+    *ret_changed = !f->etag || !str_eq(f->etag, value_text(a.value, "etag", NULL));
     *ret_pending = value_true(a.value, "pending_changes");
     return 0;
 }
 
-static int apply_one(struct cli *cli, const struct definition *d, bool dry, const char **ret_result,
-                     bool *ret_pending, struct failure *fail)
+static bool same(const struct kind *kind, const json_t *have, const json_t *want)
 {
-    auto_value json_t *have = NULL, *before = NULL, *after = NULL;
-    auto_free char *etag = NULL;
+    auto_value json_t *before = definition_seen(kind, have, want), *after = definition_wanted(kind, want);
+
+    return json_equal(before, after);
+}
+
+/* Of an image that somebody else has begun to import. */
+static int wait_for_import(struct cli *cli, const struct found *f, struct failure *fail)
+{
+    auto_value json_t *all = NULL;
+    const json_t *op;
+    size_t i;
+
+    if (cli_get_all(cli, "/v1/operations?limit=200&state=running", &all, fail))
+        return -1;
+    json_array_foreach(json_object_get(all, "items"), i, op) {
+        if (str_eq(value_text(op, "image_id", NULL), f->id))
+            return wait_for(cli, value_text(op, "id", NULL), fail);
+    }
+    return 0;
+}
+
+struct outcome {
+    const char *result; /* created, changed, unchanged or failed */
+    bool pending;       /* a running guest does not have it yet */
+};
+
+static int apply_one(struct cli *cli, const struct definition *d, bool dry, struct outcome *o, struct failure *fail)
+{
+    auto_value json_t *now = definition_part(d->kind, d->spec, false);
+    auto_found struct found f = {0};
     bool changed = true;
 
-    if (definition_get(cli, d, d->kind->put, &have, &etag, fail))
+    if (definition_get(cli, d, d->kind->put, &f, fail))
         return -1;
-    *ret_result = "created";
-    if (!have)
+    o->result = "created";
+    if (!f.have)
         return dry ? 0 : make(cli, d, fail);
-    before = definition_seen(d->kind, have, d->spec);
-    after = definition_wanted(d->kind, d->spec);
-    *ret_result = "unchanged";
-    if (json_equal(before, after))
-        return 0;
-    if (!dry && change(cli, d, have, etag, &changed, ret_pending, fail))
+    o->result = "unchanged";
+    if (!dry && d->kind->waits && str_eq(f.state, "importing") && wait_for_import(cli, &f, fail))
         return -1;
-    *ret_result = changed ? "changed" : "unchanged";
+    if (dry)
+        changed = !same(d->kind, f.have, d->spec);
+    else if (same(d->kind, f.have, now))
+        changed = false;
+    else if (change(cli, d, &f, now, &changed, &o->pending, fail))
+        return -1;
+    o->result = changed ? "changed" : "unchanged";
     return 0;
+}
+
+/* What could not be said when it was made, or speaks of what was made after it. */
+static int finish_one(struct cli *cli, const struct definition *d, struct outcome *o, struct failure *fail)
+{
+    auto_value json_t *later = definition_part(d->kind, d->spec, true);
+    auto_found struct found f = {0};
+    bool changed = false, ignored;
+
+    if (!json_object_size(later))
+        return 0;
+    if (definition_get(cli, d, false, &f, fail))
+        return -1;
+    if (!f.have || same(d->kind, f.have, later))
+        return 0;
+    if (change(cli, d, &f, later, &changed, &ignored, fail))
+        return -1;
+    if (changed && str_eq(o->result, "unchanged"))
+        o->result = "changed";
+    return 0;
+}
+
+/* ---- what cannot be done, before anything is ---- */
+
+static int check_have(const struct definition *d, const struct found *f, struct failure *fail)
+{
+    const char *member = f->have ? definition_fixed(d->kind, f->have, d->spec) : NULL;
+
+    if (member) {
+        failure_set(fail, CLI_CONFLICT, "%s is another on the server, and stays as it is", member);
+        failure_remedy(fail, "%s", d->kind->remedy);
+        return -1;
+    }
+    if (!str_eq(d->kind->name, "image"))
+        return 0;
+    if (!f->have && !value_at(d->spec, "source")) {
+        failure_set(fail, CLI_NOT_FOUND, "the server has no such image, and the file does not say where it comes from");
+        failure_remedy(fail, "Give its spec a source with url and sha256, or upload it: drover image create.");
+        return -1;
+    }
+    if (f->have && (str_eq(f->state, "failed") || str_eq(f->state, "retired"))) {
+        failure_set(fail, CLI_CONFLICT, "the image on the server is %s", f->state);
+        failure_remedy(fail, "Delete it (drover image delete), and apply again.");
+        return -1;
+    }
+    return 0;
+}
+
+static int check_one(struct cli *cli, const struct definition *d, struct failure *fail)
+{
+    auto_found struct found f = {0};
+
+    if (!d->kind->remedy)
+        return 0;
+    return definition_get(cli, d, false, &f, fail) ? -1 : check_have(d, &f, fail);
 }
 
 static void say_result(const struct definition *d, const char *result, bool dry, bool pending)
@@ -182,40 +215,84 @@ static void say_failure(const struct definition *d, const struct failure *fail)
     failure_print(fail, stderr);
 }
 
+static int check_all(struct cli *cli, const struct files *f, struct failure *fail)
+{
+    enum cli_exit exit_code = CLI_OK;
+    size_t refused = 0;
+
+    for (size_t i = 0; i < f->count; i++) {
+        if (!check_one(cli, &f->definition[i], fail))
+            continue;
+        if (fail->exit == CLI_CONNECT)
+            return -1;
+        say_failure(&f->definition[i], fail);
+        exit_code = exit_code ? exit_code : fail->exit;
+        refused++;
+    }
+    if (!refused)
+        return 0;
+    return failure_set(fail, exit_code, "%zu of %zu definitions cannot be applied; nothing was changed", refused,
+                       f->count);
+}
+
+/* The definitions first to end, which are of one kind. Returns how many failed, or -1: the server is gone. */
+static int apply_kind(struct cli *cli, const struct definition *first, const struct definition *end, bool dry,
+                      json_t *results, enum cli_exit *exit_code, struct failure *fail)
+{
+    auto_free struct outcome *outcomes = xcalloc((size_t)(end - first), sizeof(*outcomes));
+    int failed = 0;
+
+    for (int pass = 0; pass < (dry ? 1 : 2); pass++) {
+        for (const struct definition *d = first; d < end; d++) {
+            struct outcome *o = &outcomes[d - first];
+
+            if (str_eq(o->result, "failed") ||
+                !(pass ? finish_one(cli, d, o, fail) : apply_one(cli, d, dry, o, fail)))
+                continue;
+            if (fail->exit == CLI_CONNECT)
+                return -1;
+            say_failure(d, fail);
+            *exit_code = *exit_code ? *exit_code : fail->exit;
+            o->result = "failed";
+            failed++;
+        }
+    }
+    for (const struct definition *d = first; d < end; d++) {
+        const struct outcome *o = &outcomes[d - first];
+
+        if (!cli->json && !str_eq(o->result, "failed"))
+            say_result(d, o->result, dry, o->pending);
+        json_array_append_new(results, json_pack("{s:s, s:s, s:s}", "kind", d->kind->name, "name", d->name,
+                                                 "result", o->result));
+    }
+    return failed;
+}
+
 static int run_apply(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_value json_t *results = json_pack("{s:[]}", "items");
     bool dry = args_flag(args, "dry-run");
     auto_files struct files f = {0};
     enum cli_exit exit_code = CLI_OK;
-    size_t failed = 0;
+    int failed = 0;
 
-    if (files_read(args, &f, fail) || cli_connect(cli, fail))
+    if (files_read(args, &f, fail) || cli_connect(cli, fail) || check_all(cli, &f, fail))
         return -1;
-    for (size_t i = 0; i < f.count; i++) {
-        const struct definition *d = &f.definition[i];
-        const char *result = "failed";
-        bool pending = false;
+    for (const struct definition *d = f.definition, *next, *end = d + f.count; d < end; d = next) {
+        int n;
 
-        if (apply_one(cli, d, dry, &result, &pending, fail)) {
-            if (fail->exit == CLI_CONNECT)
-                return -1;
-            say_failure(d, fail);
-            exit_code = exit_code ? exit_code : fail->exit;
-            failed++;
-            result = "failed";
-        } else if (!cli->json) {
-            say_result(d, result, dry, pending);
-        }
-        json_array_append_new(json_object_get(results, "items"),
-                              json_pack("{s:s, s:s, s:s}", "kind", d->kind->name, "name", d->name,
-                                        "result", result));
+        for (next = d + 1; next < end && next->kind == d->kind; next++)
+            ;
+        n = apply_kind(cli, d, next, dry, json_object_get(results, "items"), &exit_code, fail);
+        if (n < 0)
+            return -1;
+        failed += n;
     }
     if (cli->json)
         cli_print_value(results);
     if (!failed)
         return 0;
-    return failure_set(fail, exit_code, "%zu of %zu definitions could not be applied", failed, f.count);
+    return failure_set(fail, exit_code, "%d of %zu definitions could not be applied", failed, f.count);
 }
 
 /* ---- diff ---- */
@@ -236,21 +313,24 @@ static char *as_yaml(const json_t *value)
 
 static int diff_one(struct cli *cli, const struct definition *d, bool *ret_differ, struct failure *fail)
 {
-    auto_value json_t *have = NULL, *before = NULL, *after = definition_wanted(d->kind, d->spec);
-    auto_free char *etag = NULL, *old_text = NULL, *new_text = NULL, *old_label = NULL, *new_label = NULL;
+    auto_value json_t *before = NULL, *after = definition_wanted(d->kind, d->spec);
+    auto_free char *old_text = NULL, *new_text = NULL, *old_label = NULL, *new_label = NULL;
+    auto_found struct found f = {0};
 
-    if (definition_get(cli, d, false, &have, &etag, fail))
+    if (definition_get(cli, d, false, &f, fail))
         return -1;
-    before = have ? definition_seen(d->kind, have, d->spec) : json_object();
-    if (have && json_equal(before, after))
+    before = f.have ? definition_seen(d->kind, f.have, d->spec) : json_object();
+    if (f.have && json_equal(before, after))
         return 0;
     *ret_differ = true;
     old_text = as_yaml(before);
     new_text = as_yaml(after);
-    old_label = xasprintf("%s/%s  (%s)", d->kind->name, d->name, have ? "server" : "not on the server");
+    old_label = xasprintf("%s/%s  (%s)", d->kind->name, d->name, f.have ? "server" : "not on the server");
     new_label = xasprintf("%s/%s  (file)", d->kind->name, d->name);
     if (!unified_print(stdout, old_label, old_text, new_label, new_text))
         printf("--- %s\n+++ %s\n", old_label, new_label); /* to be made, with defaults only */
+    if (d->kind->remedy && check_have(d, &f, fail))
+        say_failure(d, fail);
     return 0;
 }
 
@@ -284,11 +364,13 @@ static const struct option_row diff_options[] = {FILE_OPTION, {0}};
 
 const struct command apply_commands[] = {
     {"apply", "", 0, 0, "make the server have what files define", apply_options, run_apply,
-     "Each document has a kind (label, pool or vm), a name and a spec. What is missing is created, what "
-     "differs is changed, and each object is said to be created, changed or unchanged. A member that the "
-     "spec does not name is left as it is; labels and lists are made exactly so. Nothing is deleted, and "
-     "a VM's `start` counts only when it is created. A change that somebody made meanwhile is not "
-     "overwritten (exit status 5); the other definitions are applied even when one fails."},
+     "Each document has a kind (project, image, label, pool, set, vm or webhook), a name and a spec. What "
+     "is missing is created, what differs is changed, in the order in which they need one another, and each "
+     "object is said to be created, changed or unchanged. A member that the spec does not name is left as it "
+     "is; labels and lists are made exactly so. Nothing is deleted, and a VM's `start` and a webhook's "
+     "`secret` count only when it is created. An image is waited for until it is there. What an image or a "
+     "set cannot change is said, with what can be done, before anything is changed. A change that somebody "
+     "made meanwhile is not overwritten (exit status 5); the other definitions are applied even when one fails."},
     {"diff", "", 0, 0, "show what apply would change", diff_options, run_diff,
      "The exit status is 0 when there is nothing to change, 1 when there is, and above 1 when something "
      "went wrong."},

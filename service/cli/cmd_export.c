@@ -7,10 +7,42 @@
 #include "service/cli/manifest_server.h"
 #include "service/cli/output.h"
 
+static const char *name_of(const struct kind *kind, const json_t *object)
+{
+    return kind->by_label ? value_text(object, "labels.name", value_text(object, "id", ""))
+                          : value_text(object, "name", "");
+}
+
+static bool has_limit(const json_t *quota)
+{
+    const char *resource;
+    json_t *limit;
+
+    json_object_foreach((json_t *)(uintptr_t)quota, resource, limit) {
+        if (!json_is_null(limit))
+            return true;
+    }
+    return false;
+}
+
+/* What a pool or set makes, a lease ends, no file can bring, or every server has. */
+static bool is_nobodys(const struct kind *kind, const json_t *object)
+{
+    const char *state = value_text(object, "state", "");
+
+    if (str_eq(kind->name, "vm"))
+        return value_text(object, "pool_id", NULL) || value_text(object, "lease_id", NULL) || value_at(object, "set");
+    if (str_eq(kind->name, "image"))
+        return str_eq(state, "retired") || str_eq(state, "failed") || str_eq(state, "empty");
+    return str_eq(kind->name, "project") && str_eq(value_text(object, "name", NULL), "default") &&
+           !has_limit(value_at(object, "quota")) && value_true(object, "memory_merge") &&
+           !json_array_size(value_at(object, "merge_with"));
+}
+
 static int export_object(struct cli *cli, const struct args *args, const struct kind *kind,
                          const json_t *object, struct failure *fail)
 {
-    const char *name = value_text(object, "name", "");
+    const char *name = name_of(kind, object);
     auto_free char *id = url_escape(name), *path = xasprintf("%s/%s", kind->path, id), *secret = NULL;
     auto_value json_t *spec = NULL, *sparse = NULL, *document = NULL;
 
@@ -35,16 +67,43 @@ static int export_all(struct cli *cli, const struct args *args, const struct kin
     const json_t *object;
     size_t i;
 
-    if (cli_get_all(cli, path, &all, fail))
-        return -1;
+    if (cli_get_all(cli, path, &all, fail)) {
+        if (fail->exit != CLI_AUTH || args->count)
+            return -1;
+        fprintf(stderr, "drover: this credential may not read %ss; they are left out\n", kind->name);
+        *fail = (struct failure){.exit = CLI_FAILED};
+        return 0;
+    }
     json_array_foreach(json_object_get(all, "items"), i, object) {
-        /* What a pool makes and a lease ends is no definition of anybody's. */
-        if (value_text(object, "pool_id", NULL) || value_text(object, "lease_id", NULL))
-            continue;
-        if (export_object(cli, args, kind, object, fail))
+        if (!is_nobodys(kind, object) && export_object(cli, args, kind, object, fail))
             return -1;
     }
     return 0;
+}
+
+static int export_one(struct cli *cli, const struct args *args, const struct kind *kind, const char *name,
+                      struct failure *fail)
+{
+    auto_free char *id = url_escape(name), *path = xasprintf("%s/%s", kind->path, id);
+    auto_free char *list = xasprintf("%s%s", kind->path, kind->list);
+    auto_value json_t *all = NULL;
+    auto_answer struct answer a = {0};
+    const json_t *object;
+    bool found = false;
+    size_t i;
+
+    if (!kind->by_label)
+        return client_get(cli->client, path, &a, fail) ? -1 : export_object(cli, args, kind, a.value, fail);
+    if (cli_get_all(cli, list, &all, fail))
+        return -1;
+    json_array_foreach(json_object_get(all, "items"), i, object) {
+        if (!str_eq(name, name_of(kind, object)) && !str_eq(name, value_text(object, "id", NULL)))
+            continue;
+        found = true;
+        if (export_object(cli, args, kind, object, fail))
+            return -1;
+    }
+    return found ? 0 : failure_set(fail, CLI_NOT_FOUND, "no %s has the label name=%s, or this id", kind->name, name);
 }
 
 static int run_export(struct cli *cli, const struct args *args, struct failure *fail)
@@ -52,8 +111,8 @@ static int run_export(struct cli *cli, const struct args *args, struct failure *
     const struct kind *kind = args->count ? kind_find(args->operand[0]) : NULL;
 
     if (args->count && !kind)
-        return failure_set(fail, CLI_USAGE, "there are no definitions of '%s'; kinds are label, pool and vm",
-                           args->operand[0]);
+        return failure_set(fail, CLI_USAGE, "there are no definitions of '%s'; kinds are project, image, label, pool, "
+                                            "set, vm and webhook", args->operand[0]);
     if (cli_connect(cli, fail))
         return -1;
     if (!cli->json)
@@ -65,10 +124,7 @@ static int run_export(struct cli *cli, const struct args *args, struct failure *
     if (kind && args->count == 1)
         return export_all(cli, args, kind, fail);
     for (int i = 1; kind && i < args->count; i++) {
-        auto_free char *id = url_escape(args->operand[i]), *path = xasprintf("%s/%s", kind->path, id);
-        auto_answer struct answer a = {0};
-
-        if (client_get(cli->client, path, &a, fail) || export_object(cli, args, kind, a.value, fail))
+        if (export_one(cli, args, kind, args->operand[i], fail))
             return -1;
     }
     return 0;
@@ -80,6 +136,9 @@ static const struct option_row export_options[] = {
 const struct command export_commands[] = {
     {"export", "[KIND [NAME...]]", 0, ARGS_MAX, "print definitions that apply takes", export_options,
      run_export,
-     "KIND is label, pool or vm; without it, everything, but not VMs that a pool made. YAML unless -o "
-     "json. User data, which may hold secrets, is part of it; so are the MAC addresses of VMs."},
+     "KIND is project, image, label, pool, set, vm or webhook; without it, everything, but not VMs that a "
+     "pool or a set made, images that are not ready, and the project `default` as every server has it. YAML "
+     "unless -o json. User data of VMs and pools, which may hold secrets, is part of it; so are the MAC addresses "
+     "of VMs. That of a set's machines and webhooks' secrets are not. A webhook's name is its label `name`, "
+     "else its id."},
     {0}};

@@ -16,9 +16,17 @@ static void add_filter(struct strbuf *path, const char *name, const char *value)
         strbuf_addf(path, "&%s=%s", name, escaped);
 }
 
+/* When it was powered on, which the server also tells of a VM that has long been off. */
+static const char *up_since(const json_t *vm)
+{
+    const char *state = value_text(vm, "state", "");
+    bool is_on = str_eq(state, "running") || str_eq(state, "paused") || str_eq(state, "stopping");
+
+    return is_on ? value_text(vm, "started_at", NULL) : NULL;
+}
+
 static void add_row(struct table *t, const json_t *vm)
 {
-    const char *started = value_text(vm, "started_at", NULL);
     double memory = 0;
 
     table_cell(t, value_text(vm, "name", NULL));
@@ -28,7 +36,7 @@ static void add_row(struct table *t, const json_t *vm)
                                                                : xstrdup("-"));
     table_cell(t, value_text(vm, "image", NULL));
     table_cell(t, value_text(vm, "effective_acceleration", NULL));
-    table_cell_take(t, print_age(started));
+    table_cell_take(t, print_age(up_since(vm)));
     table_cell(t, value_text(vm, "state_reason", NULL));
 }
 

@@ -5,71 +5,6 @@
 
 #include "service/base/str.h"
 
-static const struct spec_member label_members[] = {
-    {"image", SPEC_IMAGE, "image_name"},
-    {"keep", 0, NULL},
-    {0}};
-
-static const struct spec_member pool_members[] = {
-    {"vm", 0, NULL},
-    {"vm.user_data", SPEC_SECRET, NULL},
-    {"depth", 0, NULL},
-    {"ready_when", 0, NULL},
-    {"ready", 0, NULL},
-    {"max", 0, NULL},
-    {"per_holder", 0, NULL},
-    {"boot_seconds", 0, NULL},
-    {"recycle_seconds", 0, NULL},
-    {"ttl_seconds", 0, NULL},
-    {"max_seconds", 0, NULL},
-    {0}};
-
-static const struct spec_member vm_members[] = {
-    {"description", SPEC_SPARSE, NULL},
-    {"labels", SPEC_SPARSE, NULL},
-    {"cpus", 0, NULL},
-    {"memory_mib", 0, NULL},
-    {"machine", 0, NULL},
-    {"firmware", 0, NULL},
-    {"acceleration", 0, NULL},
-    {"image", SPEC_IMAGE, NULL},
-    {"cmdline", 0, NULL},
-    {"root_disk_gib", 0, NULL},
-    {"disks", SPEC_SPARSE, NULL},
-    {"networks", 0, NULL},
-    {"channels", SPEC_SPARSE, NULL},
-    {"serial_ports", 0, NULL},
-    {"ready_pattern", 0, NULL},
-    {"guest_agent", 0, NULL},
-    {"vsock", 0, NULL},
-    {"display", 0, NULL},
-    {"memory_merge", 0, NULL},
-    {"autostart", 0, NULL},
-    {"record_console", 0, NULL},
-    {"cloud_init", 0, NULL},
-    {"ssh_keys", SPEC_SPARSE, NULL},
-    {"user_data", SPEC_SECRET, NULL},
-    {"start", SPEC_ONCE, NULL},
-    {0}};
-
-/* In the order of an export without kinds, which is one in which they can be applied. */
-const struct kind kinds[] = {
-    {"label", "/v1/image-labels", "putImageLabel", true, false, "", label_members},
-    {"pool", "/v1/pools", "PoolPut", true, true, "?limit=200", pool_members},
-    {"vm", "/v1/vms", "VmCreate", false, true, "?limit=1000", vm_members},
-    {0}};
-
-const struct kind *kind_find(const char *name)
-{
-    for (const struct kind *k = kinds; name && k->name; k++) {
-        size_t len = strlen(k->name);
-
-        if (str_starts(name, k->name) && (!name[len] || str_eq(name + len, "s")))
-            return k;
-    }
-    return NULL;
-}
-
 /* ---- reading ---- */
 
 static char *kind_names(void)
@@ -88,6 +23,21 @@ static bool has_member(const struct kind *kind, const char *name)
             return true;
     }
     return false;
+}
+
+/* What the server would take, but never show as it was sent. */
+static int check_form(const struct definition *d, const char *where, struct failure *fail)
+{
+    if (str_eq(d->kind->name, "image") && value_at(d->spec, "source.vm")) {
+        failure_set(fail, CLI_USAGE, "%s: an image of a file comes by its url, or by those of its kernel and initrd",
+                    where);
+        failure_remedy(fail, "An image of a VM's disk is made with drover image publish.");
+        return -1;
+    }
+    if (d->kind->by_label && value_at(d->spec, "labels.name"))
+        return failure_set(fail, CLI_USAGE, "%s: the label `name` of a %s is the definition's name: leave it out",
+                           where, d->kind->name);
+    return 0;
 }
 
 int definition_read(const json_t *document, const char *where, struct definition *ret,
@@ -118,7 +68,20 @@ int definition_read(const json_t *document, const char *where, struct definition
     }
     ret->name = name;
     ret->spec = spec;
-    return 0;
+    return check_form(ret, where, fail);
+}
+
+/* Stable: all are few. */
+void definitions_sort(struct definition *all, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        struct definition moved = all[i];
+        size_t at = i;
+
+        for (; at > 0 && all[at - 1].kind > moved.kind; at--)
+            all[at] = all[at - 1];
+        all[at] = moved;
+    }
 }
 
 /* ---- what a server shows ---- */
@@ -130,6 +93,12 @@ static void put_secret(json_t *spec, const char *path, const char *secret)
     json_t *into = outer ? json_object_get(spec, outer) : spec;
 
     json_object_set_new(into, dot ? dot + 1 : path, json_string(secret));
+}
+
+/* Uploaded, or made of a VM: nobody can fetch it again. */
+static bool is_local_source(const char *name, const json_t *value)
+{
+    return str_eq(name, "source") && !value_at(value, "url") && !value_at(value, "kernel");
 }
 
 json_t *definition_spec(const struct kind *kind, const json_t *object, const char *secret)
@@ -144,10 +113,12 @@ json_t *definition_spec(const struct kind *kind, const json_t *object, const cha
         if (m->flags & SPEC_SECRET) {
             if (secret)
                 put_secret(spec, m->name, secret);
-        } else if (value && !(m->flags & SPEC_ONCE)) {
+        } else if (value && !(m->flags & SPEC_ONCE) && !is_local_source(m->name, value)) {
             json_object_set_new(spec, m->name, json_deep_copy(value));
         }
     }
+    if (kind->by_label)
+        json_object_del(json_object_get(spec, "labels"), "name");
     return spec;
 }
 
@@ -205,6 +176,26 @@ static json_t *seen(const char *name, const json_t *have, const json_t *want)
     return json_deep_copy(have);
 }
 
+/* Is there something to compare? What is fixed keeps its default. */
+static bool speaks_of(const struct spec_member *m, const json_t *wanted)
+{
+    return wanted && !(m->flags & SPEC_ONCE) && !((m->flags & SPEC_FIXED) && json_is_null(wanted));
+}
+
+/* The user data of a set's machines is never shown. */
+static json_t *without_hidden(const char *name, json_t *wanted)
+{
+    json_t *machines, *machine;
+    size_t i;
+
+    if (!str_eq(name, "machines"))
+        return json_incref(wanted);
+    machines = json_deep_copy(wanted);
+    json_array_foreach(machines, i, machine)
+        json_object_del(machine, "user_data");
+    return machines;
+}
+
 json_t *definition_seen(const struct kind *kind, const json_t *have, const json_t *want)
 {
     json_t *result = json_object();
@@ -212,7 +203,7 @@ json_t *definition_seen(const struct kind *kind, const json_t *have, const json_
     for (const struct spec_member *m = kind->members; m->name; m++) {
         const json_t *wanted = json_object_get(want, m->name), *own = json_object_get(have, m->name);
 
-        if (!wanted || (m->flags & SPEC_ONCE))
+        if (!speaks_of(m, wanted))
             continue;
         if (own)
             json_object_set_new(result, m->name, seen(m->name, own, wanted));
@@ -229,10 +220,37 @@ json_t *definition_wanted(const struct kind *kind, const json_t *want)
     for (const struct spec_member *m = kind->members; m->name; m++) {
         json_t *wanted = json_object_get(want, m->name);
 
-        if (wanted && !(m->flags & SPEC_ONCE))
-            json_object_set(result, m->name, wanted);
+        if (speaks_of(m, wanted))
+            json_object_set_new(result, m->name, without_hidden(m->name, wanted));
     }
     return result;
+}
+
+const char *definition_fixed(const struct kind *kind, const json_t *have, const json_t *want)
+{
+    auto_value json_t *before = definition_seen(kind, have, want);
+    auto_value json_t *after = definition_wanted(kind, want);
+
+    for (const struct spec_member *m = kind->members; m->name; m++) {
+        json_t *wanted = json_object_get(after, m->name);
+
+        if ((m->flags & SPEC_FIXED) && wanted && !json_equal(wanted, json_object_get(before, m->name)))
+            return m->name;
+    }
+    return NULL;
+}
+
+json_t *definition_part(const struct kind *kind, const json_t *want, bool later)
+{
+    json_t *part = json_object();
+
+    for (const struct spec_member *m = kind->members; m->name; m++) {
+        json_t *wanted = json_object_get(want, m->name);
+
+        if (wanted && !(m->flags & SPEC_LATER) == !later)
+            json_object_set(part, m->name, wanted);
+    }
+    return part;
 }
 
 /* ---- what to send ---- */
@@ -275,7 +293,7 @@ json_t *definition_patch(const struct kind *kind, const json_t *have, const json
         if (json_equal(json_object_get(before, member), value))
             continue;
         change = over(member, own, value);
-        if (is_whole(member) && json_is_object(value)) {
+        if (is_whole(member) && json_is_object(value) && !kind->by_label) {
             json_t *all = json_copy(change);
 
             json_decref(change);
@@ -295,21 +313,4 @@ json_t *definition_whole(const struct kind *kind, const json_t *have, const json
     auto_value json_t *wanted = definition_wanted(kind, want);
 
     return over("", have, wanted);
-}
-
-/* ---- the table for programs ---- */
-
-json_t *kinds_value(void)
-{
-    json_t *all = json_array();
-
-    for (const struct kind *k = kinds; k->name; k++) {
-        json_t *members = json_array();
-
-        for (const struct spec_member *m = k->members; m->name; m++)
-            json_array_append_new(members, json_string(m->name));
-        json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:o}", "kind", k->name, "path", k->path,
-                                             "schema", k->schema, "members", members));
-    }
-    return all;
 }

@@ -19,6 +19,8 @@ enum {
     SPEC_ONCE = 2,   /* said when the thing is made; means nothing afterwards */
     SPEC_SECRET = 4, /* not in the thing itself, but at its own address below it: <path>/user-data */
     SPEC_IMAGE = 8,  /* names an image; another name, an id or a label may mean the same */
+    SPEC_FIXED = 16, /* cannot be changed while the thing is there; kind.remedy says what can be done */
+    SPEC_LATER = 32, /* not taken when it is made, or names others that are made meanwhile: a change afterwards */
 };
 
 struct spec_member {
@@ -31,8 +33,12 @@ struct kind {
     const char *name;    /* NULL ends the table */
     const char *path;    /* of the collection */
     const char *schema;  /* in openapi.yaml, of what is sent; for the contract test */
+    const char *changes; /* the same of what only a change takes; NULL: none */
     bool put;            /* PUT to its name makes it and changes it as a whole; else POST and PATCH */
     bool has_etag;       /* changes are made under If-Match */
+    bool by_label;       /* the server gives it no name: its label `name` is the definition's */
+    bool waits;          /* making one takes a while: its operation is waited for */
+    const char *remedy;  /* when a fixed member differs */
     const char *list;    /* query of the list that is exported without names: only what people made */
     const struct spec_member *members; /* in the order of an export */
 };
@@ -50,6 +56,9 @@ struct definition {
 int definition_read(const json_t *document, const char *where, struct definition *ret,
                     struct failure *fail);
 
+/* Sorted by what needs what: the order of kinds[], and of the files among themselves. */
+void definitions_sort(struct definition *all, size_t count);
+
 /*
  * The spec of an object as the server shows it, in the table's order; members that are null are left
  * out. secret: the hidden member's text, or NULL. The caller owns it.
@@ -62,6 +71,11 @@ json_t *definition_sparse(const struct kind *kind, const json_t *spec);
 json_t *definition_seen(const struct kind *kind, const json_t *have, const json_t *want);
 /* `want` in the table's order, without what is said only once. */
 json_t *definition_wanted(const struct kind *kind, const json_t *want);
+
+/* The first fixed member in which they differ; NULL when there is none. */
+const char *definition_fixed(const struct kind *kind, const json_t *have, const json_t *want);
+/* `want` in halves: what is sent when it is made, and what only a change takes. */
+json_t *definition_part(const struct kind *kind, const json_t *want, bool later);
 
 /* A merge patch of the server's object that makes `have` what `want` says. */
 json_t *definition_patch(const struct kind *kind, const json_t *have, const json_t *want);

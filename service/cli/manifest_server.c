@@ -1,6 +1,7 @@
 /* Reads what a server has of a definition: the object, what it hides, what its image is called. */
 #include "service/cli/manifest_server.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "service/base/str.h"
@@ -51,26 +52,83 @@ static int settle_image(struct cli *cli, const struct definition *d, const json_
     return 0;
 }
 
-int definition_get(struct cli *cli, const struct definition *d, bool whole, json_t **ret_have,
-                   char **ret_etag, struct failure *fail)
-{
-    auto_free char *id = url_escape(d->name), *secret = NULL;
-    auto_free char *path = xasprintf("%s/%s", d->kind->path, id);
-    auto_answer struct answer a = {0};
-    auto_value json_t *have = NULL;
+/* ---- finding ---- */
 
-    if (client_get(cli->client, path, &a, fail)) {
-        if (fail->exit != CLI_NOT_FOUND)
+void found_done(struct found *f)
+{
+    json_decref(f->have);
+    free(f->etag);
+    free(f->path);
+    free(f->name_label);
+    free(f->id);
+    free(f->state);
+}
+
+/* By its id, or by its label `name`, of which there must be one. *ret borrows from all. */
+static int find_labelled(const struct definition *d, const json_t *all, const json_t **ret, struct failure *fail)
+{
+    const json_t *object;
+    size_t i;
+
+    *ret = NULL;
+    json_array_foreach(json_object_get(all, "items"), i, object) {
+        if (!str_eq(value_text(object, "id", NULL), d->name) &&
+            !str_eq(value_text(object, "labels.name", NULL), d->name))
+            continue;
+        if (*ret) {
+            failure_set(fail, CLI_CONFLICT, "%s and %s both have the label name=%s", value_text(*ret, "id", ""),
+                        value_text(object, "id", ""), d->name);
+            failure_remedy(fail, "Delete one of them, or give the definition the id of the one that is meant.");
             return -1;
-        *fail = (struct failure){.exit = CLI_FAILED};
+        }
+        *ret = object;
+    }
+    return 0;
+}
+
+/* The object, borrowed from what `keep` and `answer` own; *ret stays NULL when there is none. */
+static int find_object(struct cli *cli, const struct definition *d, struct answer *answer, json_t **keep,
+                       struct found *f, const json_t **ret, struct failure *fail)
+{
+    auto_free char *id = url_escape(d->name), *list = NULL;
+
+    *ret = NULL;
+    if (!d->kind->by_label) {
+        f->path = xasprintf("%s/%s", d->kind->path, id);
+        if (client_get(cli->client, f->path, answer, fail) == 0)
+            *ret = answer->value;
+        else if (fail->exit != CLI_NOT_FOUND)
+            return -1;
+        else
+            *fail = (struct failure){.exit = CLI_FAILED};
         return 0;
     }
-    if ((whole || wants_secret(d->kind, d->spec)) && definition_secret(cli, path, a.value, &secret, fail))
+    list = xasprintf("%s%s", d->kind->path, d->kind->list);
+    if (cli_get_all(cli, list, keep, fail) || find_labelled(d, *keep, ret, fail))
         return -1;
-    have = definition_spec(d->kind, a.value, secret);
-    if (settle_image(cli, d, a.value, have, fail))
-        return -1;
-    *ret_etag = xstrdup_null(value_text(a.value, "etag", NULL));
-    *ret_have = TAKE_PTR(have);
+    if (*ret)
+        f->path = xasprintf("%s/%s", d->kind->path, value_text(*ret, "id", ""));
     return 0;
+}
+
+int definition_get(struct cli *cli, const struct definition *d, bool whole, struct found *ret,
+                   struct failure *fail)
+{
+    auto_value json_t *all = NULL;
+    auto_answer struct answer a = {0};
+    auto_free char *secret = NULL;
+    const json_t *object;
+
+    if (find_object(cli, d, &a, &all, ret, &object, fail))
+        return -1;
+    if (!object)
+        return 0;
+    if ((whole || wants_secret(d->kind, d->spec)) && definition_secret(cli, ret->path, object, &secret, fail))
+        return -1;
+    ret->have = definition_spec(d->kind, object, secret);
+    ret->etag = xstrdup_null(value_text(object, "etag", NULL));
+    ret->name_label = d->kind->by_label ? xstrdup_null(value_text(object, "labels.name", NULL)) : NULL;
+    ret->id = xstrdup_null(value_text(object, "id", NULL));
+    ret->state = xstrdup_null(value_text(object, "state", NULL));
+    return settle_image(cli, d, object, ret->have, fail);
 }

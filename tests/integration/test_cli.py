@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def test_the_verbs_move_a_vm_and_wait_for_it(drover, vm):
         assert drover("vm", "show", vm, parse=True)["state"] == state
     kinds = {op["kind"] for op in drover("op", "list", "--vm", vm, parse=True)["items"]}
     assert {"vm.start", "vm.pause", "vm.resume", "vm.stop"} <= kinds
+
+
+def test_only_what_is_on_has_been_up(drover, vm):
+    def up():
+        titles, row = (re.split(" {2,}", line) for line in drover("vm", "list", "--name", vm).stdout.decode().splitlines())
+        return dict(zip(titles, row))["UP"]
+
+    assert up() == "-"
+    for verb in ("start", "pause"):
+        drover("vm", verb, vm)
+        assert up()[:1].isdigit()
+    drover("vm", "stop", vm)
+    assert drover("vm", "show", vm, parse=True)["started_at"] and up() == "-"
 
 
 def test_not_waiting_prints_the_operation(drover, vm):

@@ -86,7 +86,9 @@ def test_an_export_is_what_was_applied_and_applies_to_nothing_anew(drover, herd,
     drover("apply", "-f", herd)
     text = drover("export").stdout
     documents = list(yaml.safe_load_all(text))
-    assert [(d["kind"], d["name"]) for d in documents] == [("label", "base"), ("pool", "herd"), ("vm", "pet")]
+    assert [(d["kind"], d["name"]) for d in documents] == [
+        ("image", "sector"), ("label", "base"), ("pool", "herd"), ("vm", "pet")]
+    assert documents.pop(0)["spec"] == {"kind": "disk", "format": "raw"}, "what was uploaded comes from nowhere"
     for document, wanted in zip(documents, yaml.safe_load_all(HERD)):
         for member, value in wanted["spec"].items():
             own = document["spec"][member]
@@ -103,7 +105,7 @@ def test_an_export_is_what_was_applied_and_applies_to_nothing_anew(drover, herd,
         subprocess.run([*command, "image", "create", "sector", "--format", "raw", "--file", tmp_path / "again"], check=True,
                        capture_output=True, timeout=60)
         made = subprocess.run([*command, "apply", "-f", "-"], input=text, capture_output=True, timeout=60, check=True)
-        assert [line.split()[1] for line in lines(made)] == ["created"] * 3
+        assert [line.split()[1] for line in lines(made)] == ["unchanged"] + ["created"] * 3
         assert subprocess.run([*command, "export"], capture_output=True, timeout=60, check=True).stdout == text
 
 
@@ -178,10 +180,12 @@ def test_a_failure_is_told_and_the_rest_is_done(drover, herd):  # noqa: F811
 
 
 @pytest.mark.parametrize("text, says", [
-    (b"kind: vm\nname: x\n", b"kind, name and spec"), (b"kind: van\nname: x\nspec: {}\n", b"label, pool or vm"),
+    (b"kind: vm\nname: x\n", b"kind, name and spec"), (b"kind: van\nname: x\nspec: {}\n", b"set, vm or webhook"),
     (b"kind: vm\nname: x\nspec: {memory: 1}\n", b"no member 'memory'"), (b"a: [\n", b"line 4"), (b"- &a x\n- *a\n", b"anchors"),
     (b"{kind: vm, name: x, spec: {}}\n---\n{kind: vm, name: x, spec: {}}\n", b"document 2: vm/x was defined before"),
-    (b"\xff\xfe", b"standard input, line 1"), (b"just words\n", b"kind, name and spec")])
+    (b"\xff\xfe", b"standard input, line 1"), (b"just words\n", b"kind, name and spec"),
+    (b"kind: webhook\nname: x\nspec: {labels: {name: y}}\n", b"leave it out"),
+    (b"kind: image\nname: x\nspec: {source: {vm: y}}\n", b"drover image publish")])
 def test_a_wrong_file_is_refused_as_a_whole(drover, text, says):  # noqa: F811
     good = b"{kind: vm, name: never, spec: {}}\n---\n"
     for command in ("apply", "diff"):

@@ -85,7 +85,8 @@ def test_names_come_from_the_server(complete, drover):  # noqa: F811
     assert complete("image show ") == ["sector"] and complete("image label ") == ["base"]
     assert complete("image label base ") == ["sector"]
     assert complete("lease create ") == complete("pool show h") == ["herd"]
-    assert complete("export ") == ["label", "pool", "vm"] and complete("export vm w") == ["web-1", "web-2"]
+    assert complete("export ") == ["image", "label", "pool", "project", "set", "vm", "webhook"]
+    assert complete("export vm w") == ["web-1", "web-2"] and complete("export webhook ") == []
     assert complete("export vm web-1 d") == ["db"]
     tokens = {t["id"] for t in drover("token", "list", parse=True)["items"]}
     assert set(complete("token revoke ")) == tokens != set()

@@ -53,6 +53,36 @@ TEST(a_definition_has_a_kind_a_name_and_a_spec)
     CHECK(!kind_find("v") && !kind_find("vmss") && !kind_find(""));
 }
 
+TEST(definitions_are_sorted_by_what_needs_what)
+{
+    struct definition all[] = {{kind_find("webhook"), "a", NULL}, {kind_find("vm"), "b", NULL},
+                               {kind_find("project"), "c", NULL}, {kind_find("vm"), "d", NULL},
+                               {kind_find("image"), "e", NULL}};
+
+    definitions_sort(all, 5);
+    CHECK_STR(all[0].name, "c");
+    CHECK_STR(all[1].name, "e");
+    CHECK_STR(all[2].name, "b");
+    CHECK_STR(all[3].name, "d");
+    CHECK_STR(all[4].name, "a");
+}
+
+TEST(what_is_fixed_is_found_and_what_is_later_is_apart)
+{
+    const struct kind *set = kind_find("set"), *image = kind_find("image");
+    auto_value json_t *have = json("{\"count\":2,\"wave\":4,\"machines\":[{\"name\":\"pc\",\"cpus\":1}]}");
+    auto_value json_t *same = json("{\"count\":2,\"wave\":null,\"machines\":[{\"name\":\"pc\",\"user_data\":\"x\"}]}");
+    auto_value json_t *other = json("{\"count\":2,\"machines\":[{\"name\":\"pc\",\"cpus\":2}]}");
+    auto_value json_t *want = json("{\"kind\":\"disk\",\"title\":\"t\",\"source\":{\"url\":\"u\"}}");
+    auto_free char *now = text_of(definition_part(image, want, false));
+    auto_free char *later = text_of(definition_part(image, want, true));
+
+    CHECK(!definition_fixed(set, have, same));
+    CHECK_STR(definition_fixed(set, have, other), "machines");
+    CHECK_STR(now, "{\"kind\":\"disk\",\"source\":{\"url\":\"u\"}}");
+    CHECK_STR(later, "{\"title\":\"t\"}");
+}
+
 static const char *const server =
     "{\"name\":\"a\",\"description\":\"\",\"labels\":{\"x\":\"1\",\"y\":\"2\"},\"cpus\":2,\"memory_mib\":512,"
     "\"image\":\"base\",\"cmdline\":null,\"disks\":[],\"networks\":[{\"mode\":\"user\",\"source\":null,"
