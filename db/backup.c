@@ -300,11 +300,10 @@ static int replace(const char *part, const char *path, struct error *err)
     return dir_sync(path, err);
 }
 
-int backup_restore(const char *copy, const char *path, struct error *err)
+/* *ret: with the lock, or -1 where there is no database. */
+static int lock_unused(const char *path, int *ret, struct error *err)
 {
-    auto_free char *part = xasprintf("%s.part", path);
     auto_close int lock = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    struct backup_facts facts;
 
     if (lock < 0 && errno != ENOENT)
         return error_errno(err, errno, "cannot open %s", path);
@@ -313,7 +312,41 @@ int backup_restore(const char *copy, const char *path, struct error *err)
         error_remedy(err, "Stop droverd first: systemctl stop droverd. Guests keep running.");
         return -1;
     }
-    if (backup_check(copy, &facts, err) || copy_checked(copy, part, err))
+    *ret = TAKE_FD(lock);
+    return 0;
+}
+
+int backup_restore(const char *copy, const char *path, struct error *err)
+{
+    auto_free char *part = xasprintf("%s.part", path);
+    auto_close int lock = -1;
+    struct backup_facts facts;
+
+    if (lock_unused(path, &lock, err) || backup_check(copy, &facts, err) || copy_checked(copy, part, err))
         return -1;
     return replace(part, path, err);
+}
+
+/* ---- making one anew ---- */
+
+int backup_refuse_in_use(const char *path, struct error *err)
+{
+    auto_close int lock = -1;
+
+    return lock_unused(path, &lock, err);
+}
+
+bool backup_read_install_id(const char *path, char ret[UUID_TEXT])
+{
+    struct conn c = {0};
+    char text[64] = "";
+    struct error ignored;
+    bool found = access(path, R_OK) == 0 && conn_open(&c, path, CONN_READER, &ignored) == 0 &&
+                 first_row(&c, "SELECT value FROM meta WHERE key = 'install_id'", text, sizeof(text), &ignored) == 1 &&
+                 uuid_is_valid(text);
+
+    conn_close(&c);
+    if (found)
+        str_copy_utf8(ret, UUID_TEXT, text);
+    return found;
 }

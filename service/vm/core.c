@@ -3,7 +3,9 @@
  */
 #include "service/vm/core.h"
 
+#include <dirent.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
@@ -172,15 +174,44 @@ static void on_event(void *opaque, const struct event_row *row)
     webhook_hub_poke(core->webhooks);
 }
 
+static bool has_entries(const char *path)
+{
+    auto_closedir DIR *dir = opendir(path);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        if (entry->d_name[0] != '.')
+            return true;
+    }
+    return false;
+}
+
+/* A new database would know nothing of the VMs whose files are there, and they would be nobody's. */
+static int refuse_oblivion(struct core *core, const char *path, struct error *err)
+{
+    auto_free char *vms = xasprintf("%s/vms", core->state_dir);
+    struct stat st;
+
+    if ((stat(path, &st) == 0 && st.st_size > 0) || !has_entries(vms))
+        return 0;
+    error_set(err, ERROR_DATABASE_FAILED, "%s is not there or empty, but files of VMs are, in %s", path, vms);
+    error_remedy(err, "`drover db restore` brings back the newest good copy, `drover db rebuild` makes a new database "
+                      "from what libvirt knows. Guests keep running. To begin anew, move that directory away.");
+    return -1;
+}
+
 static int open_database(struct core *core, struct error *err)
 {
     auto_free char *path = xasprintf("%s/drover.db", core->state_dir);
     struct load load = {core, err};
 
+    if (refuse_oblivion(core, path, err))
+        return -1;
     if (db_open(path, &core->db, err)) {
         if (err->code == ERROR_DATABASE_FAILED && !*err->remedy)
             error_remedy(err, "`drover db check` says what is wrong with it, `drover db restore` brings back the "
-                              "newest good copy. Guests keep running meanwhile.");
+                              "newest good copy, `drover db rebuild` makes a new database from what libvirt knows. "
+                              "Guests keep running.");
         return -1;
     }
     if (store_install_id(core->db, core->install_id, err))
