@@ -69,8 +69,15 @@ static int look(struct conn *c, struct backup_facts *ret, struct error *err)
     rc = first_row(c, "PRAGMA foreign_key_check", text, sizeof(text), err);
     if (rc)
         return rc < 0 ? -1 : damaged(err, "a row refers to one that is not there");
+    if (db_check_applied(c, ret->version, err))
+        return -1;
     if (ret->version < migration_count)
         return 0; /* the tables may be others than the ones counted below */
+    /* A bit in the text of a table's definition is part of no page's structure. */
+    if (conn_prepare(c, CONN_READER, err)) {
+        str_copy_utf8(text, sizeof(text), err->cause);
+        return damaged(err, text);
+    }
     return conn_int(c, "SELECT count(*) FROM vms WHERE deleted_at = 0", &ret->vms, err) ||
                    conn_int(c, "SELECT count(*) FROM leases WHERE state <> 'ended'", &ret->leases, err) ||
                    conn_int(c, "SELECT count(*) FROM images", &ret->images, err) ||

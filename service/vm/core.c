@@ -118,6 +118,7 @@ static int load_vm(void *arg, const struct vm_row *row)
     if (!vm) {
         /* One damaged row must not keep the others from being served. */
         log_failure(LOG_LEVEL_ERROR, load->err, "VM %s cannot be loaded", row->id);
+        db_note_damage(load->core->db);
         return 0;
     }
     registry_put(load->core->registry, vm);
@@ -209,9 +210,7 @@ static int open_database(struct core *core, struct error *err)
         return -1;
     if (db_open(path, &core->db, err)) {
         if (err->code == ERROR_DATABASE_FAILED && !*err->remedy)
-            error_remedy(err, "`drover db check` says what is wrong with it, `drover db restore` brings back the "
-                              "newest good copy, `drover db rebuild` makes a new database from what libvirt knows. "
-                              "Guests keep running.");
+            error_remedy(err, DB_DAMAGE_REMEDY);
         return -1;
     }
     if (store_install_id(core->db, core->install_id, err))
@@ -393,8 +392,8 @@ size_t core_readiness(struct core *core, struct core_part *ret, size_t max)
 
     if (max < 4)
         return 0;
-    ok = db_is_writable(core->db, &err);
-    ret[n++] = part("database", ok, err.detail);
+    ok = db_is_writable(core->db, &err) && !db_is_damaged(core->db);
+    ret[n++] = part("database", ok, db_is_damaged(core->db) ? "it is damaged. " DB_DAMAGE_REMEDY : err.detail);
     ok = virt_is_up(core->virt, reason, sizeof(reason));
     ret[n++] = part("libvirt", ok, reason);
     ret[n++] = part("reconciled", tracker_is_reconciled(core->tracker),

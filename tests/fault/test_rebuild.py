@@ -195,3 +195,39 @@ def test_a_rebuild_that_is_killed(libvirtd, make_daemon, rng: random.Random, lon
     assert not list(daemon.state_dir.glob("drover.db.rebuilding*")) or db(daemon, "rebuild", "--force")
     assert libvirtd.domains() == domains
     assert seen(daemon.start().client()) == before
+
+
+def test_damage_that_is_met_at_run_time(libvirtd, make_daemon):
+    """Told in words, in the answer and in /readyz, also when a later write succeeds; then it is mended as it says."""
+    daemon = make_daemon(libvirt=libvirtd.uri, ready=False).start()
+    daemon.wait_ready()
+    kept = make(daemon.client(), "kept", start=True, labels={"a": "b"})
+    before = seen(daemon.client())
+    daemon.stop()
+    daemon.start()  # with nothing in its caches but what it needed
+    daemon.wait_ready()
+    api = daemon.client()
+    quiet(api)
+    size = (daemon.state_dir / "drover.db").stat().st_size
+    with open(daemon.state_dir / "drover.db", "r+b") as file:
+        for page in range(2, size // 4096):
+            file.seek(page * 4096)
+            file.write(bytes([255]) * 4096)
+
+    def met():
+        made = api.post("/v1/vms", {"name": f"vm-{time.monotonic_ns()}", "memory_mib": 16})
+        answers = [made, *(api.get(path) for path in ("/v1/events", "/v1/operations", "/v1/recordings", "/v1/leases"))]
+        assert all(a.status in (200, 201, 500, 503) for a in answers), answers
+        return next((a for a in answers if a.status == 503 and "damaged" in a.json["detail"]), None)
+    answer = eventually(met, 60, "the damage is met")
+    assert answer.json["code"] == "database-failed" and "drover db rebuild" in answer.json["remedy"], answer
+    assert api.get("/livez").status == 200
+    assert [vm["state"] for vm in vms(api) if vm["id"] == kept] == ["running"], "what is in memory is still shown"
+    ready = api.get("/readyz")
+    assert ready.status == 503 and "drover db check" in ready.text and "drover db rebuild" in ready.text, ready.text
+    daemon.kill9()
+    lose(daemon, whole=False)
+    assert "left alone" not in db(daemon, "rebuild")
+    api = daemon.start().client()
+    daemon.wait_ready()
+    assert seen(api)[kept] == before[kept]
