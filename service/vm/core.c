@@ -208,11 +208,8 @@ static int open_database(struct core *core, struct error *err)
 
     if (refuse_oblivion(core, path, err))
         return -1;
-    if (db_open(path, &core->db, err)) {
-        if (err->code == ERROR_DATABASE_FAILED && !*err->remedy)
-            error_remedy(err, DB_DAMAGE_REMEDY);
+    if (db_open(path, &core->db, err))
         return -1;
-    }
     if (store_install_id(core->db, core->install_id, err))
         return -1;
     return store_vm_each(core->db, load_vm, &load, err);
@@ -309,6 +306,9 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
+        /* A table that is not as it was is no page that is broken, and keeps it from starting all the same. */
+        if (!*err->remedy && (err->code == ERROR_DATABASE_FAILED || err->code == ERROR_INTERNAL))
+            error_remedy(err, DB_DAMAGE_REMEDY);
         core_stop(core);
         return -1;
     }
