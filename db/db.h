@@ -67,9 +67,10 @@ struct event_row; /* see store.h */
 typedef void db_event_fn(void *opaque, const struct event_row *row);
 void db_set_event_hook(struct db *db, db_event_fn *fn, void *opaque);
 
-#define DB_DAMAGE_REMEDY                                                                                               \
-    "Stop droverd: `drover db check` says what is wrong, `drover db restore` brings back the newest good copy, "        \
-    "`drover db rebuild` makes a new database from what libvirt knows. Guests keep running."
+#define DB_DAMAGE_REMEDY                                                                           \
+    "Stop droverd: `drover db check` says what is wrong, `drover db restore` brings back the "     \
+    "newest good copy, `drover db rebuild` makes a new database from what libvirt knows. Guests "  \
+    "keep running."
 
 /* Did anybody meet damage in it since it was opened? It stays so: a page that is broken stays broken. */
 bool db_is_damaged(struct db *db);
