@@ -69,8 +69,15 @@ static int look(struct conn *c, struct backup_facts *ret, struct error *err)
     rc = first_row(c, "PRAGMA foreign_key_check", text, sizeof(text), err);
     if (rc)
         return rc < 0 ? -1 : damaged(err, "a row refers to one that is not there");
+    if (db_check_applied(c, ret->version, err))
+        return -1;
     if (ret->version < migration_count)
         return 0; /* the tables may be others than the ones counted below */
+    /* A bit in the text of a table's definition is part of no page's structure. */
+    if (conn_prepare(c, CONN_READER, err)) {
+        str_copy_utf8(text, sizeof(text), err->cause);
+        return damaged(err, text);
+    }
     return conn_int(c, "SELECT count(*) FROM vms WHERE deleted_at = 0", &ret->vms, err) ||
                    conn_int(c, "SELECT count(*) FROM leases WHERE state <> 'ended'", &ret->leases, err) ||
                    conn_int(c, "SELECT count(*) FROM images", &ret->images, err) ||
@@ -300,11 +307,10 @@ static int replace(const char *part, const char *path, struct error *err)
     return dir_sync(path, err);
 }
 
-int backup_restore(const char *copy, const char *path, struct error *err)
+/* *ret: with the lock, or -1 where there is no database. */
+static int lock_unused(const char *path, int *ret, struct error *err)
 {
-    auto_free char *part = xasprintf("%s.part", path);
     auto_close int lock = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    struct backup_facts facts;
 
     if (lock < 0 && errno != ENOENT)
         return error_errno(err, errno, "cannot open %s", path);
@@ -313,7 +319,41 @@ int backup_restore(const char *copy, const char *path, struct error *err)
         error_remedy(err, "Stop droverd first: systemctl stop droverd. Guests keep running.");
         return -1;
     }
-    if (backup_check(copy, &facts, err) || copy_checked(copy, part, err))
+    *ret = TAKE_FD(lock);
+    return 0;
+}
+
+int backup_restore(const char *copy, const char *path, struct error *err)
+{
+    auto_free char *part = xasprintf("%s.part", path);
+    auto_close int lock = -1;
+    struct backup_facts facts;
+
+    if (lock_unused(path, &lock, err) || backup_check(copy, &facts, err) || copy_checked(copy, part, err))
         return -1;
     return replace(part, path, err);
+}
+
+/* ---- making one anew ---- */
+
+int backup_refuse_in_use(const char *path, struct error *err)
+{
+    auto_close int lock = -1;
+
+    return lock_unused(path, &lock, err);
+}
+
+bool backup_read_install_id(const char *path, char ret[UUID_TEXT])
+{
+    struct conn c = {0};
+    char text[64] = "";
+    struct error ignored;
+    bool found = access(path, R_OK) == 0 && conn_open(&c, path, CONN_READER, &ignored) == 0 &&
+                 first_row(&c, "SELECT value FROM meta WHERE key = 'install_id'", text, sizeof(text), &ignored) == 1 &&
+                 uuid_is_valid(text);
+
+    conn_close(&c);
+    if (found)
+        str_copy_utf8(ret, UUID_TEXT, text);
+    return found;
 }

@@ -5,9 +5,11 @@
 #ifndef DROVER_DB_BACKUP_H
 #define DROVER_DB_BACKUP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "service/base/error.h"
+#include "service/base/secret.h"
 
 #define BACKUP_PATH_MAX 4096
 
@@ -41,5 +43,11 @@ int64_t backup_newest_time(const char *dir);
  * stays beside it as PATH.before-TIME. A crash in between leaves the one or the other.
  */
 int backup_restore(const char *copy, const char *path, struct error *err);
+
+/* DATABASE_FAILED, with the remedy, when a daemon has the database at path open; it need not exist. */
+int backup_refuse_in_use(const char *path, struct error *err);
+
+/* The installation id that a file tells, however damaged it may be; false: it does not. */
+bool backup_read_install_id(const char *path, char ret[UUID_TEXT]);
 
 #endif

@@ -83,6 +83,9 @@ static int lock_file(struct db *db, struct error *err)
 
 static int open_all(struct db *db, struct error *err)
 {
+    db->writer.damaged = &db->damaged;
+    for (int i = 0; i < DB_READERS; i++)
+        db->readers[i].damaged = &db->damaged;
     if (lock_file(db, err) || conn_open(&db->writer, db->path, CONN_WRITER, err) ||
         db_migrate(&db->writer, err) || conn_exec(&db->writer, "PRAGMA foreign_keys = ON", err) ||
         conn_prepare(&db->writer, CONN_WRITER, err))
@@ -140,6 +143,16 @@ void db_close(struct db *db)
     pthread_mutex_destroy(&db->hook_lock);
     free(db->path);
     free(db);
+}
+
+bool db_is_damaged(struct db *db)
+{
+    return atomic_load(&db->damaged);
+}
+
+void db_note_damage(struct db *db)
+{
+    atomic_store(&db->damaged, true);
 }
 
 struct reader reader_take(struct db *db)

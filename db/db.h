@@ -67,6 +67,15 @@ struct event_row; /* see store.h */
 typedef void db_event_fn(void *opaque, const struct event_row *row);
 void db_set_event_hook(struct db *db, db_event_fn *fn, void *opaque);
 
+#define DB_DAMAGE_REMEDY                                                                           \
+    "Stop droverd: `drover db check` says what is wrong, `drover db restore` brings back the "     \
+    "newest good copy, `drover db rebuild` makes a new database from what libvirt knows. Guests "  \
+    "keep running."
+
+/* Did anybody meet damage in it since it was opened? It stays so: a page that is broken stays broken. */
+bool db_is_damaged(struct db *db);
+void db_note_damage(struct db *db); /* a caller found it in what was read; any thread */
+
 /* Can the database be written right now? The last failure and its reason, for /readyz. */
 bool db_is_writable(struct db *db, struct error *why);
 

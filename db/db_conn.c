@@ -57,6 +57,19 @@ static bool is_our_fault(int rc)
     }
 }
 
+static bool is_damage(int rc)
+{
+    return (rc & 0xff) == SQLITE_CORRUPT || (rc & 0xff) == SQLITE_NOTADB;
+}
+
+static void report_damage(struct conn *c, struct error *err)
+{
+    if (c->damaged)
+        atomic_store(c->damaged, true);
+    error_set(err, ERROR_DATABASE_FAILED, "the database is damaged");
+    error_remedy(err, DB_DAMAGE_REMEDY);
+}
+
 int conn_error(struct conn *c, int rc, struct error *err, const char *doing)
 {
     int system = c->sq ? sqlite3_system_errno(c->sq) : 0;
@@ -66,6 +79,8 @@ int conn_error(struct conn *c, int rc, struct error *err, const char *doing)
     if ((rc & 0xff) == SQLITE_FULL ||
         ((rc & 0xff) == SQLITE_IOERR && (system == ENOSPC || system == EDQUOT)))
         error_set(err, ERROR_INSUFFICIENT_STORAGE, "there is no space left for the database");
+    else if (is_damage(rc))
+        report_damage(c, err);
     else if (is_our_fault(rc))
         error_set(err, ERROR_INTERNAL, "the database does not accept a value");
     else

@@ -9,6 +9,7 @@
 #define DROVER_DB_DB_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sqlite3.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +40,7 @@ struct conn {
     sqlite3 *sq;
     sqlite3_stmt *stmts[QUERY_COUNT];
     bool disk_refused; /* some statement failed for a reason that is not the statement's */
+    _Atomic bool *damaged; /* set when one met damage; or NULL */
 };
 
 enum conn_mode { CONN_WRITER, CONN_READER };
@@ -117,6 +119,7 @@ void tx_capture_event(struct db_tx *tx, const struct event_row *row);
 
 struct db {
     char *path;
+    _Atomic bool damaged; /* what was met is there until somebody mends it: never taken back */
     int lock_fd; /* flock: one process at a time. Closed last: see db_close */
     struct conn writer;
     pthread_t thread;
@@ -148,6 +151,8 @@ struct db {
 int db_migrate(struct conn *c, struct error *err);
 /* Is it ours, and not from the future? Before anything is written to it. */
 int db_check_identity(struct conn *c, struct error *err);
+/* Was it made by the migrations that this program has, as many as it says? */
+int db_check_applied(struct conn *c, int64_t version, struct error *err);
 
 #ifdef DROVER_CRASHPOINTS
 /* Before the first connection: what SQLite writes can be cut off. See fault_vfs.c. */

@@ -24,7 +24,8 @@ int db_check_identity(struct conn *c, struct error *err)
         return 0; /* new */
     if (id != DB_APPLICATION_ID) {
         error_set(err, ERROR_CONFIG, "the file is a database, but not one of Drover's");
-        error_remedy(err, "Move the file away or choose another state directory.");
+        error_remedy(err, "If it was, it is damaged: `drover db restore` or `drover db rebuild`. If not, choose "
+                          "another state directory.");
         return -1;
     }
     if (version > migration_count) {
@@ -69,6 +70,25 @@ static int check_applied(struct conn *c, int version, struct error *err)
         error_cause(err, "%s: checksum differs", m->name);
         error_remedy(err, "Install the Drover that made it, or restore a backup.");
         return -1;
+    }
+    return 0;
+}
+
+int db_check_applied(struct conn *c, int64_t version, struct error *err)
+{
+    int64_t last;
+
+    if (conn_int(c, "SELECT coalesce(max(version), 0) FROM migrations", &last, err))
+        return -1;
+    if (last != version) {
+        error_set(err, ERROR_DATABASE_FAILED, "the database is damaged");
+        error_cause(err, "it says that it has version %lld, and went through %lld", (long long)version,
+                    (long long)last);
+        return -1;
+    }
+    for (int i = 1; i <= version; i++) {
+        if (check_applied(c, i, err))
+            return -1;
     }
     return 0;
 }

@@ -77,6 +77,9 @@ int store_vm_purge_tombstones(struct db_tx *tx, int64_t deleted_before, struct e
 /* A vsock CID never handed out before on this host (monotone, from 1000), bound to the VM. */
 int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id, int64_t now,
                        uint32_t *ret, struct error *err);
+/* One that was handed out by a database that is gone; the next are drawn from well above it. */
+int store_cid_restore(struct db_tx *tx, const char *host_id, const char *vm_id, uint32_t cid, int64_t now,
+                      struct error *err);
 int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct error *err);
 
 /* ---- operations ---- */

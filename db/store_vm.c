@@ -4,6 +4,9 @@
 
 #include <stdio.h>
 
+#define CID_GAP  1000 /* some may have been handed out since, to VMs that nothing is known of any more */
+#define CID_LAST 4294967295
+
 static void bind_changeable(struct stmt *s, const struct vm_row *row)
 {
     stmt_text(s, ":id", row->id);
@@ -214,22 +217,40 @@ static int draw_cid(struct db_tx *tx, const char *host_id, uint32_t *ret, struct
     return 0;
 }
 
-int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id, int64_t now,
-                       uint32_t *ret, struct error *err)
+static int bind_cid(struct db_tx *tx, const char *host_id, const char *vm_id, uint32_t cid, int64_t now,
+                    struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_INSERT);
-    uint32_t cid;
 
-    if (draw_cid(tx, host_id, &cid, err))
-        return -1;
     stmt_text(&s, ":host_id", host_id);
     stmt_int(&s, ":cid", cid);
     stmt_text(&s, ":vm_id", vm_id);
     stmt_int(&s, ":allocated_at", now);
-    if (stmt_run(&s, err))
+    return stmt_run(&s, err);
+}
+
+int store_cid_allocate(struct db_tx *tx, const char *host_id, const char *vm_id, int64_t now,
+                       uint32_t *ret, struct error *err)
+{
+    uint32_t cid;
+
+    if (draw_cid(tx, host_id, &cid, err) || bind_cid(tx, host_id, vm_id, cid, now, err))
         return -1;
     *ret = SEEDED_BUG(SAME_CID) ? 5000 : cid;
     return 0;
+}
+
+int store_cid_restore(struct db_tx *tx, const char *host_id, const char *vm_id, uint32_t cid, int64_t now,
+                      struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_CID_RESERVE);
+    int64_t above = (int64_t)cid + CID_GAP;
+
+    if (bind_cid(tx, host_id, vm_id, cid, now, err))
+        return -1;
+    stmt_text(&s, ":host_id", host_id);
+    stmt_int(&s, ":above", above < CID_LAST ? above : CID_LAST);
+    return stmt_run(&s, err);
 }
 
 int store_cid_release(struct db_tx *tx, const char *vm_id, int64_t now, struct error *err)

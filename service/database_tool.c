@@ -1,5 +1,6 @@
 /*
- * What a person does with the database file: look whether it is whole, copy it, bring a copy back.
+ * What a person does with the database file: look whether it is whole, copy it, bring a copy back,
+ * make it anew from what libvirt knows.
  * Results go to stdout in words, what is wrong to stderr.
  */
 #include "service/database_tool.h"
@@ -9,6 +10,7 @@
 
 #include "db/backup.h"
 #include "service/base/str.h"
+#include "service/vm/rebuild.h"
 
 static int fail(const char *what, const struct error *err)
 {
@@ -25,8 +27,8 @@ static int check(const char *path)
 
     if (backup_check(path, &f, &err)) {
         (void)fail(path, &err);
-        fprintf(stderr, "`drover db restore` brings back the newest good copy; stop droverd first. "
-                        "Guests keep running.\n");
+        fprintf(stderr, "`drover db restore` brings back the newest good copy, `drover db rebuild` makes a new "
+                        "database from what libvirt knows; stop droverd first. Guests keep running.\n");
         return 1;
     }
     printf("%s is whole: version %lld of %lld", path, (long long)f.version, (long long)f.known_version);
@@ -62,17 +64,32 @@ static int restore(const char *path, const char *dir, const char *source)
     return 0;
 }
 
-int database_tool(const char *action, const char *source, const struct settings *settings)
+static int rebuild(const char *path, const struct options *o)
 {
-    auto_free char *path = xasprintf("%s/drover.db", settings->state_dir);
-    auto_free char *dir = xasprintf("%s/backups", settings->state_dir);
+    const struct rebuild_options options = {
+        .settings = o->settings, .install_id = o->install_id, .force = o->force, .out = stdout};
+    struct error err = ERROR_INIT;
 
-    if (str_eq(action, "check"))
-        return check(source ? source : path);
-    if (str_eq(action, "backup"))
-        return backup(path, dir, (int)settings->backup_keep);
-    if (str_eq(action, "restore"))
-        return restore(path, dir, source);
-    fprintf(stderr, "droverd: --database is check, backup or restore\n");
+    if (rebuild_database(&options, &err))
+        return fail(path, &err);
+    printf("%s is new; what was there is beside it, as %s.before-TIME. Start droverd: it takes over what runs.\n", path,
+           path);
+    return 0;
+}
+
+int database_tool(const struct options *o)
+{
+    auto_free char *path = xasprintf("%s/drover.db", o->settings->state_dir);
+    auto_free char *dir = xasprintf("%s/backups", o->settings->state_dir);
+
+    if (str_eq(o->database, "check"))
+        return check(o->copy ? o->copy : path);
+    if (str_eq(o->database, "backup"))
+        return backup(path, dir, (int)o->settings->backup_keep);
+    if (str_eq(o->database, "restore"))
+        return restore(path, dir, o->copy);
+    if (str_eq(o->database, "rebuild"))
+        return rebuild(path, o);
+    fprintf(stderr, "droverd: --database is check, backup, restore or rebuild\n");
     return 2;
 }

@@ -4,10 +4,12 @@
 #ifndef DROVER_SERVICE_DATABASE_TOOL_H
 #define DROVER_SERVICE_DATABASE_TOOL_H
 
-#include "service/conf/settings.h"
+#include "service/options.h"
 
-/* check, backup or restore; source: the copy to restore, or NULL for the newest good one. Returns an
- * exit status: 0, 1 when something is wrong (and said), 2 for an unknown action. */
-int database_tool(const char *action, const char *source, const struct settings *settings);
+/*
+ * options->database says what: check, backup, restore or rebuild. Returns an exit status: 0, 1 when
+ * something is wrong (and said), 2 for an unknown action.
+ */
+int database_tool(const struct options *options);
 
 #endif

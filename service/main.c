@@ -202,7 +202,7 @@ int main(int argc, char **argv)
     case OPTIONS_CHECK:
         return 0;
     case OPTIONS_DATABASE:
-        return database_tool(d.options.database, d.options.copy, settings);
+        return database_tool(&d.options);
     case OPTIONS_RUN:
         return run(&d);
     }

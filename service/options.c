@@ -66,6 +66,10 @@ static int pass(int argc, char **argv, bool with_settings, struct options *o, st
 
         if (verb_of(name, &o->verb) && !str_eq(name, "--dump") && !str_eq(name, "--database"))
             continue;
+        if (str_eq(name, "--force") && !value) {
+            o->force = true;
+            continue;
+        }
         if (!str_starts(name, "--"))
             return error_set_at(err, ERROR_CONFIG, name, "%s is not an option", name);
         if (!value && ++i == argc)
@@ -78,6 +82,8 @@ static int pass(int argc, char **argv, bool with_settings, struct options *o, st
             o->database = value;
         else if (str_eq(name, "--copy"))
             o->copy = value;
+        else if (str_eq(name, "--install-id"))
+            o->install_id = value;
         else if (str_eq(name, "--config"))
             o->config_path = value;
         else if (with_settings && apply(name, value, o, err))
@@ -106,8 +112,11 @@ void options_help(void)
            "  --config FILE          read `name = value` lines; options override them\n"
            "  --check-config         check the settings and leave\n"
            "  --dump WHAT            print a table as JSON: routes, errors, settings, metrics\n"
-           "  --database ACTION      check, backup or restore the database below the state directory, and leave\n"
+           "  --database ACTION      check, backup, restore or rebuild the database below the state directory,\n"
+           "                         and leave\n"
            "  --copy FILE            the copy to check or restore; otherwise the database, or its newest good copy\n"
+           "  --force                rebuild also where the database or a copy of it is good\n"
+           "  --install-id ID        whose VMs are rebuilt; otherwise those whose files are there\n"
            "  --version              print the version\n\nSettings:\n");
     for (const struct settings_row *r = settings_rows(); r->name; r++) {
         auto_free char *name = xstrdup(r->name);

@@ -5,6 +5,8 @@
 #ifndef DROVER_SERVICE_OPTIONS_H
 #define DROVER_SERVICE_OPTIONS_H
 
+#include <stdbool.h>
+
 #include "service/base/error.h"
 #include "service/conf/settings.h"
 
@@ -15,6 +17,8 @@ struct options {
     const char *dump;        /* OPTIONS_DUMP: routes, errors, settings or metrics */
     const char *config_path; /* or NULL */
     const char *database, *copy; /* OPTIONS_DATABASE: what to do, and with which file (NULL: the usual one) */
+    const char *install_id;      /* of a database that is rebuilt; or NULL */
+    bool force;                  /* rebuild what is not damaged */
     struct settings *settings; /* owned by the caller */
 };
 

@@ -34,8 +34,13 @@ static char *find_droverd(void)
 static int run_db(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *droverd = find_droverd();
-    const char *config = args_text(args, "config", NULL), *dir = args_text(args, "state-dir", NULL);
-    const char *argv[10] = {droverd, "--database", args->command->words + strlen("db ")};
+    static const struct {
+        const char *option, *argument;
+    } passed[] = {{"config", "--config"},
+                  {"state-dir", "--state-dir"},
+                  {"libvirt-uri", "--libvirt-uri"},
+                  {"install-id", "--install-id"}};
+    const char *argv[16] = {droverd, "--database", args->command->words + strlen("db ")};
     size_t n = 3;
     struct error err;
 
@@ -43,14 +48,16 @@ static int run_db(struct cli *cli, const struct args *args, struct failure *fail
     if (!droverd)
         return failure_set(fail, CLI_FAILED,
                            "droverd is not installed here: a database is looked after on its own host");
-    if (config) {
-        argv[n++] = "--config";
-        argv[n++] = config;
+    for (size_t i = 0; i < sizeof(passed) / sizeof(passed[0]); i++) {
+        const char *value = args_text(args, passed[i].option, NULL);
+
+        if (value) {
+            argv[n++] = passed[i].argument;
+            argv[n++] = value;
+        }
     }
-    if (dir) {
-        argv[n++] = "--state-dir";
-        argv[n++] = dir;
-    }
+    if (args_flag(args, "force"))
+        argv[n++] = "--force";
     if (args->count) {
         argv[n++] = "--copy";
         argv[n++] = args->operand[0];
@@ -64,6 +71,14 @@ static const struct option_row db_options[] = {
     {"config", 'c', "FILE", "the daemon's settings, which name it"},
     {0}};
 
+static const struct option_row rebuild_options[] = {
+    {"state-dir", 'd', "DIR", "the daemon's directory (default: /var/lib/drover)"},
+    {"config", 'c', "FILE", "the daemon's settings, which name it, and libvirt's address"},
+    {"libvirt-uri", 'l', "URI", "the daemon's libvirt (default: the embedded driver below DIR)"},
+    {"install-id", 0, "ID", "whose VMs, when several installations have files in DIR"},
+    {"force", 'f', NULL, "also when the database, or a copy of it, is good"},
+    {0}};
+
 const struct command db_commands[] = {
     {"db check", "[FILE]", 0, 1, "read the whole database, or a copy of it, and say whether it is good", db_options,
      run_db, "On the daemon's own host; it may run meanwhile."},
@@ -75,4 +90,10 @@ const struct command db_commands[] = {
      "Stop droverd first; guests keep running, and are recognised when it starts again. What was there before "
      "stays beside the database. What happened since the copy is forgotten: VMs made since are left alone and "
      "named in the log."},
+    {"db rebuild", "", 0, 0, "make a new database from what libvirt knows, when the old one and its copies are lost",
+     rebuild_options, run_db,
+     "Stop droverd first; guests keep running, domains are only read. Each VM comes back as it was last defined, "
+     "with its disks, its image and its labels; one defined by a Drover that left no note in its domain comes back "
+     "as far as the domain goes. What was rebuilt, what not and why is printed; what was there before stays beside "
+     "the database."},
     {0}};

@@ -36,6 +36,7 @@ static const struct {
     {"/domain/description", ""},
     {"/domain/metadata", ""},
     {"/domain/metadata/drover:vm", " install id generation "},
+    {"/domain/metadata/drover:vm/drover:note", ""},
     {"/domain/memory", " unit "},
     {"/domain/currentMemory", " unit "},
     {"/domain/vcpu", ""},
@@ -157,6 +158,8 @@ static void add_metadata(xmlNodePtr root, const struct virt_domain *d, const cha
     snprintf(generation, sizeof(generation), "%" PRIu64, d->generation);
     need(xmlNewProp(vm, X("generation"), X(generation)));
     xmlSetNs(vm, need(xmlNewNs(vm, X(DOMXML_NAMESPACE), X(DOMXML_PREFIX))));
+    if (d->note)
+        xmlSetNs(el_text(vm, "note", d->note), vm->ns);
 }
 
 static void add_os(xmlNodePtr root, const struct virt_domain *d)

@@ -38,6 +38,12 @@ struct domxml_mark {
 
 /* false when text is not a well-formed element of ours with all three attributes. */
 bool domxml_read_mark(const char *text, struct domxml_mark *ret);
+/*
+ * What a persistent definition of a domain of Drover's says, uuid, name and state excepted; ret was
+ * zeroed, and is to be freed with domxml_found_done() in any case. false: it is none.
+ */
+bool domxml_read_found(const char *text, struct virt_found *ret);
+void domxml_found_done(struct virt_found *found);
 /* Fills arch, kvm and machines from virConnectGetCapabilities; false when it cannot be read. */
 bool domxml_read_capabilities(const char *text, struct virt_host *ret);
 /* Whether virConnectGetDomainCapabilities offers a vsock device. */

@@ -150,6 +150,20 @@ static int check_lists(const struct virt_domain *d, struct error *err)
     return 0;
 }
 
+/* Plain ASCII comes back from every libvirt byte for byte. */
+static int check_note(const char *note, struct error *err)
+{
+    size_t len = strlen(note);
+
+    for (size_t i = 0; i < len; i++) {
+        if (note[i] < 0x20 || note[i] > 0x7e)
+            return error_set_at(err, ERROR_VALIDATION_FAILED, "/note", "not printable ASCII");
+    }
+    return len > VIRT_NOTE_MAX
+               ? error_set_at(err, ERROR_VALIDATION_FAILED, "/note", "longer than %u bytes", VIRT_NOTE_MAX)
+               : 0;
+}
+
 int domxml_check(const struct virt_domain *d, const char *install_id, struct error *err)
 {
     if (!d->uuid || !uuid_is_valid(d->uuid))
@@ -161,6 +175,8 @@ int domxml_check(const struct virt_domain *d, const char *install_id, struct err
     if (str_eq(d->name, ".") || str_eq(d->name, "..") || d->name[0] == '-')
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/name", "not usable as a file name");
     if (d->description && check_text("/description", d->description, TEXT_LINES, TEXT_MAX, err))
+        return -1;
+    if (d->note && check_note(d->note, err))
         return -1;
     if (d->cpus < 1 || d->cpus > 4096)
         return error_set_at(err, ERROR_VALIDATION_FAILED, "/cpus", "not between 1 and 4096");

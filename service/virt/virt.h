@@ -153,8 +153,11 @@ struct virt_domain {
     bool memory_merge;      /* false: <nosharepages/> */
     const char *const *smbios_oem; /* SMBIOS type 11 strings */
     size_t smbios_oem_count;
+    /* What virt_survey() is to hand back one day: printable ASCII, at most VIRT_NOTE_MAX; or NULL. */
+    const char *note;
 };
 
+#define VIRT_NOTE_MAX    (256u << 10)
 #define VIRT_SOCKET_MAX  107
 #define VIRT_SERIALS_MAX 3 /* a PC has four ports, and the first is the console */
 
@@ -225,6 +228,45 @@ int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct er
  */
 int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct virt_info *info),
               void *opaque, struct virt_info **ret, size_t *ret_count, struct error *err);
+
+/* ---- what a lost database is made again from ---- */
+
+#define VIRT_FOUND_DISKS    20
+#define VIRT_FOUND_NICS     16
+#define VIRT_FOUND_CHANNELS 16
+
+struct virt_found_disk {
+    char *path;
+    char *backing, *base; /* the file right below it, and the last of the chain; NULL: it stands alone */
+    enum virt_disk_format base_format;
+    bool cdrom, read_only;
+};
+struct virt_found_nic {
+    enum virt_nic_mode mode;
+    char source[128], mac[18]; /* source "" for user */
+};
+
+/* A domain that carries some installation's mark, and what its persistent definition says. */
+struct virt_found {
+    char uuid[UUID_TEXT], name[256], install[128];
+    uint64_t generation;
+    enum virt_state state;
+    char *note; /* as it was defined with; NULL: it was not */
+    char *description, *kernel, *initrd, *cmdline; /* NULL: not there */
+    char machine[64];
+    uint64_t cpus, memory_mib;
+    bool kvm, uefi, guest_agent, display, memory_merge;
+    unsigned serial_ports;
+    uint32_t vsock_cid;
+    struct virt_found_disk disks[VIRT_FOUND_DISKS];
+    struct virt_found_nic nics[VIRT_FOUND_NICS];
+    char channels[VIRT_FOUND_CHANNELS][65];
+    size_t disk_count, nic_count, channel_count;
+};
+
+/* Every such domain, of whatever installation, in order of uuid; free with virt_found_free(). */
+int virt_survey(struct virt *v, struct virt_found **ret, size_t *ret_count, struct error *err);
+void virt_found_free(struct virt_found *found, size_t count);
 
 /* ---- byte streams ---- */
 

@@ -3,7 +3,9 @@
  */
 #include "service/vm/core.h"
 
+#include <dirent.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "service/base/clock.h"
 #include "service/base/fd.h"
@@ -121,6 +123,7 @@ static int load_vm(void *arg, const struct vm_row *row)
     if (!vm) {
         /* One damaged row must not keep the others from being served. */
         log_failure(LOG_LEVEL_ERROR, load->err, "VM %s cannot be loaded", row->id);
+        db_note_damage(load->core->db);
         return 0;
     }
     registry_put(load->core->registry, vm);
@@ -177,17 +180,41 @@ static void on_event(void *opaque, const struct event_row *row)
     webhook_hub_poke(core->webhooks);
 }
 
+static bool has_entries(const char *path)
+{
+    auto_closedir DIR *dir = opendir(path);
+    const struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        if (entry->d_name[0] != '.')
+            return true;
+    }
+    return false;
+}
+
+/* A new database would know nothing of the VMs whose files are there, and they would be nobody's. */
+static int refuse_oblivion(struct core *core, const char *path, struct error *err)
+{
+    auto_free char *vms = xasprintf("%s/vms", core->state_dir);
+    struct stat st;
+
+    if ((stat(path, &st) == 0 && st.st_size > 0) || !has_entries(vms))
+        return 0;
+    error_set(err, ERROR_DATABASE_FAILED, "%s is not there or empty, but files of VMs are, in %s", path, vms);
+    error_remedy(err, "`drover db restore` brings back the newest good copy, `drover db rebuild` makes a new database "
+                      "from what libvirt knows. Guests keep running. To begin anew, move that directory away.");
+    return -1;
+}
+
 static int open_database(struct core *core, struct error *err)
 {
     auto_free char *path = xasprintf("%s/drover.db", core->state_dir);
     struct load load = {core, err};
 
-    if (db_open(path, &core->db, err)) {
-        if (err->code == ERROR_DATABASE_FAILED && !*err->remedy)
-            error_remedy(err, "`drover db check` says what is wrong with it, `drover db restore` brings back the "
-                              "newest good copy. Guests keep running meanwhile.");
+    if (refuse_oblivion(core, path, err))
         return -1;
-    }
+    if (db_open(path, &core->db, err))
+        return -1;
     if (store_install_id(core->db, core->install_id, err))
         return -1;
     return store_vm_each(core->db, load_vm, &load, err);
@@ -285,6 +312,9 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     core->tracker = tracker_new(core);
     core->ops = op_engine_new(core);
     if (build(core, err)) {
+        /* A table that is not as it was is no page that is broken, and keeps it from starting all the same. */
+        if (!*err->remedy && (err->code == ERROR_DATABASE_FAILED || err->code == ERROR_INTERNAL))
+            error_remedy(err, DB_DAMAGE_REMEDY);
         core_stop(core);
         return -1;
     }
@@ -369,8 +399,8 @@ size_t core_readiness(struct core *core, struct core_part *ret, size_t max)
 
     if (max < 4)
         return 0;
-    ok = db_is_writable(core->db, &err);
-    ret[n++] = part("database", ok, err.detail);
+    ok = db_is_writable(core->db, &err) && !db_is_damaged(core->db);
+    ret[n++] = part("database", ok, db_is_damaged(core->db) ? "it is damaged. " DB_DAMAGE_REMEDY : err.detail);
     ok = virt_is_up(core->virt, reason, sizeof(reason));
     ret[n++] = part("libvirt", ok, reason);
     ret[n++] = part("reconciled", tracker_is_reconciled(core->tracker),

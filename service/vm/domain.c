@@ -10,6 +10,8 @@
 #include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/note.h"
+#include "service/vm/project.h"
 #include "service/vm/seed.h"
 #include "service/vsock/vsock.h"
 
@@ -370,6 +372,7 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_me
                     struct parts *ret, struct error *err)
 {
     const struct vm_spec *spec = vm->spec;
+    char project[PROJECT_NAME_SIZE];
 
     ret->d = (struct virt_domain){
         .uuid = vm->id,
@@ -392,6 +395,8 @@ static int describe(struct core *core, const struct vm *vm, bool kvm, enum vm_me
         ret->disks[ret->d.disk_count++] = (struct virt_disk){
             .path = keep(ret, vm_root_disk(core, vm->id)), .format = VIRT_DISK_QCOW2};
     add_devices(core, vm, &ret->d, ret);
+    project_name(core, vm->project_id, project);
+    ret->d.note = keep(ret, vm_note_text(vm, project, ret->image));
     return 0;
 }
 

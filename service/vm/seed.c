@@ -27,6 +27,13 @@ static void writer_free(struct archive *a)
 DEFINE_CLEANUP(writer, struct archive *, writer_free);
 DEFINE_CLEANUP(entry, struct archive_entry *, archive_entry_free);
 
+static void reader_free(struct archive *a)
+{
+    if (a)
+        archive_read_free(a);
+}
+DEFINE_CLEANUP(reader, struct archive *, reader_free);
+
 char *seed_meta_data(const struct vm_spec *spec, const struct seed_identity *identity)
 {
     auto_json json_t *keys = json_array();
@@ -132,6 +139,41 @@ int seed_write(const char *path, const struct vm_spec *spec, const struct seed_i
         return error_errno(err, errno, "cannot store the seed");
     CRASH_POINT(CREATE_SEED_LINKED);
     return dir_sync(path, err);
+}
+
+static int not_ours(struct archive *a, struct error *err)
+{
+    error_set(err, ERROR_IMAGE_REFUSED, "the seed cannot be read");
+    error_cause(err, "libarchive: %s", archive_error_string(a) ? archive_error_string(a) : "");
+    return -1;
+}
+
+int seed_read_user_data(const char *path, char **ret, struct error *err)
+{
+    auto_scope(cleanup_reader) struct archive *a = archive_read_new();
+    struct archive_entry *e; /* the archive's */
+    int rc;
+
+    *ret = NULL;
+    if (!a || archive_read_support_format_iso9660(a) != ARCHIVE_OK ||
+        archive_read_open_filename(a, path, 65536) != ARCHIVE_OK)
+        return not_ours(a, err);
+    while ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK) {
+        la_int64_t size = archive_entry_size(e);
+        auto_free char *text = NULL;
+
+        if (!str_eq(archive_entry_pathname(e), "user-data"))
+            continue;
+        if (size > VM_USER_DATA_MAX)
+            return not_ours(a, err);
+        text = xcalloc((size_t)size + 1, 1);
+        if (archive_read_data(a, text, (size_t)size) != size)
+            return not_ours(a, err);
+        if (size)
+            *ret = TAKE_PTR(text);
+        return 0;
+    }
+    return rc == ARCHIVE_EOF ? 0 : not_ours(a, err);
 }
 
 char *seed_smbios_keys(const struct vm_spec *spec)

@@ -24,6 +24,9 @@ char *seed_network_config(const struct vm_spec *spec);
 int seed_write(const char *path, const struct vm_spec *spec, const struct seed_identity *identity,
                struct error *err);
 
+/* The user data of a seed, the caller's; NULL: it has none. IMAGE_REFUSED for what is no seed of ours. */
+int seed_read_user_data(const char *path, char **ret, struct error *err);
+
 /*
  * The SSH keys as a credential for systemd (SMBIOS type 11 string; caller frees), for guests without
  * cloud-init; NULL: none, or too long for that.

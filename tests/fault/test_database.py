@@ -159,6 +159,7 @@ def test_bits_that_flip(libvirtd, make_daemon, rng, long):
             refused += 1
             assert process.returncode == 1, (what, process.returncode, daemon.log()[-3000:])
             assert re.search(r"^<3>.", daemon.log(), re.M), f"no reason is given: {what}"
+            assert re.search("drover db|Drover that made it|newer Drover", daemon.log()), (what, daemon.log()[-3000:])
     print(f"{started} starts and {refused} refusals, no crash")
     assert set(libvirtd.virsh("list", "--uuid").split()) == running
     shutil.copy(good, daemon.state_dir / "drover.db")

@@ -269,6 +269,60 @@ __attribute__((noinline)) static char *element_of(const char *xml, const char *s
     return at ? xstrndup(at, strcspn(at, ">") + 1) : NULL;
 }
 
+TEST(a_definition_is_read_back_whole)
+{
+    struct virt_domain d = everything();
+    struct virt_found f = {0};
+    auto_free char *xml = NULL;
+
+    d.note = "{\"v\":1,\"a\":\"<&]]>\\u00e4\"}";
+    d.vsock_cid = 1234;
+    xml = build(&d);
+    CHECK_STR(schema_says(xml), "");
+    CHECK(domxml_read_found(xml, &f));
+    CHECK_STR(f.install, INSTALL);
+    CHECK_STR(f.uuid, UUID);
+    CHECK_INT((int)f.generation, 7);
+    CHECK_STR(f.note, d.note);
+    CHECK_INT((int)f.cpus, (int)d.cpus);
+    CHECK_INT((int)f.memory_mib, (int)d.memory_mib);
+    CHECK_STR(f.machine, d.machine);
+    CHECK_INT((int)f.disk_count, (int)d.disk_count);
+    CHECK_STR(f.disks[0].path, "/disks/a.qcow2");
+    CHECK_STR(f.disks[0].backing, "/images/base.qcow2");
+    CHECK_STR(f.disks[0].base, "/images/root.raw");
+    CHECK_INT((int)f.disks[0].base_format, VIRT_DISK_RAW);
+    CHECK(!f.disks[1].backing && f.disks[1].read_only && f.disks[2].cdrom);
+    CHECK_INT((int)f.nic_count, (int)d.nic_count);
+    CHECK_STR(f.nics[1].source, "br0");
+    CHECK_STR(f.nics[2].mac, "02:00:00:00:00:03");
+    CHECK_INT((int)f.channel_count, (int)d.channel_count);
+    CHECK_INT((int)f.serial_ports, (int)d.extra_serials + 1);
+    CHECK(f.guest_agent == d.guest_agent && f.memory_merge == d.memory_merge && f.display == (d.vnc_socket != NULL));
+    CHECK_INT((int)f.vsock_cid, 1234);
+    domxml_found_done(&f);
+}
+
+TEST(a_note_is_plain_ascii_of_bounded_length)
+{
+    struct virt_domain d = plain;
+    auto_free char *longest = xcalloc(VIRT_NOTE_MAX + 2, 1);
+
+    d.note = "line\nbreak";
+    check_refused(&d, "/note");
+    d.note = "\xc3\xa4";
+    check_refused(&d, "/note");
+    memset(longest, 'x', VIRT_NOTE_MAX + 1);
+    d.note = longest;
+    check_refused(&d, "/note");
+    longest[VIRT_NOTE_MAX] = '\0';
+    {
+        auto_free char *xml = build(&d);
+
+        CHECK_STR(schema_says(xml), "");
+    }
+}
+
 TEST(the_mark_is_read_back)
 {
     struct domxml_mark mark;
