@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Libvirtd:
         self.front = self.dir / "front"
         self.uri = f"{driver}?socket={self.front}"
         self.own_uri = f"{driver}?socket={self.socket}"
-        self.process, self.anchor = None, None
+        self.process, self.anchor, self.drain = None, None, None
 
     def environment(self):
         names = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
@@ -60,13 +61,14 @@ class Libvirtd:
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, f"no socket: {self.log()}"
             time.sleep(0.005)
-        self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "event", "--all", "--loop"],
-                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "uri; event --all --loop"],
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                        stderr=subprocess.DEVNULL, env=self.environment())
-        # One by one, so that the anchor's connection is there before anybody defines anything.
-        while self._connections() < 1:
-            assert time.monotonic() < end, "the anchor did not connect"
-            time.sleep(0.005)
+        # It has an answer, so its connection is there before anybody defines anything: a socket that is
+        # connected may still be anybody's, or not yet be open.
+        assert self.anchor.stdout.readline(), f"the anchor did not connect: {self.log()}"
+        self.drain = threading.Thread(target=self.anchor.stdout.read, daemon=True)
+        self.drain.start()
         if shown:
             self.show()
         return self
@@ -78,16 +80,12 @@ class Libvirtd:
     def hide(self):
         self.front.unlink(missing_ok=True)
 
-    def _connections(self):
-        """Peers of our socket, as the kernel lists them: /proc/net/unix names the server's end."""
-        path = str(self.socket)
-        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(path)]
-        return sum(1 for fields in lines if fields[5] == "03")
-
     def _end_anchor(self):
         if self.anchor:
             self.anchor.kill()
             self.anchor.wait()
+            self.drain.join()
+            self.anchor.stdout.close()
             self.anchor = None
 
     def kill9(self):
