@@ -115,8 +115,8 @@ def test_full_and_free_again(disk, libvirtd, full_daemon):
     libvirtd.virsh("destroy", "before-0")
 
     disk.free()
-    eventually(lambda: parts(api)[0] == 200, 10, "recovery without a restart")
-    eventually(lambda: api.get("/v1/vms/before-0").json["state"] == "stopped", 5, "before-0's being stopped")
+    eventually(lambda: parts(api)[0] == 200, 30, "recovery without a restart")
+    eventually(lambda: api.get("/v1/vms/before-0").json["state"] == "stopped", 30, "before-0's being stopped")
     quiet(api)
     answer = create(api, refused)
     assert answer.status == 201, answer
@@ -139,7 +139,7 @@ def test_operations_that_cannot_be_stored(disk, libvirtd, full_daemon):
     disk.fill()
     left = fill_by_writing(api, disk, "more")[0]
     disk.free()
-    eventually(lambda: parts(api)[0] == 200, 10, "recovery without a restart")
+    eventually(lambda: parts(api)[0] == 200, 30, "recovery without a restart")
     quiet(api)
     for op in accepted:
         answer = api.get(f"/v1/operations/{op}", wait=10)
@@ -164,14 +164,14 @@ def test_start_on_a_full_disk(disk, libvirtd, full_daemon, clean):
     full_daemon.ready = False
     full_daemon.log_path = full_daemon.log_path.with_name("second.log")
     api = full_daemon.start().client()
-    eventually(lambda: parts(api)[1]["libvirt"]["ok"], 10, "the connection to libvirt")
+    eventually(lambda: parts(api)[1]["libvirt"]["ok"], 30, "the connection to libvirt")
     is_refused(create(api, "nothing"))
     status, found = parts(api)
     assert status == 503 and not found["database"]["ok"] and found["database"]["cause"], found
     assert {vm["name"] for vm in vms(api)} == {f"vm-{i}" for i in range(3)} | set(kept)
     assert api.get("/v1/events").status == 200
     disk.free()
-    eventually(lambda: parts(api)[0] == 200, 10, "recovery without a restart")
+    eventually(lambda: parts(api)[0] == 200, 30, "recovery without a restart")
     quiet(api)
     assert api.get("/v1/vms/vm-0").json["state"] == "stopped"
     assert create(api, "something").status == 201

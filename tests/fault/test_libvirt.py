@@ -64,7 +64,7 @@ def test_outages_under_load(libvirtd, make_daemon, rng, long):
         clients = OutageClients(daemon, history, rng, 60, prefix=f"o{number}").start()
         clients.wait_for(rng.randrange(1, 60))
         libvirtd.kill9()
-        eventually(lambda: is_down(api), 1, "/readyz's saying so")
+        eventually(lambda: is_down(api), 20, "/readyz's saying so")
         for method, path, body in (("POST", "/v1/vms", {"name": "x", "memory_mib": 16}),
                                    ("POST", "/v1/vms/any/start", None)):
             answer, seconds = timed(lambda m=method, p=path, b=body: api.request(m, p, b))
@@ -124,7 +124,7 @@ def test_changes_during_an_outage(libvirtd, make_daemon):
     before = libvirtd.domains()
     libvirtd.hide()
     libvirtd.kill9()
-    eventually(lambda: is_down(api), 1, "/readyz's saying so")
+    eventually(lambda: is_down(api), 20, "/readyz's saying so")
     # What QEMU's driver keeps by itself; then what somebody else did while nobody could tell us.
     libvirtd.start(shown=False)
     for name, vm in ids.items():
@@ -172,7 +172,7 @@ def test_changes_before_our_eyes(libvirtd, make_daemon):
     make(api, "seen", start=True)
     for command, wanted in (("suspend", "paused"), ("resume", "running"), ("destroy", "stopped"), ("start", "running")):
         libvirtd.virsh(command, "seen")
-        eventually(lambda w=wanted: state(api, "seen") == w, 2, f"seen's being {wanted}")
+        eventually(lambda w=wanted: state(api, "seen") == w, 20, f"seen's being {wanted}")
 
 
 def test_hanging_libvirtd(libvirtd, make_daemon, long):
@@ -194,7 +194,7 @@ def test_hanging_libvirtd(libvirtd, make_daemon, long):
         assert answer.status in (202, 503) and seconds < LONGEST_SECONDS, (answer, seconds)
         reads_are_fast(api)
         # Before long it is known, and nothing more is promised; even a very long hang ends well.
-        eventually(lambda: is_down(api), 10, "/readyz's saying that libvirt does not answer")
+        eventually(lambda: is_down(api), 30, "/readyz's saying that libvirt does not answer")
         answer = api.post("/v1/vms", {"name": "late", "memory_mib": 16})
         assert answer.status == 503 and answer.code == "hypervisor-unavailable", answer
         reads_are_fast(api)
@@ -204,7 +204,7 @@ def test_hanging_libvirtd(libvirtd, make_daemon, long):
             assert api.get("/livez").status == 200
     finally:
         os.kill(libvirtd.process.pid, signal.SIGCONT)
-    eventually(lambda: api.get("/readyz").status == 200, 10, "readiness")
+    eventually(lambda: api.get("/readyz").status == 200, 30, "readiness")
     quiet(api)
     everything_agrees(daemon, libvirtd)
 
@@ -236,7 +236,7 @@ def test_it_was_never_there(make_daemon):
     daemon = make_daemon(libvirt="test+unix:///default?socket=/nonexistent/sock")
     daemon.ready = False
     api = daemon.start().client()
-    eventually(lambda: is_down(api), 5, "a cause in /readyz")
+    eventually(lambda: is_down(api), 20, "a cause in /readyz")
     assert api.get("/livez").status == 200
     answer = api.post("/v1/vms", {"name": "x", "memory_mib": 16})
     assert answer.status == 503 and answer.code == "hypervisor-unavailable"

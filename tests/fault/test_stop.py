@@ -14,15 +14,23 @@ from load import OFFLINE
 TIMES = 50
 
 
-def children(pid):
+def of_each_task(pid, file):
+    """What the file says of each thread that is still there when it is asked."""
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += (task / "children").read_text().split()
+        try:
+            found.append((task / file).read_text().strip())
+        except (FileNotFoundError, ProcessLookupError):
+            pass
     return found
 
 
+def children(pid):
+    return " ".join(of_each_task(pid, "children")).split()
+
+
 def threads(pid):
-    return sorted((task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir())
+    return sorted(of_each_task(pid, "comm"))
 
 
 def descriptors(pid):
@@ -36,11 +44,19 @@ def descriptors(pid):
     return sorted(found)
 
 
-def at_rest(pid):
+def fewest(pid):
     """Its descriptors, once the last request's connection is closed: the fewest within a second."""
     found, end = descriptors(pid), time.monotonic() + 1
     while time.monotonic() < end:
         found = min(found, descriptors(pid), key=len)
+    return found
+
+
+def at_rest(pid):
+    """Threads and descriptors, when they are the same a second later: nothing is still being opened."""
+    found, before = (threads(pid), fewest(pid)), None
+    while found != before:
+        found, before = (threads(pid), fewest(pid)), found
     return found
 
 
@@ -63,14 +79,14 @@ def test_fifty_times(make_daemon):
         if number == 0:
             assert api.post("/v1/vms", {"name": "one", "memory_mib": 16}).status == 201
         quiet(api)
-        eventually(lambda: "sampler" in threads(daemon.pid), 5, "the sampler")
+        eventually(lambda: "sampler" in threads(daemon.pid), 20, "the sampler")
         assert not children(daemon.pid)
         assert [vm["name"] for vm in vms(api)] == ["one"]
         if number == 1:  # the first run makes files that the others find
-            usual = (threads(daemon.pid), at_rest(daemon.pid))
+            usual = at_rest(daemon.pid)
         elif number:
             try:
-                eventually(lambda: (threads(daemon.pid), descriptors(daemon.pid)) == usual, 5, "sameness")
+                eventually(lambda: (threads(daemon.pid), descriptors(daemon.pid)) == usual, 20, "sameness")
             except AssertionError:
                 now = (threads(daemon.pid), descriptors(daemon.pid))
                 for kind, found, before in zip(("threads", "descriptors"), now, usual):

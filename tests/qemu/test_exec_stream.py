@@ -75,6 +75,10 @@ class Stream:
 
 
 def nothing_is_left(rig, vm):
+    return eventually(lambda: looks_tidy(rig, vm), SLOW, "an empty table of processes, and no files")
+
+
+def looks_tidy(rig, vm):
     held = once(rig, vm, "sh", "-c", "cd /run; echo drover-*; cd /tmp; echo drover-*")["stdout"]
     return held == "drover-*\ndrover-*\n" and "umask 077" not in once(rig, vm, "ps")["stdout"]
 
@@ -135,7 +139,7 @@ def test_killed_by_its_client_by_the_api_and_by_its_time(rig, guest):
     assert stream.end()["signal"] == 9
     ended = Stream(rig, guest, begun(rig, guest, *sleepy, timeout_seconds=1)).end()
     assert ended["timed_out"] and ended["signal"] == 9
-    assert "sleep 1000" not in once(rig, guest, "ps")["stdout"]
+    eventually(lambda: "sleep 1000" not in once(rig, guest, "ps")["stdout"], SLOW, "the end of what it began")
     assert nothing_is_left(rig, guest)
 
 
@@ -322,7 +326,7 @@ def test_an_interrupt_kills_the_program_in_the_guest(rig, guest):
     assert process.stdout.readline() == b"on\n"
     process.send_signal(signal.SIGINT)
     assert process.wait(SLOW) == 128 + 9
-    assert "sleep 999" not in once(rig, guest, "ps")["stdout"]
+    eventually(lambda: "sleep 999" not in once(rig, guest, "ps")["stdout"], SLOW, "the end of what it began")
 
 
 def test_the_restarted_daemon_does_not_run_it_again(rig, guest):
@@ -352,7 +356,8 @@ def test_a_guest_that_goes_off_ends_the_stream(rig, demo_image):
 
 
 def nothing_of_it_is_left(rig, vm, program):
-    return program not in once(rig, vm, "sh", "-c", "echo /run/drover-exec-* /tmp/drover-exec-*; ps")["stdout"]
+    look = "echo /run/drover-exec-* /tmp/drover-exec-*; ps"
+    return eventually(lambda: program not in once(rig, vm, "sh", "-c", look)["stdout"], SLOW, f"nothing of {program}")
 
 
 NUMBERS = "i=0; while read x; do j=0; while [ $j -lt 3000 ]; do echo line-$i; i=$((i + 1)); j=$((j + 1)); done; done; echo done >&2; exit 7"

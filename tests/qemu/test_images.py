@@ -116,7 +116,8 @@ def drover(rig, *words, status=0):
 
 def nothing_runs(rig):
     eventually(lambda: not processes(str(rig.state_dir)), 60, "no guest")
-    return not [vm for vm in rig.api.get("/v1/vms").json["items"] if vm["name"].startswith("test-")]
+    return eventually(lambda: not [vm for vm in rig.api.get("/v1/vms").json["items"] if vm["name"].startswith("test-")],
+                      60, "no VM")
 
 
 def test_an_image_is_tried_out(fresh_rig):

@@ -164,8 +164,8 @@ def test_reboot_asks_the_guest(rig, linux, shell):
         c.expect(rb"Welcome to demo")
         c.expect(PROMPT)
         assert boot_id(c) != booted and uptime(c) < 120
-    eventually(lambda: rig.events(linux, "vm.rebooted"), 10, "vm.rebooted")
-    found = rig.wait_state(linux, "running", seconds=10)
+    eventually(lambda: rig.events(linux, "vm.rebooted"), 30, "vm.rebooted")
+    found = rig.wait_state(linux, "running")
     assert not found["pending_changes"] and qemu_pid(linux) == pid
 
 
@@ -176,7 +176,7 @@ def test_the_guest_reboots_itself(rig, linux):
         c.send(b"\nreboot\n")
         c.expect(rb"Welcome to demo")
         c.expect(PROMPT)
-    eventually(lambda: len(rig.events(linux, "vm.rebooted")) > before, 10, "vm.rebooted")
+    eventually(lambda: len(rig.events(linux, "vm.rebooted")) > before, 30, "vm.rebooted")
     assert rig.vm(linux)["state"] == "running"
 
 

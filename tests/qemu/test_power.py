@@ -42,14 +42,14 @@ def test_a_guest_that_goes_off_by_itself(rig):
     with rig.console(vm) as c:
         assert c.until_closed() == 1000
         assert c.received == b"Going down.\r\n"
-    found = rig.wait_state(vm, "stopped", seconds=10)
+    found = rig.wait_state(vm, "stopped")
     assert found["state_reason"] == "shutdown" and not found["pending_changes"]
-    eventually(lambda: not processes(vm), 10, "no QEMU process")
+    eventually(lambda: not processes(vm), 30, "no QEMU process")
     last = rig.events(vm, "vm.state")[-1]["data"]
     assert last["state"] == "stopped" and last["reason"] == "shutdown"
     assert rig.log_raw(vm).body == b"Going down.\r\n"
     stats = rig.api.get(f"/v1/vms/{vm}/stats").json
-    eventually(lambda: rig.api.get(f"/v1/vms/{vm}/stats").json["sampled_at"] is None, 10, f"no figures: {stats}")
+    eventually(lambda: rig.api.get(f"/v1/vms/{vm}/stats").json["sampled_at"] is None, 30, f"no figures: {stats}")
 
 
 def test_waiting_for_the_console_of_a_guest_that_is_off_again(rig):
@@ -94,7 +94,7 @@ def test_reset_boots_again_in_the_same_process(rig):
         rig.act(vm, "reset")
         c.expect(re.escape(HELLO))
     assert qemu_pid(vm) == pid
-    eventually(lambda: rig.events(vm, "vm.rebooted"), 10, "vm.rebooted")
+    eventually(lambda: rig.events(vm, "vm.rebooted"), 30, "vm.rebooted")
 
 
 def test_shutdown_that_the_guest_does_not_obey(fresh_rig):
@@ -103,7 +103,7 @@ def test_shutdown_that_the_guest_does_not_obey(fresh_rig):
     vm = rig.create(wait="console")["id"]  # hello has no ACPI: it does not notice the button
     failed = rig.act(vm, "shutdown", state="failed")
     assert failed["error"]["code"] == "timeout" and failed["error"]["remedy"]
-    assert rig.wait_state(vm, "running", seconds=5)
+    assert rig.wait_state(vm, "running")
     with rig.console(vm) as c:
         c.expect(re.escape(HELLO))
         c.send(b"still here")
@@ -168,6 +168,6 @@ def test_the_number_of_viewers_has_a_limit(fresh_rig):
             return rig.console(vm)
         except Refused:
             return None
-    viewers.append(eventually(try_again, 10, "a place is free again"))
+    viewers.append(eventually(try_again, 30, "a place is free again"))
     for c in viewers:
         c.close()

@@ -93,9 +93,8 @@ def test_viewers_are_told(rig):
     with rig.console(vm, subprotocols=V1) as c:
         assert c.control("hello")["recording"] is False
         made = record(rig, vm)
-        while not (told := c.control("viewers"))["recording"]:
-            pass
-        assert told["count"] == 1
+        while not (told := c.control("viewers"))["recording"] or told["count"] != 1:
+            pass  # who was here before may just be leaving
         with rig.console(vm, subprotocols=V1) as late:
             assert late.control("hello")["recording"] is True
         stop(rig, made)

@@ -144,8 +144,8 @@ def test_a_guest_that_went_off_meanwhile_is_found_at_start(rig, demo_image):
     rig.kill9()
     rig.start()
     assert finished(rig, op["id"])["state"] == "succeeded"
-    assert rig.wait_state(vm, "stopped", seconds=30)["state_reason"]
-    assert not processes(vm)
+    assert rig.wait_state(vm, "stopped", seconds=60)["state_reason"]
+    eventually(lambda: not processes(vm), 60, "no QEMU process")
     rig.delete(vm)
 
 
@@ -169,7 +169,7 @@ def test_a_start_goes_on_after_kill_9(rig, delay):
         eventually(answers, 90, "an echo", every=0.5)
     assert qemu_pid(vm) == pid
     rig.delete(vm)
-    assert not processes(vm)
+    eventually(lambda: not processes(vm), 30, "no QEMU process")
 
 
 def test_a_stop_and_a_delete_go_on_after_kill_9(rig):
@@ -181,7 +181,7 @@ def test_a_stop_and_a_delete_go_on_after_kill_9(rig):
         assert finished(rig, op["id"])["state"] == "succeeded"
     assert rig.vm(vms[0])["state"] == "stopped"
     assert rig.api.get(f"/v1/vms/{vms[1]}").status == 404
-    eventually(lambda: not processes(vms[0]) and not processes(vms[1]), 10, "no QEMU process")
+    eventually(lambda: not processes(vms[0]) and not processes(vms[1]), 30, "no QEMU process")
     assert not (rig.state_dir / "vms" / vms[1]).exists()
 
 

@@ -41,7 +41,10 @@ class Run(subprocess.Popen):
     def expect(self, pattern, stream="printed", seconds=SLOW):
         """The match, as soon as it is there."""
         def look():
-            assert self.poll() is None or re.search(pattern, getattr(self, stream)), (self.printed, self.said)
+            if self.poll() is not None:  # its last words may not have been read yet
+                for reader in self.readers:
+                    reader.join(20)
+                assert re.search(pattern, getattr(self, stream)), (self.printed, self.said)
             return re.search(pattern, getattr(self, stream))
         return eventually(look, seconds, f"{pattern} (there is {getattr(self, stream)[-500:]!r})")
 

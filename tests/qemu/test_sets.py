@@ -1,5 +1,5 @@
 """Sets of real guests: they start in waves, and one member is put back while the other runs on."""
-from rig import SLOW, eventually, processes
+from rig import HELLO, SLOW, eventually, processes
 
 MACHINE = {"name": "pc", "image": "hello", "memory_mib": 16, "acceleration": "emulated", "networks": []}
 
@@ -21,6 +21,7 @@ def test_one_member_is_put_back_while_the_other_runs_on(rig):
     assert finished(rig, made.json["operation"])["state"] == "succeeded"
     first, second = flat(rig.api.get("/v1/sets/real").json)
     with rig.console(second["id"]) as c:
+        c.expect(HELLO)  # what is typed before is lost
         c.send(b"still here")
         c.expect(b"still here")
         done = rig.api.post("/v1/sets/real/members/1/reset", wait=60, patience=90).json
@@ -28,6 +29,7 @@ def test_one_member_is_put_back_while_the_other_runs_on(rig):
         c.send(b"and now")
         c.expect(b"and now")
     with rig.console(first["id"]) as c:
+        c.expect(HELLO)
         c.send(b"anew")
         c.expect(b"anew")
     assert rig.vm(first["id"])["set"]["member"] == 1

@@ -64,7 +64,8 @@ def look(rig, vm, state, dice):
     """What a person does beside it; none of it may change anything."""
     if state == "running" and dice.random() < 0.6:
         word = f"{dice.getrandbits(40):x}".encode()
-        with rig.console(vm, timeout=2) as c:
+        with rig.console(vm) as c:
+            c.socket.socket.settimeout(2)  # for each try to be heard
             eventually(lambda: is_echoed(c, word), SLOW, "its echo")
     else:
         assert rig.api.get(f"/v1/vms/{vm}/stats").status == 200

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -40,7 +41,7 @@ class Libvirtd:
         self.front = self.dir / "front"
         self.uri = f"{driver}?socket={self.front}"
         self.own_uri = f"{driver}?socket={self.socket}"
-        self.process, self.anchor = None, None
+        self.process, self.anchor, self.drain = None, None, None
 
     def environment(self):
         names = ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")
@@ -60,15 +61,20 @@ class Libvirtd:
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < end, f"no socket: {self.log()}"
             time.sleep(0.005)
-        # One by one, so that the anchor's connection is there before anybody defines anything. The
-        # socket is there a moment before it listens: who comes too early is refused, and tries again.
-        while self._connections() < 1:
-            assert time.monotonic() < end, "the anchor did not connect"
-            if not self.anchor or self.anchor.poll() is not None:
-                self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "event", "--all", "--loop"],
-                                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                               stderr=subprocess.DEVNULL, env=self.environment())
+        # It has an answer, so its connection is there before anybody defines anything: a socket that is
+        # connected may still be anybody's, or not yet be open. libvirtd's is there a moment before it
+        # listens: who comes too early is refused, and tries again.
+        while True:
+            self.anchor = subprocess.Popen([VIRSH, "-q", "-c", self.own_uri, "uri; event --all --loop"],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=subprocess.DEVNULL, env=self.environment())
+            if self.anchor.stdout.readline():
+                break
+            self.anchor.wait()
+            assert time.monotonic() < end, f"the anchor did not connect: {self.log()}"
             time.sleep(0.005)
+        self.drain = threading.Thread(target=self.anchor.stdout.read, daemon=True)
+        self.drain.start()
         if shown:
             self.show()
         return self
@@ -80,16 +86,12 @@ class Libvirtd:
     def hide(self):
         self.front.unlink(missing_ok=True)
 
-    def _connections(self):
-        """Peers of our socket, as the kernel lists them: /proc/net/unix names the server's end."""
-        path = str(self.socket)
-        lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines() if line.endswith(path)]
-        return sum(1 for fields in lines if fields[5] == "03")
-
     def _end_anchor(self):
         if self.anchor:
             self.anchor.kill()
             self.anchor.wait()
+            self.drain.join()
+            self.anchor.stdout.close()
             self.anchor = None
 
     def kill9(self):

@@ -141,7 +141,8 @@ TEST(a_stalled_viewer_is_dropped_and_a_fast_one_loses_nothing)
     rig_close(&rig);
 }
 
-TEST(stalled_viewers_cost_the_guest_next_to_no_time)
+/* Whether the guest took hardly longer with them than alone. */
+static bool stalled_viewers_cost_little(void)
 {
     const uint64_t total = 32ull << 20;
     struct source *stalled[20];
@@ -165,11 +166,21 @@ TEST(stalled_viewers_cost_the_guest_next_to_no_time)
     finish(&f);
     printf("# %lld ms alone, %lld ms with 20 stalled viewers\n", (long long)alone_ms,
            (long long)f.took_ms);
-    /* One wait in vain for all of them, and room for a busy machine. */
-    CHECK(f.took_ms < 2 * alone_ms + 500);
     for (int i = 0; i < 20; i++)
         rig_detach(stalled[i]);
     rig_close(&rig);
+    /* One wait in vain for all of them, and room for a busy machine. */
+    return f.took_ms < 2 * alone_ms + 500;
+}
+
+/* Two times are compared: something else may have had the processors during the second. */
+TEST(stalled_viewers_cost_the_guest_next_to_no_time)
+{
+    bool little = false;
+
+    for (int i = 0; i < 4 && !little; i++)
+        little = stalled_viewers_cost_little();
+    CHECK(little);
 }
 
 TEST(the_end_of_a_flood_is_not_lost_when_the_guest_hangs_up)

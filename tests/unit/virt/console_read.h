@@ -8,11 +8,12 @@
 #include <unistd.h>
 
 #include "service/base/clock.h"
+#include "tests/support/test.h"
 
 /* Reads until the text has been seen; false at end of file or after the deadline. */
 __attribute__((unused)) static bool read_until(int fd, const char *text, int timeout_ms)
 {
-    int64_t until = clock_monotonic_ms() + timeout_ms;
+    int64_t until = clock_monotonic_ms() + test_patience_ms(timeout_ms);
     char seen[4096];
     size_t len = 0;
 
@@ -41,7 +42,7 @@ __attribute__((unused)) static bool read_until(int fd, const char *text, int tim
 
 __attribute__((unused)) static bool at_end(int fd, int timeout_ms)
 {
-    int64_t until = clock_monotonic_ms() + timeout_ms;
+    int64_t until = clock_monotonic_ms() + test_patience_ms(timeout_ms);
     char buf[4096];
 
     while (clock_monotonic_ms() < until) {

@@ -74,7 +74,9 @@ TEST(it_reconnects_within_two_seconds)
     EVENTUALLY(file_exists(socket_path), 10000);
     start = clock_monotonic_ms();
     EVENTUALLY(watch_ups(&w, ups + 1), 2000);
-    printf("# back after %lld ms\n", (long long)(clock_monotonic_ms() - start));
+    start = clock_monotonic_ms() - start;
+    printf("# back after %lld ms\n", (long long)start);
+    CHECK(start < 2000);
     /* The test driver forgot everything; events must come on the new connection, too. */
     watch_forget(&w);
     CHECK_OK(virt_define(v, &d, &err));
