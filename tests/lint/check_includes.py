@@ -25,7 +25,7 @@ OWNERS = {
     "archive*.h": ["service/vm/seed.c", "service/cli/bundle.c"],
     "lzma.h": ["service/vm/image_convert.c"],
     "curl/*": ["service/cli/client.c", "service/net/net_internal.h"],
-    "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/event*", "service/vm/vm.h",
+    "jansson.h": ["service/json/*", "service/vm/*json*", "service/vm/spec*", "service/vm/audit_log*", "service/vm/event*", "service/vm/vm.h",
                   "service/vm/console_v1*", "service/vm/exec_v1*", "service/vm/guest*", "service/vm/lease*", "service/vm/pool*",
                   "service/vm/set*", "api/*",
                   "service/cli/value.h"],
