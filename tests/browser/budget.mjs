@@ -1,5 +1,5 @@
 // How much comes over the line and how soon something is seen; right to left; the nav on a phone.
-import { axe, ok, test } from './harness.mjs';
+import { axe, ok, test, until } from './harness.mjs';
 import { go, name, secondContext, shot } from './shared.mjs';
 
 const TRANSFER_BYTES = 200 * 1024;
@@ -24,8 +24,10 @@ test('before a console is opened, less than 200 KiB come over the line, and some
     });
     await go(on, '', 'Machines');
     await on.getByRole('link', { name, exact: true }).waitFor();
-    const paint = await on.evaluate(
-        () => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0,
+    const paint = await until('the first paint', () =>
+        on.evaluate(
+            () => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0,
+        ),
     );
     isFirst = false;
     for (const [address, heading] of [

@@ -43,6 +43,7 @@ test('the policy in force allows nothing inline and nothing foreign', async () =
         ),
     );
     await until('the probe for violations reports one', () => seen.csp.length === 1);
+    await until('the browser says so, too', () => seen.console.length > 0);
     seen.csp.length = 0;
     seen.console.length = 0;
     await page.getByRole('heading', { level: 1, name: 'Machines' }).waitFor();

@@ -61,7 +61,7 @@ export async function newPageAt(browser, origin, options = {}) {
             },
         });
     });
-    context.setDefaultTimeout(10000);
+    context.setDefaultTimeout(30000);
     const page = await context.newPage();
     page.on('pageerror', (error) => seen.errors.push(String(error.stack ?? error)));
     page.on('console', (message) => {
@@ -116,7 +116,7 @@ export async function axe(page, where) {
     }
 }
 
-export async function until(what, probe, ms = 10000) {
+export async function until(what, probe, ms = 30000) {
     const deadline = Date.now() + ms;
     let last;
     for (;;) {

@@ -115,7 +115,7 @@ test('many are deleted at once, after a question that says what is lost', async 
     const dialog = page.getByRole('dialog').filter({ hasText: 'cannot be brought back' });
     await dialog.getByText(`${many}0003`).waitFor();
     await page.keyboard.press('Escape');
-    equal(await shownRows().count(), COUNT, 'rows after Escape');
+    await until('rows after Escape', async () => (await shownRows().count()) === COUNT);
     await page.getByLabel('All shown').check();
     await bar.getByText(`${COUNT.toLocaleString('en')} machines selected`).waitFor();
     await bar.getByRole('button', { name: /^Delete/ }).click();

@@ -121,19 +121,25 @@ test('an image is described, shows it, and is run with one press', async () => {
     await sheet.getByRole('button', { name: 'Save' }).click();
     await until(
         'the pattern is marked',
-        async () => (await sheet.getByLabel('Its console shows').getAttribute('aria-invalid')) === 'true',
+        async () =>
+            (await sheet.getByLabel('Its console shows').getAttribute('aria-invalid')) === 'true',
     );
     await axe(page, 'the form of an image');
     await sheet.getByLabel('Its console shows').fill('');
     await sheet.getByRole('button', { name: 'Save' }).click();
-    await card(described).getByText('A <b>picture</b>', { exact: true }).waitFor({ timeout: 20000 });
+    await card(described)
+        .getByText('A <b>picture</b>', { exact: true })
+        .waitFor({ timeout: 20000 });
     await run.click();
     await page.getByRole('heading', { level: 1, name: described }).waitFor({ timeout: 20000 });
     const vm = await page.evaluate(async (of) => (await fetch(`/v1/vms/${of}`)).json(), described);
     ok(vm.memory_mib === 48 && vm.image === described, 'it has what the image says');
     const gone = await page.evaluate(async (of) => {
         const end = (path) => fetch(path, { method: 'DELETE' }).then((answer) => answer.status);
-        return [await end(`/v1/vms/${of}?force=true&wait=60`), await end(`/v1/images/${of}?retire=true`)];
+        return [
+            await end(`/v1/vms/${of}?force=true&wait=60`),
+            await end(`/v1/images/${of}?retire=true`),
+        ];
     }, described);
     ok(gone[0] < 300 && gone[1] < 300, `machine and image are gone: ${gone}`);
 });

@@ -37,7 +37,11 @@ test('a webhook: wrong input keeps what was typed, the secret is shown once, its
 test('a project is made, looked into, found again after a reload, left and deleted', async () => {
     const project = `${name}-lab`;
     await go(page, 'projects', 'Projects');
-    equal(await page.getByLabel('Project', { exact: true }).isVisible(), false, 'nothing to choose yet');
+    equal(
+        await page.getByLabel('Project', { exact: true }).isVisible(),
+        false,
+        'nothing to choose yet',
+    );
     await page.getByLabel('Name', { exact: true }).fill(project);
     await page.getByLabel('Machines', { exact: true }).fill('3');
     await page.getByLabel('Disks in GiB').fill('1.5');
@@ -52,7 +56,11 @@ test('a project is made, looked into, found again after a reload, left and delet
     await axe(page, 'projects');
     await shot(page, 'projects.png');
 
-    await api('POST', `/v1/vms?project=${project}`, { name: 'inside', memory_mib: 32, networks: [] });
+    await api('POST', `/v1/vms?project=${project}`, {
+        name: 'inside',
+        memory_mib: 32,
+        networks: [],
+    });
     await page.getByLabel('Project', { exact: true }).selectOption(project);
     await row(page).waitFor({ state: 'detached' });
     const inside = page.getByRole('link', { name: 'inside', exact: true });
@@ -66,8 +74,9 @@ test('a project is made, looked into, found again after a reload, left and delet
     await row(page).waitFor();
 
     await go(page, 'projects', 'Projects');
-    await until('the project is empty', async () =>
-        (await api('GET', `/v1/projects/${project}`)).usage.vms === 0,
+    await until(
+        'the project is empty',
+        async () => (await api('GET', `/v1/projects/${project}`)).usage.vms === 0,
     );
     await page.getByRole('button', { name: `Delete ${project}` }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Delete' }).click();

@@ -24,11 +24,12 @@ test('a pool is made with the form, fills, and is changed', async () => {
     await form.getByLabel('Keep ready').fill('1');
     await form.getByRole('button', { name: 'Create' }).click();
     await card('pool', pool).waitFor();
-    equal(await form.getByLabel('Keep ready').inputValue(), '1', 'the form is as at the beginning');
-    equal(
-        await form.getByLabel('Memory in MiB').inputValue(),
-        '512',
+    /* The card may come by an event before the answer does. */
+    await until(
         'the form is as at the beginning',
+        async () =>
+            (await form.getByLabel('Memory in MiB').inputValue()) === '512' &&
+            (await form.getByLabel('Keep ready').inputValue()) === '1',
     );
     await until('one is ready', async () => (await ready()) === 1, 60000);
     await until('the page says so', async () =>
@@ -100,7 +101,10 @@ test('a set shows its names while they are typed, and is made', async () => {
     await shot(page, 'sets-form.png');
     await form.getByRole('button', { name: 'Create' }).click();
     await card('set', set).waitFor();
-    equal(await form.getByLabel('Members').inputValue(), '10', 'the form is as at the beginning');
+    await until(
+        'the form is as at the beginning',
+        async () => (await form.getByLabel('Members').inputValue()) === '10',
+    );
     await until(
         'all run',
         async () => (await card('set', set).textContent()).includes('4 of 4 run'),

@@ -1,5 +1,5 @@
 // The other streams of a machine: display, serial ports, channels, vsock ports; side by side.
-import { axe, equal, ok, test, until } from './harness.mjs';
+import { axe, ok, test, until } from './harness.mjs';
 import { displayDisk } from './guest.mjs';
 import { focused, go, makeImage, makeVm, name, page, secondContext, shot } from './shared.mjs';
 
@@ -86,7 +86,7 @@ test('serial ports and channels open beside the console', async () => {
     await live(page, 'serial/1');
     await page.getByRole('button', { name: 'Channel org.drover.test' }).click();
     await live(page, 'channels/org.drover.test');
-    equal(await page.locator('.pane').count(), 4, 'panes side by side');
+    await until('four panes', async () => (await page.locator('.pane').count()) === 4);
     await page.keyboard.type('lnie\u0008\u0008\u0008ine');
     await until('what is typed to a channel is shown', async () =>
         (await printed(page, 'channels/org.drover.test')).includes('line'),
@@ -94,7 +94,7 @@ test('serial ports and channels open beside the console', async () => {
     await axe(page, 'four streams');
     await shot(page, 'four-streams.png');
     await page.getByRole('button', { name: `Close Serial 1 of ${many}` }).click();
-    equal(await page.locator('.pane').count(), 3, 'panes after one was closed');
+    await until('three panes', async () => (await page.locator('.pane').count()) === 3);
 });
 
 test('a vsock port is asked for, and a refusal is told in words', async () => {
