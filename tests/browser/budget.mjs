@@ -41,6 +41,7 @@ test('before a console is opened, less than 200 KiB come over the line, and some
         ['activity', 'Activity'],
         ['host', 'Host'],
         ['webhooks', 'Webhooks'],
+        ['audit', 'Audit log'],
         ['projects', 'Projects'],
         ['tokens', 'Access'],
     ]) {

@@ -18,6 +18,7 @@ test('pictures and axe: every page, light and dark', async () => {
             ['activity', 'Activity', 'activity-page'],
             ['host', 'Host', 'host'],
             ['webhooks', 'Webhooks', 'webhooks-page'],
+            ['audit', 'Audit log', 'audit-page'],
             ['projects', 'Projects', 'projects-page'],
             ['tokens', 'Access', 'access'],
             [`vms/${name}`, name, 'machine'],

@@ -34,6 +34,35 @@ test('a webhook: wrong input keeps what was typed, the secret is shown once, its
     await card.waitFor({ state: 'detached' });
 });
 
+test('the audit log: who asked for what, and what was refused', async () => {
+    const made = await api('POST', '/v1/vms', { name: `${name}-audited`, memory_mib: 32 });
+    await api('DELETE', `/v1/vms/${made.id}`);
+    await go(page, 'audit', 'Audit log');
+    const rows = page.getByRole('region', { name: 'Audit log' }).getByRole('row');
+    await rows.filter({ hasText: 'deleteVm' }).filter({ hasText: made.id }).first().waitFor();
+    await axe(page, 'the audit log');
+    await shot(page, 'audit.png');
+    await page.evaluate(() =>
+        fetch('/v1/vms/nosuch/start', {
+            method: 'POST',
+            headers: { 'Content-Type': 'application/json' },
+        }),
+    );
+    await page.getByLabel('Only what was refused').check();
+    const refused = rows.filter({ hasText: 'startVm' }).filter({ hasText: 'nosuch' });
+    await refused.filter({ hasText: '404 vm-not-found' }).first().waitFor();
+    await until(
+        'what went well is left out',
+        async () =>
+            (await rows.filter({ has: page.locator('[data-state=succeeded]') }).count()) === 0,
+    );
+    const older = page.getByRole('button', { name: 'Older' });
+    await until(
+        'one page, or more',
+        async () => (await older.isVisible()) === (await rows.count()) > 100,
+    );
+});
+
 test('a project is made, looked into, found again after a reload, left and deleted', async () => {
     const project = `${name}-lab`;
     await go(page, 'projects', 'Projects');

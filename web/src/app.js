@@ -35,6 +35,7 @@ const ROUTES = [
     [/^host$/, lazy(() => import('./pages/host.js'), 'hostPage')],
     [/^webhooks$/, lazy(() => import('./pages/webhooks.js'), 'webhooksPage')],
     [/^projects$/, lazy(() => import('./pages/projects.js'), 'projectsPage')],
+    [/^audit$/, lazy(() => import('./pages/audit.js'), 'auditPage')],
     [/^tokens$/, lazy(() => import('./pages/tokens.js'), 'tokensPage')],
 ];
 const NAV = [

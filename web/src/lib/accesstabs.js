@@ -1,10 +1,11 @@
-/* Tokens, projects and webhooks: three pages of one section, each for who may. */
+/* Tokens, projects, webhooks and the audit log: pages of one section, each for who may. */
 import { h } from './dom.js';
 
 const TABS = [
     ['#/tokens', 'Tokens', 'token:write'],
     ['#/projects', 'Projects', 'project:write'],
     ['#/webhooks', 'Webhooks', 'webhook:write'],
+    ['#/audit', 'Audit log', 'token:write'],
 ];
 
 const mine = (session) => TABS.filter(([, , scope]) => session.can(scope));

@@ -9,6 +9,7 @@ import { h, replace, setHidden, setText } from './dom.js';
 import { field } from './forms.js';
 import { applyPatch, changesOf, mergePatch, same } from './mergepatch.js';
 import { announce, problemBody, showNote } from './notify.js';
+import { scroll, titleRow } from './table.js';
 
 /* What PATCH takes; the rest of an answer is what became of it. */
 const MEMBERS = [
@@ -309,21 +310,12 @@ function changeTable(changes) {
         value === undefined
             ? h('span', { class: 'help' }, 'default')
             : h('code', null, JSON.stringify(value));
-    return h(
-        'div',
-        { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'List of changes' },
+    return scroll(
+        'List of changes',
         h(
             'table',
             { class: 'change-table' },
-            h(
-                'thead',
-                null,
-                h(
-                    'tr',
-                    null,
-                    ['Member', 'Now', 'Then'].map((words) => h('th', { scope: 'col' }, words)),
-                ),
-            ),
+            titleRow(['Member', 'Now', 'Then']),
             h(
                 'tbody',
                 null,

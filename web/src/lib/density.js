@@ -1,6 +1,7 @@
 /* What merging saves and for whom: the bars, the groups with what still fits, the machines. */
 import { h, replace, s, setHidden, setText } from './dom.js';
 import { ABSENT, bytes, count, plural } from './format.js';
+import { scroll, titleRow } from './table.js';
 
 const FIRST_ROWS = 100; /* a row costs layout; the rest comes when asked for */
 const LIMIT_WORDS = { memory: 'memory', overcommit: 'the overcommit limit' };
@@ -29,7 +30,12 @@ export function needBars() {
         return { key, fill, value, root };
     });
     const total = h('p', { class: 'help' });
-    const root = h('div', { class: 'bars' }, bars.map((b) => b.root), total);
+    const root = h(
+        'div',
+        { class: 'bars' },
+        bars.map((b) => b.root),
+        total,
+    );
 
     function show(host) {
         const values = {
@@ -56,11 +62,6 @@ export function needBars() {
     return { root, show };
 }
 
-const head = (names) =>
-    h('thead', null, h('tr', null, names.map((t) => h('th', { scope: 'col' }, t))));
-const region = (label, table) =>
-    h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label }, table);
-
 /* onBy(by): what the reader wants the groups to be. */
 export function groupTable({ onBy }) {
     const select = h('select', { 'aria-label': 'Group by', onchange: () => onBy(select.value) });
@@ -69,10 +70,10 @@ export function groupTable({ onBy }) {
     const table = h(
         'table',
         null,
-        head(['Group', 'Running', 'Resident', 'Merged', 'Saved', 'Each alone', 'More would fit']),
+        titleRow(['Group', 'Running', 'Resident', 'Merged', 'Saved', 'Each alone', 'More would fit']),
         body,
     );
-    const shown = region('Merging by group', table);
+    const shown = scroll('Merging by group', table);
     const root = h(
         'section',
         { class: 'panel' },
@@ -153,15 +154,24 @@ export function machineTable(herd) {
     const table = h(
         'table',
         null,
-        head(['Machine', 'Promised', 'Resident', 'Merged', 'Saved', 'Gain after costs', 'How it stands']),
+        titleRow([
+            'Machine',
+            'Promised',
+            'Resident',
+            'Merged',
+            'Saved',
+            'Gain after costs',
+            'How it stands',
+        ]),
         body,
     );
-    const shown = region('Merging by machine', table);
+    const shown = scroll('Merging by machine', table);
     const root = h('section', { class: 'panel' }, h('h2', null, 'By machine'), shown, more, blank);
 
     function show(vms) {
         last = [...vms].sort(
-            (a, b) => (b.ksm.saved_bytes ?? -1) - (a.ksm.saved_bytes ?? -1) || (a.name < b.name ? -1 : 1),
+            (a, b) =>
+                (b.ksm.saved_bytes ?? -1) - (a.ksm.saved_bytes ?? -1) || (a.name < b.name ? -1 : 1),
         );
         const rows = all ? last : last.slice(0, FIRST_ROWS);
         replace(
@@ -209,6 +219,10 @@ function stands(ksm) {
 export function staleMark(sample) {
     return (
         sample?.stale &&
-        h('span', { class: 'tag stale', 'data-state': 'warning', title: sample.stale_reason }, 'old figures')
+        h(
+            'span',
+            { class: 'tag stale', 'data-state': 'warning', title: sample.stale_reason },
+            'old figures',
+        )
     );
 }

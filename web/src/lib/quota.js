@@ -1,6 +1,7 @@
 /* What a project and a token may use at the same time, and do: a table. */
 import { h } from './dom.js';
 import { bytes, count, mib } from './format.js';
+import { titleRow } from './table.js';
 
 export const RESOURCES = [
     ['vms', 'Machines', count],
@@ -31,19 +32,7 @@ export function quotaTable(quotas) {
     return h(
         'table',
         null,
-        h(
-            'thead',
-            null,
-            h(
-                'tr',
-                null,
-                h('th', { scope: 'col' }, 'Resource'),
-                titles.flatMap((title) => [
-                    h('th', { scope: 'col' }, `${title}: used`),
-                    h('th', { scope: 'col' }, 'may use'),
-                ]),
-            ),
-        ),
+        titleRow(['Resource', ...titles.flatMap((title) => [`${title}: used`, 'may use'])]),
         h(
             'tbody',
             null,

@@ -6,6 +6,7 @@ import { h, icon, setHidden, setText } from '../lib/dom.js';
 import { fromNow, plural, time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { every, redraw, reloader } from '../lib/reload.js';
+import { titleRow } from '../lib/table.js';
 import { setForm } from './sets_form.js';
 
 const VERBS = {
@@ -312,17 +313,7 @@ export async function setPage({ herd, session, signal, params }) {
                 h(
                     'table',
                     null,
-                    h(
-                        'thead',
-                        null,
-                        h(
-                            'tr',
-                            null,
-                            h('th', { scope: 'col' }, 'Member'),
-                            h('th', { scope: 'col' }, 'Machines'),
-                            mayWrite && h('th', { scope: 'col' }, 'Do'),
-                        ),
-                    ),
+                    titleRow(['Member', 'Machines', ...(mayWrite ? ['Do'] : [])]),
                     body,
                 ),
             ),

@@ -1,14 +1,16 @@
 /* Tokens: who else may use the API. A secret is shown once and kept nowhere. */
 import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post } from '../lib/api.js';
-import { copyButton } from '../lib/clipboard.js';
 import { confirm } from '../lib/dialog.js';
 import { h, replace } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { quotaTable } from '../lib/quota.js';
+import { showSecret } from '../lib/secret.js';
+import { scroll, scrollTable } from '../lib/table.js';
 
+const TITLES = ['Name', 'Role', 'May', 'Expires', 'Last used', ''];
 const ROLES = ['viewer', 'operator', 'admin'];
 const LIFETIMES = [
     ['86400', 'one day'],
@@ -143,24 +145,9 @@ export async function tokensPage({ session, signal }) {
                 wish.expires_in_seconds = Number(life.value);
             }
             const made = await post('/v1/tokens', wish);
-            const code = h('code', { class: 'secret' }, made.token);
-            replace(
-                secret,
-                h(
-                    'div',
-                    { class: 'notice notice-good' },
-                    h('p', null, h('strong', null, `Token ${made.name}`)),
-                    h('p', null, code, ' ', copyButton(code, 'the token')),
-                    h(
-                        'p',
-                        { class: 'help' },
-                        'Copy it now: it is not kept and cannot be shown again.',
-                    ),
-                ),
-            );
+            showSecret(secret, `Token ${made.name}`, made.token, 'the token');
             name.value = '';
             scopes.clear();
-            secret.scrollIntoView({ block: 'nearest' });
             await load();
         } catch (problem) {
             showFormProblem(fields, trouble, problem);
@@ -180,37 +167,13 @@ export async function tokensPage({ session, signal }) {
                 'section',
                 { class: 'panel' },
                 h('h2', null, 'Tokens'),
-                h(
-                    'div',
-                    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tokens' },
-                    h(
-                        'table',
-                        null,
-                        h(
-                            'thead',
-                            null,
-                            h(
-                                'tr',
-                                null,
-                                ['Name', 'Role', 'May', 'Expires', 'Last used'].map((t) =>
-                                    h('th', { scope: 'col' }, t),
-                                ),
-                                h('td'),
-                            ),
-                        ),
-                        body,
-                    ),
-                ),
+                scrollTable('Tokens', TITLES, body),
             ),
             h(
                 'section',
                 { class: 'panel' },
                 h('h2', null, 'Quotas'),
-                h(
-                    'div',
-                    { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Quotas' },
-                    quotaTable(quotas),
-                ),
+                scroll('Quotas', quotaTable(quotas)),
             ),
             h(
                 'form',

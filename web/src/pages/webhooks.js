@@ -1,7 +1,6 @@
 /* Webhooks: who else is told what happens, and how that goes. A secret that is drawn is shown once. */
 import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post, request } from '../lib/api.js';
-import { copyButton } from '../lib/clipboard.js';
 import { confirm, dialogForm } from '../lib/dialog.js';
 import { h, replace, setHidden } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
@@ -9,6 +8,10 @@ import { ABSENT, count, fromNow, plural, span, time } from '../lib/format.js';
 import { numberInput, textInput } from '../lib/inputs.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { every, redraw, reloader } from '../lib/reload.js';
+import { showSecret } from '../lib/secret.js';
+import { scrollTable } from '../lib/table.js';
+
+const DELIVERY_TITLES = ['Event', 'Number', 'When', 'Attempt', 'What came of it', 'Took'];
 
 const pathOf = (hook) => `/v1/webhooks/${encodeURIComponent(hook.id)}`;
 
@@ -208,41 +211,19 @@ function act(text, hook, onclick, extra = '') {
 function deliveries(items) {
     return items.length === 0
         ? h('p', { class: 'help' }, 'None yet.')
-        : h(
-              'div',
-              { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Deliveries' },
-              deliveryTable(items),
-          );
+        : scrollTable('Deliveries', DELIVERY_TITLES, h('tbody', null, items.map(deliveryRow)));
 }
 
-function deliveryTable(items) {
-    const row = (d) =>
-        h(
-            'tr',
-            null,
-            h('th', { scope: 'row' }, d.type),
-            h('td', null, count(d.seq)),
-            h('td', null, time(d.at)),
-            h('td', null, count(d.attempt)),
-            h('td', { class: 'why' }, d.delivered ? `answered ${d.status}` : (d.error ?? ABSENT)),
-            h('td', null, span(d.took_ms)),
-        );
-
+function deliveryRow(d) {
     return h(
-        'table',
+        'tr',
         null,
-        h(
-            'thead',
-            null,
-            h(
-                'tr',
-                null,
-                ['Event', 'Number', 'When', 'Attempt', 'What came of it', 'Took'].map((t) =>
-                    h('th', { scope: 'col' }, t),
-                ),
-            ),
-        ),
-        h('tbody', null, items.map(row)),
+        h('th', { scope: 'row' }, d.type),
+        h('td', null, count(d.seq)),
+        h('td', null, time(d.at)),
+        h('td', null, count(d.attempt)),
+        h('td', { class: 'why' }, d.delivered ? `answered ${d.status}` : (d.error ?? ABSENT)),
+        h('td', null, span(d.took_ms)),
     );
 }
 
@@ -270,23 +251,13 @@ function webhookForm({ load, secret }) {
                 url: url.control.value.trim(),
                 events: events.control.value.split(/[\s,]+/).filter(Boolean),
             });
-            const code = h('code', { class: 'secret' }, made.secret);
-            replace(
+            showSecret(
                 secret,
-                h(
-                    'div',
-                    { class: 'notice notice-good' },
-                    h('p', null, h('strong', null, `The secret of ${made.url}`)),
-                    h('p', null, code, ' ', copyButton(code, 'the secret')),
-                    h(
-                        'p',
-                        { class: 'help' },
-                        'The receiver checks the signature with it. Copy it now: it cannot be shown again.',
-                    ),
-                ),
+                `The secret of ${made.url}, with which the receiver checks signatures`,
+                made.secret,
+                'the secret',
             );
             form.reset();
-            secret.scrollIntoView({ block: 'nearest' });
             await load();
         } catch (problem) {
             showFormProblem(all, trouble, problem);
