@@ -225,14 +225,20 @@ def test_an_idle_connection_is_closed(own):
         assert 0.9 < time.monotonic() - started < 20
 
 
-@in_clear
-def test_connections_are_limited_and_the_next_is_told(own):
+def own_that_is_full(own):
+    """Every place is taken, and the next one is told so."""
     s = own("max_connections=16", "max_connections_per_address=64")
     held = [s.connect() for _ in range(16)]
     for c in held:
         assert c.request("GET", "/v1/public").status == 200
     with s.connect() as c:
         assert c.answer().status == 503
+    return s, held
+
+
+@in_clear
+def test_connections_are_limited_and_the_next_is_told(own):
+    s, held = own_that_is_full(own)
     held.pop().close()
     eventually(lambda: attempt(s) == 200)
     for c in held:
@@ -242,12 +248,7 @@ def test_connections_are_limited_and_the_next_is_told(own):
 @in_clear
 def test_the_host_gets_in_when_every_place_is_taken(own):
     """Its administrator, over the Unix socket, and eight times; whoever holds the places does not."""
-    s = own("max_connections=16", "max_connections_per_address=64")
-    held = [s.connect() for _ in range(16)]
-    for c in held:
-        assert c.request("GET", "/v1/public").status == 200
-    with s.connect() as c:
-        assert c.answer().status == 503
+    s, held = own_that_is_full(own)
     ours = [s.connect(unix=True) for _ in range(8)]
     for c in ours:
         assert c.request("GET", "/v1/state").json["connections"] > 16
