@@ -11,6 +11,7 @@
 
 #include "api/dump.h"
 #include "api/http.h"
+#include "api/tls.h"
 #include "api/ws.h"
 #include "service/base/clock.h"
 #include "service/base/fault.h"
@@ -179,6 +180,26 @@ static int run(struct daemon *d)
     return rc ? 1 : 0;
 }
 
+/* setting: the one at fault where the words do not say it, or "". */
+static int refuse(const char *setting, const struct error *err)
+{
+    fprintf(stderr, "droverd: %s%s%s%s%s\n", setting, *setting ? ": " : "", err->detail,
+            *err->remedy ? "\n" : "", err->remedy);
+    return 2;
+}
+
+/* The settings were read; certificates are files of their own. */
+static int check(const struct settings *s)
+{
+    struct tls *tls = NULL;
+    struct error err;
+
+    if (tls_start(s, &tls, &err))
+        return refuse(err.pointer, &err);
+    tls_stop(tls);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     auto_settings struct settings *settings = settings_new();
@@ -186,10 +207,8 @@ int main(int argc, char **argv)
     struct error err;
 
     secret_init();
-    if (options_parse(argc, argv, &d.options, &err)) {
-        fprintf(stderr, "droverd: %s%s%s\n", err.detail, *err.remedy ? "\n" : "", err.remedy);
-        return 2;
-    }
+    if (options_parse(argc, argv, &d.options, &err))
+        return refuse("", &err);
     switch (d.options.verb) {
     case OPTIONS_HELP:
         options_help();
@@ -200,7 +219,7 @@ int main(int argc, char **argv)
     case OPTIONS_DUMP:
         return api_dump(d.options.dump, stdout) ? 2 : 0;
     case OPTIONS_CHECK:
-        return 0;
+        return check(settings);
     case OPTIONS_DATABASE:
         return database_tool(&d.options);
     case OPTIONS_RUN:

@@ -335,6 +335,16 @@ def test_what_cannot_be_used_is_named_and_nothing_starts(authority, tmp_path, gi
                            "test:///default", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0 and named in done.stderr, done
     assert not (tmp_path / "s/listen.addr").exists()
+    checked = subprocess.run([BUILD / "droverd", "--check-config", *arguments], capture_output=True, text=True,
+                             timeout=60, check=False)
+    assert checked.returncode == 2 and named in checked.stderr, checked
+
+
+def test_files_that_can_be_used_pass_the_check(authority):
+    certificate, key = authority.issue("localhost", file="good")
+    done = subprocess.run([BUILD / "droverd", "--check-config", f"--tls-certificate={certificate}", f"--tls-key={key}"],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stderr == "", done
 
 
 def test_with_it_the_network_may_be_listened_to(authority, tmp_path):
