@@ -128,7 +128,7 @@ static int serve_or_queue(struct core *core, const struct lease_request *r, cons
     if (!pool)
         return lease_serve(core, w->lease, r->spec, w, err);
     /* Who waits comes first. */
-    if (!book_others_wait(core->leases, pool->id))
+    if (!book_others_wait(core->leases, pool->id, INT64_MAX))
         rc = lease_serve(core, w->lease, NULL, w, err);
     if (rc == 0 || (rc < 0 && (err->code != ERROR_INSUFFICIENT_MEMORY || !r->queue_seconds)))
         return rc;

@@ -104,11 +104,12 @@ int64_t lease_count(struct core *core, const char *project_id, const char *token
     return count;
 }
 
-bool book_others_wait(struct lease_keeper *k, const char *pool_id)
+bool book_others_wait(struct lease_keeper *k, const char *pool_id, int64_t before_seq)
 {
     LOCK_SCOPE(&k->lock);
     for (struct lease_entry *e = k->leases; e; e = e->hh.next) {
-        if (e->lease->state == LEASE_QUEUED && !e->held && str_eq(e->lease->pool_id, pool_id))
+        if (e->lease->state == LEASE_QUEUED && e->lease->seq < before_seq && !e->held &&
+            str_eq(e->lease->pool_id, pool_id))
             return true;
     }
     return false;

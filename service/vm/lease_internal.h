@@ -119,7 +119,8 @@ bool book_template_retire(struct lease_keeper *k, const char *vm_id);
 /* A place for one more VM within max; given back with book_unreserve once it is in the book. */
 bool book_reserve(struct lease_keeper *k, const char *pool_id);
 void book_unreserve(struct lease_keeper *k, const char *pool_id);
-bool book_others_wait(struct lease_keeper *k, const char *pool_id);
+/* Does anybody wait who asked before? Not counting those whom only their own quota holds up. */
+bool book_others_wait(struct lease_keeper *k, const char *pool_id, int64_t before_seq);
 void book_hold(struct lease_keeper *k, const char *id, bool held);
 unsigned book_holder_leases(struct lease_keeper *k, const char *pool_id, const char *holder);
 void book_claimed(struct lease_keeper *k, const struct lease *lease);

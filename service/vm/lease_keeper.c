@@ -155,7 +155,9 @@ static void serve(struct core *core, const struct lease *l)
 
     LOCK_SCOPE(lease_lock(core->leases, l->id));
     current = book_lease(core->leases, l->id);
-    if (!current || current->state != LEASE_QUEUED)
+    if (!current || current->state != LEASE_QUEUED ||
+        /* What was given back a moment after the one before was looked at is that one's. */
+        book_others_wait(core->leases, current->pool_id, current->seq))
         return;
     next = lease_copy(current);
     write.lease = next;

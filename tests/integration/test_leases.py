@@ -318,10 +318,23 @@ def test_the_queue_is_served_in_order(api, make_pool):
     gone_back = api.delete(f"/v1/leases/{first['id']}")
     assert gone_back.status == 200 and gone_back.json["state"] == "ended", gone_back
     served = api.get(f"/v1/leases/{second['id']}", wait=30).json
-    assert served["state"] == "active" and served["vm"], (served, status(api, pool["name"]), vms(api), api.get("/readyz").json)
+    assert served["state"] == "active" and served["vm"], (served, api.get(f"/v1/leases/{third['id']}").json["state"])
     assert api.get(f"/v1/leases/{third['id']}").json["queue_position"] == 1
     gave_up = api.delete(f"/v1/leases/{third['id']}").json
     assert gave_up["state"] == "ended" and gave_up["vm"] is None
+
+
+def test_nobody_in_the_queue_is_overtaken(api, make_pool):
+    """A VM may be given back at any moment, also when the queue is just being looked at."""
+    pool = make_pool(depth="cold", max=1)
+    holding = api.post("/v1/leases", {"pool": pool["name"]}).json
+    for _ in range(20):
+        ask = {"pool": pool["name"], "queue_seconds": 60}
+        line = [api.post("/v1/leases", ask).json for _ in range(3)]
+        for one in line:
+            assert api.delete(f"/v1/leases/{holding['id']}").status == 200
+            holding = api.get(f"/v1/leases/{one['id']}", wait=30).json
+            assert holding["state"] == "active", [api.get(f"/v1/leases/{o['id']}").json["state"] for o in line]
 
 
 def test_waiting_in_line_has_an_end(api, make_pool):
