@@ -81,6 +81,9 @@ def start():
         c(0xBA, word(COM1 + port))  # mov dx, port
         c(0xB0, value)              # mov al, value
         c(0xEE)                     # out dx, al
+    # As drivers do: QEMU asks for what was typed meanwhile only when somebody has read.
+    c(0xBA, word(COM1))          # mov dx, COM1
+    c(0xEC)                      # in al, dx
     return c
 
 

@@ -37,6 +37,7 @@ NOT_RUN = {
     "drover top": "goes on until somebody ends it", "drover console": "goes on until somebody ends it",
     "drover ksm tune auto": "turns the knobs of the host that the test runs on",
     "drover webhook add URL": "a name for the command that docs/operating.md runs",
+    **dict.fromkeys(("drover vm stop NAME", "drover vm start NAME"), "the other commands look at a VM that runs"),
     "drover image publish VM NAME": "copies a disk; test_capture.py does", "drover ci garm": "is run by GARM; test_ci.py does",
     **dict.fromkeys(("drover apply", "drover image import", "drover image delete", "drover catalogue", "drover run",
                      "drover ci"), "a name, without what it takes"),
