@@ -170,10 +170,22 @@ suite_system() {
     DROVER_SYSTEM_AGAIN=$results/system.first.xml pytest_suite system 5400 "$root/tests/system"
 }
 
+# fuzz_one PROGRAM NAME SECONDS, in a shell of its own: leaves NAME's log, and a file that says that nothing was found.
+fuzz_one() {
+    local name=$2 corpus=$work/corpus/$2
+    # What it finds is kept between runs, beside the build and not in the source.
+    mkdir -p "$corpus"
+    rm -f "$results/fuzz-$name.ok"
+    cd "$corpus" || return
+    run_logged $(($3 + 60)) "fuzz $name" "$results/fuzz-$name.log" "$1" -max_total_time="$3" \
+        -rss_limit_mb=1024 -timeout=10 "$corpus" "$root/tests/fuzz/corpus/$name" || return
+    : >"$results/fuzz-$name.ok"
+}
+
 suite_fuzz() {
-    local dir=$work/fuzz targets target name number=0 seconds=${DROVER_TEST_LONG:+60} corpus
+    local dir=$work/fuzz targets target name number=0 seconds=${DROVER_TEST_LONG:+60}
     local log=$results/build-fuzz.log
-    seconds=${seconds:-4}
+    seconds=${seconds:-5}
     if [[ ! -f $dir/build.ninja ]]; then
         CC=clang run_logged 180 "configuring fuzz" "$log" meson setup -Dfuzz=true -Db_lundef=false \
             -Db_sanitize=address,undefined -Dc_args=-fsanitize=fuzzer-no-link "$dir" "$root" || { tail -n 40 "$log"; return 1; }
@@ -184,16 +196,21 @@ suite_fuzz() {
     sanitizer_options
     # clang's strndup() under strict_string_checks wants a NUL beyond the length, which input has not.
     ASAN_OPTIONS+=:strict_string_checks=0
+    # One for each core: they wait for nothing. Commands in the background do not hear Ctrl-C.
+    # shellcheck disable=SC2046
+    trap 'kill $(jobs -rp); exit 130' INT TERM
+    for target in "${targets[@]}"; do
+        while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || :; done
+        fuzz_one "$dir/$target" "${target##*/fuzz_}" "$seconds" &
+    done
+    wait || :
+    trap - INT TERM
     {
         printf '1..%d\n' "${#targets[@]}"
         for target in "${targets[@]}"; do
             name=${target##*/fuzz_}
             number=$((number + 1))
-            # What it finds is kept between runs, beside the build and not in the source.
-            corpus=$work/corpus/$name
-            mkdir -p "$corpus"
-            if (cd "$corpus" && run_logged $((seconds + 60)) "fuzz $name" "$results/fuzz-$name.log" "$dir/$target" \
-                -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 "$corpus" "$root/tests/fuzz/corpus/$name") >&2; then
+            if [[ -f $results/fuzz-$name.ok ]]; then
                 printf 'ok %d - %s\n' "$number" "$name"
             else
                 printf 'not ok %d - %s\n' "$number" "$name"

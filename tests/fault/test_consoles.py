@@ -142,7 +142,7 @@ def test_viewers_that_come_and_go_leave_nothing(echo):
     daemon, vm = echo
     quiet = descriptors(daemon.pid)
     memory = []
-    for _ in range(3):
+    for _ in range(4):
         viewers = attach(daemon, vm)
         for viewer in viewers:
             viewer.until(HELLO)
@@ -158,4 +158,4 @@ def test_viewers_that_come_and_go_leave_nothing(echo):
         eventually(lambda: descriptors(daemon.pid) <= quiet + 3, 30, "the descriptors' being given back")
         kinds = daemon.client().get(f"/v1/vms/{vm}").json
         assert kinds["state"] == "running"
-    assert memory[2] < memory[1] + 2048, memory
+    assert memory[3] < max(memory[1:3]) + 2048, memory

@@ -98,7 +98,7 @@ def test_reset_boots_again_in_the_same_process(rig):
 
 
 def test_shutdown_that_the_guest_does_not_obey(fresh_rig):
-    rig = fresh_rig(settings={"shutdown_timeout_seconds": 2})
+    rig = fresh_rig(settings={"shutdown_timeout_seconds": 5})
     rig.expect_warning("vm.shutdown of VM .* failed")
     vm = rig.create(wait="console")["id"]  # hello has no ACPI: it does not notice the button
     failed = rig.act(vm, "shutdown", state="failed")
