@@ -26,6 +26,7 @@ from websocket import Refused, WebSocket  # noqa: E402,F401
 
 CONTRACT = Contract()
 HELLO = b"Hello from the boot sector. I echo.\r\n"
+GREETINGS = {"hello": HELLO, "keys": b"Type.\r\n"}  # the last they say by themselves
 PROMPT = rb"root@[a-z0-9-]+:~# "
 SLOW = 150  # seconds: a guest's boot on a busy host; nothing waits that long when all is well
 NAMES = itertools.count(1)
@@ -137,14 +138,19 @@ class Rig(Daemon):
     # ---- VMs ----
 
     def create(self, image="hello", wait=None, status=201, **definition):
-        """Created and, unless told otherwise, started; memory and devices as small as they can be."""
+        """Created and, unless told otherwise, started; memory and devices as small as they can be.
+
+        Whoever waits for the console's first byte finds the boot sector's whole greeting."""
         if image:
             self.ensure_image(image)
         definition = {"name": f"{image or 'vm'}-{next(NAMES)}", "image": image, "memory_mib": 16,
                       "acceleration": "emulated", "networks": [], "start": True, **definition}
         answer = self.api.post("/v1/vms", definition, wait=wait, timeout=SLOW if wait else None, patience=SLOW + 30)
         assert answer.status == status, answer
-        self.made.append(answer.json["id"])
+        made = answer.json["id"]
+        self.made.append(made)
+        if wait in ("console", "ready") and image in GREETINGS:
+            eventually(lambda: GREETINGS[image] in self.log_raw(made).body, SLOW, "its greeting")
         return answer.json
 
     def tidy(self, known):
