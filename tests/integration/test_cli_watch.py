@@ -166,6 +166,7 @@ def test_colours_are_for_terminals_that_want_them(drover, daemon, vm):  # noqa: 
 
 def test_colours_leave_the_columns_alone(drover, daemon, vm):  # noqa: F811
     where = ("--socket", daemon.socket_path)
+    eventually(lambda: drover("vm", "show", vm, parse=True)["effective_acceleration"])  # a column of its own
     coloured = run_on_terminal(*where, "vm", "list").text.replace(b"\r\n", b"\n")
     assert re.sub(rb"\x1b\[\d+m", b"", coloured) == run_on_terminal(*where, "vm", "list", NO_COLOR="1").text.replace(b"\r\n", b"\n")
 

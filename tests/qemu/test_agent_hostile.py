@@ -51,10 +51,17 @@ class Agent:
                 if command["execute"] == "guest-sync-delimited":
                     answer = self.sync(command["arguments"]["id"])
                 else:
-                    answer = self.reply(command)
+                    answer = self.answer(command)
                 self.send(answer)
         except (OSError, ValueError):
             pass
+
+    def answer(self, command):
+        """The daemon asks for figures by itself, whenever it likes."""
+        try:
+            return self.reply(command)
+        except KeyError:
+            return {"error": {"class": "CommandNotFound", "desc": f"{command['execute']} is not here"}}
 
     def sync(self, number):
         return b"\xff" + json.dumps({"return": number}).encode() + b"\n"

@@ -22,6 +22,8 @@ from websocket import WebSocket  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build"))
 START_SECONDS = 60
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN: # as in a shell's background commands; what tests start would, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 STOP_SECONDS = 30
 
 
