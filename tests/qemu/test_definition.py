@@ -159,7 +159,7 @@ def test_kvm_where_it_is_impossible(fresh_rig, tmp_path):
     failed = rig.wait_state(made["id"], "failed", seconds=SLOW)
     assert failed["state_reason"].startswith("KVM cannot be used: ")
     assert failed["effective_acceleration"] is None and not processes(made["id"])
-    op = rig.api.get(f"/v1/operations/{made['operation']['id']}").json
+    op = rig.api.get(f"/v1/operations/{made['operation']['id']}", wait=30).json  # the VM says so a moment before
     assert op["error"]["code"] == "not-supported-by-host" and op["error"]["pointer"] == "/acceleration"
     assert op["error"]["remedy"]
     auto = rig.create(acceleration="auto", wait="console")
