@@ -98,25 +98,6 @@ static char *socket_path(void)
     return xasprintf("%s/" HELPER_SOCKET, root);
 }
 
-static void start_helper(void)
-{
-    auto_free char *path = socket_path();
-
-    helper = fork();
-    if (helper == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a check that fails must not leave it behind */
-        execl(HELPER_PROGRAM, HELPER_PROGRAM, "--user", "65534", "--root", root, "--socket", path, (char *)NULL);
-        _exit(127);
-    }
-    EVENTUALLY(access(path, F_OK) == 0, 20000);
-}
-
-static void stop_helper(void)
-{
-    kill(helper, SIGTERM);
-    (void)waitpid(helper, NULL, 0);
-}
-
 /* fn as somebody else, in a process of its own; what it found comes back as the exit status. */
 static int as_user(unsigned user, int (*fn)(void))
 {
@@ -130,6 +111,36 @@ static int as_user(unsigned user, int (*fn)(void))
     }
     CHECK(waitpid(pid, &status, 0) == pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int reachable(void)
+{
+    auto_free char *path = socket_path();
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s", path);
+    return fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 ? 0 : 1;
+}
+
+static void start_helper(void)
+{
+    auto_free char *path = socket_path();
+
+    helper = fork();
+    if (helper == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a check that fails must not leave it behind */
+        execl(HELPER_PROGRAM, HELPER_PROGRAM, "--user", "65534", "--root", root, "--socket", path, (char *)NULL);
+        _exit(127);
+    }
+    /* Its name is there before it listens, and before it is the user's. */
+    EVENTUALLY(as_user(NOBODY, reachable) == 0, 20000);
+}
+
+static void stop_helper(void)
+{
+    kill(helper, SIGTERM);
+    (void)waitpid(helper, NULL, 0);
 }
 
 static int without(void)
