@@ -11,7 +11,9 @@
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 
-#define ENTRIES_MAX     4096    /* in memory; more than a second's on any machine we measured */
+#define ENTRIES_MAX     4096    /* in memory */
+/* What failed stops here, so that what was done finds room beside a flood of it. */
+#define ENTRIES_REFUSED (ENTRIES_MAX / 2)
 #define ENTRIES_KEPT    1000000 /* on the disk, some 250 MB */
 #define GATHER_MS       1000
 #define READ_WAIT_MS    2000 /* for a reader; a disk that is stuck shows what it has */
@@ -106,11 +108,12 @@ void audit_log_add(struct audit_log *a, const struct audit_entry *e)
 
     {
         LOCK_SCOPE(&a->lock);
-        if (a->count < ENTRIES_MAX && (*e->principal || stranger_fits(a))) {
+        if (a->count < (e->status < 400 ? ENTRIES_MAX : ENTRIES_REFUSED) && (*e->principal || stranger_fits(a))) {
             STAILQ_INSERT_TAIL(&a->entries, x, link);
             a->count++;
             a->added++;
-            if (a->count == 1)
+            a->hurry |= a->count == ENTRIES_REFUSED;
+            if (a->count == 1 || a->hurry)
                 pthread_cond_signal(&a->wake);
             return;
         }

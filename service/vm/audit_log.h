@@ -36,7 +36,8 @@ void audit_log_stop(struct audit_log *a);
 
 /*
  * Any thread, never blocks; takes e->params. What comes too fast to be stored is counted, and so are
- * refusals of people whom nobody knows beyond some a second: a flood must not push out the rest.
+ * refusals of people whom nobody knows beyond some a second: a flood must not push out the rest. Nor may
+ * one of requests that fail, by somebody who is known: what succeeded has room of its own.
  */
 void audit_log_add(struct audit_log *a, const struct audit_entry *e);
 uint64_t audit_log_skipped(struct audit_log *a); /* since the start */

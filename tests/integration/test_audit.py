@@ -1,9 +1,12 @@
 """The audit log: who asked for what, from where, and how it ended."""
 import json
+import socket
+import sqlite3
 import subprocess
+import threading
 
 import pytest
-from daemon import BUILD
+from daemon import BUILD, eventually
 
 HIDDEN = "correct-horse-battery-staple"
 
@@ -131,6 +134,34 @@ def test_a_flood_of_strangers_leaves_room_for_the_rest(fresh_daemon):
     kept = len([e for e in entries(api, limit=1000) if e["status"] == 401])
     skipped = next(line for line in api.get("/metrics").text.splitlines() if line.startswith("drover_audit_skipped_total "))
     assert kept >= 100 and kept + int(skipped.split()[1]) == 400
+
+
+def flood(daemon, times):
+    """So many requests that fail, of somebody who is known, as fast as one connection takes them."""
+    host, port = daemon.address.rsplit(":", 1)
+    ask = f"DELETE /v1/vms/nosuch HTTP/1.1\r\nHost: {daemon.address}\r\nAuthorization: Bearer {daemon.admin_token()}\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        asking = threading.Thread(target=connection.sendall, args=(
+            (ask + "\r\n").encode() * (times - 1) + (ask + "Connection: close\r\n\r\n").encode(),))
+        asking.start()
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+        asking.join()
+    assert answers.count(b"HTTP/1.1 404") + answers.count(b"HTTP/1.1 503") == times
+
+
+def test_a_flood_of_failures_leaves_room_for_what_was_done(fresh_daemon):
+    """While the disk takes nothing: who would hide what he does behind it only counts up the skipped."""
+    daemon = fresh_daemon()
+    api = daemon.client()
+    with sqlite3.connect(daemon.state_dir / "drover.db", isolation_level=None) as database:
+        database.execute("BEGIN IMMEDIATE")
+        flood(daemon, 10000)
+        daemon.websocket("/v1/events").close()
+        database.execute("ROLLBACK")
+    found = eventually(lambda: [e for e in entries(api, operation="listEvents") if e["status"] == 101], 30, "the entry")
+    assert len(found) == 1
+    skipped = next(line for line in api.get("/metrics").text.splitlines() if line.startswith("drover_audit_skipped_total "))
+    assert int(skipped.split()[1]) > 0
 
 
 def test_the_command(daemon, api):
