@@ -47,6 +47,7 @@ int handle_session_create(struct request *req, struct response *res, struct erro
     if (access_session_create(access, body.code ? body.code : body.token, cookie, &principal,
                               err))
         return err->code == ERROR_SIGN_IN_FAILED ? access_failed(access, req->peer, err) : -1;
+    req->principal = principal; /* whom the audit log names */
     response_header(
         res, "Set-Cookie", COOKIE "=%s; HttpOnly; SameSite=Strict; Path=/; Max-Age=%lld%s", cookie,
         (long long)core_settings(req->core)->session_max_seconds, secure_attribute(req));

@@ -68,6 +68,17 @@ def test_a_stranger_is_nobody(daemon, api):
     assert (entry["principal"], entry["name"], entry["status"]) == (None, "", 401)
 
 
+def test_who_signs_in_is_named_and_who_fails_is_not(daemon, api, viewer):
+    _, made = viewer
+    page, origin = daemon.client(token=None), {"Origin": daemon.url}
+    entered = page.post("/v1/session", {"token": made["token"]}, headers=origin)
+    refused = page.post("/v1/session", {"token": "drover_" + "x" * 51}, headers=origin)
+    assert (entered.status, refused.status) == (201, 401)
+    assert {k: of_request(api, entered)[k] for k in ("name", "principal")} == {
+        "name": "looks-only", "principal": entered.json["id"]}
+    assert of_request(api, refused)["principal"] is None
+
+
 def test_an_opened_stream_is_told(daemon, api):
     ws = daemon.websocket("/v1/events")
     ws.close()
