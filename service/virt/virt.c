@@ -105,6 +105,7 @@ static void virt_free(struct virt *v)
     free(v->root_link);
     if (v->wake_fd >= 0)
         close(v->wake_fd);
+    pthread_cond_destroy(&v->line_freed);
     pthread_cond_destroy(&v->changed);
     pthread_mutex_destroy(&v->lock);
     free(v->uri);
@@ -136,6 +137,7 @@ static struct virt *virt_new(const struct virt_options *options)
     str_copy_utf8(v->reason, sizeof(v->reason), "not connected yet");
     mutex_init(&v->lock);
     cond_init(&v->changed);
+    cond_init(&v->line_freed);
     v->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return v;
 }
@@ -168,6 +170,7 @@ int virt_open(const struct virt_options *options, struct virt **ret, struct erro
     if (v->wake_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
     v->embedded = !*v->uri || strstr(v->uri, ":///embed");
+    v->in_process = v->embedded || str_starts(v->uri, "test:///");
     if (!v->embedded) {
         v->run_dir = run_dir_for(v->uri);
         v->local = is_local(v->uri);

@@ -25,15 +25,15 @@ static int agent_fail(virConnectPtr conn, struct error *err)
 int virt_agent_command(struct virt *v, const char *uuid, const char *command, int timeout_seconds,
                        char **ret, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     char *reply;
 
-    if (virt_acquire(v, VIRT_USE_AGENT, &conn, err) || virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_acquire(v, VIRT_USE_AGENT, &line, err) || virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
     reply = virDomainQemuAgentCommand(domain, command, timeout_seconds, 0);
     if (!reply)
-        return agent_fail(conn, err);
+        return agent_fail(line->conn, err);
     *ret = reply;
     return 0;
 }
@@ -53,18 +53,18 @@ static void add_address(const virDomainInterface *nic, const virDomainIPAddress 
 int virt_leases(struct virt *v, const char *uuid, struct virt_address *ret, size_t max,
                 size_t *ret_count, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     virDomainInterfacePtr *list = NULL;
     int n;
 
     *ret_count = 0;
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err) ||
+        virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
     n = virDomainInterfaceAddresses(domain, &list, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, 0);
     if (n < 0)
-        return virt_fail(conn, err, "read the VM's leases");
+        return virt_fail(line->conn, err, "read the VM's leases");
     for (int i = 0; i < n; i++) {
         for (unsigned j = 0; j < list[i]->naddrs; j++)
             add_address(list[i], &list[i]->addrs[j], ret, max, ret_count);

@@ -129,7 +129,7 @@ static int restore(virConnectPtr conn, struct feed *f, struct error *err)
 int virt_clone(struct virt *v, const struct virt_domain *domain, const char *source_uuid,
                const char *fifo, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr target = NULL, source = NULL;
     auto_free char *path = NULL, *data = NULL, *head = NULL;
     auto_close int fd = -1;
@@ -140,9 +140,9 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
     if (!virt_can_clone(v))
         return error_set(err, ERROR_NOT_SUPPORTED_BY_HOST,
                          "only the embedded driver's saved memory can be shared");
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, domain->uuid, &target, err) ||
-        virt_find_ours(v, conn, source_uuid, &source, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err) ||
+        virt_find_ours(v, line->conn, domain->uuid, &target, err) ||
+        virt_find_ours(v, line->conn, source_uuid, &source, err))
         return -1;
     if (virDomainIsActive(target) == 1)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is already started");
@@ -157,5 +157,5 @@ int virt_clone(struct virt *v, const struct virt_domain *domain, const char *sou
     feed.saved = fd;
     feed.at = (off_t)len;
     feed.head = head;
-    return restore(conn, &feed, err);
+    return restore(line->conn, &feed, err);
 }

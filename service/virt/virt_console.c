@@ -36,26 +36,26 @@ static int open_stream(struct virt *v, const char *uuid, open_fn fn, const char 
 {
     const int64_t deadline = clock_monotonic_ms() + DISPLACE_MS;
     auto_free char *key = xasprintf("%s %s %s", uuid, what, name ? name : "serial0");
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err) || require_process(v, domain, uuid, err))
+    if (virt_acquire(v, VIRT_USE_STREAM, &line, err) ||
+        virt_find_ours(v, line->conn, uuid, &domain, err) || require_process(v, domain, uuid, err))
         return -1;
     for (;;) {
-        auto_stream virStreamPtr stream = virStreamNew(conn, VIR_STREAM_NONBLOCK);
+        auto_stream virStreamPtr stream = virStreamNew(line->conn, VIR_STREAM_NONBLOCK);
 
         if (!stream)
-            return virt_fail(conn, err, what);
+            return virt_fail(line->conn, err, what);
         if (!virt_pump_displace(v, key, deadline))
             return error_set(err, ERROR_UNAVAILABLE, "cannot %s: its last user is still there",
                              what);
         if (fn(domain, name, stream, v->embedded ? 0 : OPEN_FORCE) == 0)
-            return virt_pump_open(v, conn, key, &stream, ret_fd, err);
+            return virt_pump_open(v, &line, key, &stream, ret_fd, err);
         /* Busy: another thread of ours was faster, and is displaced in the next round. */
         if (!v->embedded || virGetLastErrorCode() != VIR_ERR_OPERATION_FAILED ||
             clock_monotonic_ms() >= deadline)
-            return virt_fail(conn, err, what);
+            return virt_fail(line->conn, err, what);
         poll(NULL, 0, 10);
     }
 }

@@ -6,14 +6,14 @@
 
 #include <string.h>
 
-static int domain_of(struct virt *v, const char *uuid, virConnectPtr *conn, virDomainPtr *domain,
+static int domain_of(struct virt *v, const char *uuid, struct virt_line **line, virDomainPtr *domain,
                      struct error *err)
 {
-    if (virt_acquire(v, VIRT_USE_STATS, conn, err))
+    if (virt_acquire(v, VIRT_USE_STATS, line, err))
         return -1;
-    *domain = virDomainLookupByUUIDString(*conn, uuid);
+    *domain = virDomainLookupByUUIDString((*line)->conn, uuid);
     if (!*domain)
-        return virt_fail(*conn, err, "find the VM");
+        return virt_fail((*line)->conn, err, "find the VM");
     if (!virt_owner_is_us(v, *domain))
         return error_set(err, ERROR_VM_NOT_FOUND, "the domain is not one of this installation");
     return 0;
@@ -21,13 +21,13 @@ static int domain_of(struct virt *v, const char *uuid, virConnectPtr *conn, virD
 
 int virt_dirty_rate_start(struct virt *v, const char *uuid, int seconds, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (domain_of(v, uuid, &conn, &domain, err))
+    if (domain_of(v, uuid, &line, &domain, err))
         return -1;
     return virDomainStartDirtyRateCalc(domain, seconds, 0)
-               ? virt_fail(conn, err, "measure how fast the guest writes to its memory")
+               ? virt_fail(line->conn, err, "measure how fast the guest writes to its memory")
                : 0;
 }
 
@@ -51,19 +51,19 @@ static void read_parameters(const virDomainStatsRecord *r, struct virt_dirty_rat
 int virt_dirty_rate_read(struct virt *v, const char *uuid, struct virt_dirty_rate *ret,
                          struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     virDomainStatsRecordPtr *records = NULL;
     virDomainPtr list[2] = {NULL};
     int n;
 
     *ret = (struct virt_dirty_rate){0};
-    if (domain_of(v, uuid, &conn, &domain, err))
+    if (domain_of(v, uuid, &line, &domain, err))
         return -1;
     list[0] = domain;
     n = virDomainListGetStats(list, VIR_DOMAIN_STATS_DIRTYRATE, &records, 0);
     if (n < 0)
-        return virt_fail(conn, err, "read how fast the guest writes to its memory");
+        return virt_fail(line->conn, err, "read how fast the guest writes to its memory");
     if (n > 0)
         read_parameters(records[0], ret);
     virDomainStatsRecordListFree(records);

@@ -11,16 +11,16 @@
 
 int virt_graphics_open(struct virt *v, const char *uuid, int *ret_fd, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     auto_close int fd = -1;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err) ||
+        virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
     fd = virDomainOpenGraphicsFD(domain, 0, VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH);
     if (fd < 0)
-        return virt_fail(conn, err, "open the display");
+        return virt_fail(line->conn, err, "open the display");
     if (fd_set_nonblock(fd, err))
         return -1;
     *ret_fd = TAKE_FD(fd);
@@ -59,37 +59,37 @@ static int receive(virConnectPtr conn, virStreamPtr stream, size_t max, char **r
 int virt_screenshot(struct virt *v, const char *uuid, size_t max, char **ret, size_t *ret_len,
                     struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     auto_stream virStreamPtr stream = NULL;
     char *type;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err) ||
+        virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
-    stream = virStreamNew(conn, 0);
+    stream = virStreamNew(line->conn, 0);
     type = stream ? virDomainScreenshot(domain, stream, 0, 0) : NULL;
     if (!type)
-        return virt_fail(conn, err, "take a picture of the screen");
+        return virt_fail(line->conn, err, "take a picture of the screen");
     free(type); /* the picture says itself what it is */
-    return receive(conn, stream, max, ret, ret_len, err);
+    return receive(line->conn, stream, max, ret, ret_len, err);
 }
 
 int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     auto_free char *xml = NULL;
 
     *ret = 0;
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err) ||
-        virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err) ||
+        virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
     if (virDomainIsActive(domain) != 1)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the guest is off");
     xml = virDomainGetXMLDesc(domain, 0);
     if (!xml)
-        return virt_fail(conn, err, "read the running guest's devices");
+        return virt_fail(line->conn, err, "read the running guest's devices");
     *ret = domxml_read_cid(xml);
     return 0;
 }

@@ -14,11 +14,11 @@
 #define DEFINE_TRIES  10
 #define AGAIN_MS      2
 
-static int find(struct virt *v, const char *uuid, virConnectPtr *ret_conn, virDomainPtr *ret_domain,
+static int find(struct virt *v, const char *uuid, struct virt_line **ret_line, virDomainPtr *ret_domain,
                 struct error *err)
 {
-    return virt_acquire(v, VIRT_USE_CONTROL, ret_conn, err) ||
-                   virt_find_ours(v, *ret_conn, uuid, ret_domain, err)
+    return virt_acquire(v, VIRT_USE_CONTROL, ret_line, err) ||
+                   virt_find_ours(v, (*ret_line)->conn, uuid, ret_domain, err)
                ? -1
                : 0;
 }
@@ -163,7 +163,7 @@ static virDomainPtr define(struct virt *v, virConnectPtr conn, const struct virt
 
 int virt_define(struct virt *v, const struct virt_domain *domain, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr defined = NULL;
     unsigned char uuid[VIR_UUID_BUFLEN];
     struct virt_domain own = *domain;
@@ -176,9 +176,9 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
         if (own.vnc_socket)
             own.vnc_socket = "";
     }
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    defined = define(v, conn, &own, err);
+    defined = define(v, line->conn, &own, err);
     if (!defined)
         return -1;
     if (virDomainGetUUID(defined, uuid) == 0)
@@ -188,25 +188,25 @@ int virt_define(struct virt *v, const struct virt_domain *domain, struct error *
 
 int virt_undefine(struct virt *v, const char *uuid, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     unsigned char raw[VIR_UUID_BUFLEN];
     int rc;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    domain = virDomainLookupByUUIDString(conn, uuid);
+    domain = virDomainLookupByUUIDString(line->conn, uuid);
     if (!domain && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
         return 0;
     virt_domain_free(TAKE_PTR(domain));
-    if (virt_find_ours(v, conn, uuid, &domain, err))
+    if (virt_find_ours(v, line->conn, uuid, &domain, err))
         return -1;
     virt_embed_forget_log(v, virDomainGetName(domain));
     rc = virDomainUndefineFlags(domain, UNDEFINE_ALL);
     if (rc && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         rc = virDomainUndefineFlags(domain, UNDEFINE_SIMPLE);
     if (rc && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
-        return virt_fail(conn, err, "undefine the VM");
+        return virt_fail(line->conn, err, "undefine the VM");
     if (virDomainGetUUID(domain, raw) == 0)
         virt_owner_forget(v, raw);
     return 0;
@@ -228,27 +228,27 @@ static int create(virDomainPtr domain, enum virt_start how)
 
 int virt_start(struct virt *v, const char *uuid, enum virt_start how, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (find(v, uuid, &conn, &domain, err))
+    if (find(v, uuid, &line, &domain, err))
         return -1;
     /* Drivers answer differently to a second start; say the same for all. */
     if (virDomainIsActive(domain) == 1)
         return error_set(err, ERROR_VM_STATE_CONFLICT, "the VM is already started");
-    return create(domain, how) ? virt_fail(conn, err, "start the VM") : 0;
+    return create(domain, how) ? virt_fail(line->conn, err, "start the VM") : 0;
 }
 
 /* What the six plain verbs have in common. */
 static int act(struct virt *v, const char *uuid, int (*verb)(virDomainPtr, unsigned),
                const char *what, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (find(v, uuid, &conn, &domain, err))
+    if (find(v, uuid, &line, &domain, err))
         return -1;
-    return verb(domain, 0) ? virt_fail(conn, err, what) : 0;
+    return verb(domain, 0) ? virt_fail(line->conn, err, what) : 0;
 }
 
 static int suspend(virDomainPtr domain, unsigned flags)
@@ -287,13 +287,13 @@ int virt_destroy(struct virt *v, const char *uuid, struct error *err)
 
 int virt_discard(struct virt *v, const char *uuid, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (find(v, uuid, &conn, &domain, err))
+    if (find(v, uuid, &line, &domain, err))
         return -1;
     virt_embed_kill(v, virDomainGetName(domain), uuid);
-    return virDomainDestroyFlags(domain, 0) ? virt_fail(conn, err, "stop the VM") : 0;
+    return virDomainDestroyFlags(domain, 0) ? virt_fail(line->conn, err, "stop the VM") : 0;
 }
 
 static int reboot(virDomainPtr domain, unsigned flags)
@@ -331,12 +331,12 @@ int virt_save(struct virt *v, const char *uuid, struct error *err)
 
 int virt_drop_save(struct virt *v, const char *uuid, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
 
-    if (find(v, uuid, &conn, &domain, err))
+    if (find(v, uuid, &line, &domain, err))
         return -1;
     if (virDomainHasManagedSaveImage(domain, 0) == 0)
         return 0;
-    return virDomainManagedSaveRemove(domain, 0) ? virt_fail(conn, err, "drop the saved state") : 0;
+    return virDomainManagedSaveRemove(domain, 0) ? virt_fail(line->conn, err, "drop the saved state") : 0;
 }

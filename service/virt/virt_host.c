@@ -28,28 +28,28 @@ static void read_vsock(virConnectPtr conn, struct virt_host *host)
 
 static int ask(struct virt *v, struct virt_host *host, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_free char *capabilities = NULL, *uri = NULL, *hostname = NULL;
     const char *driver;
     unsigned long version;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    capabilities = virConnectGetCapabilities(conn);
-    driver = virConnectGetType(conn);
-    if (!capabilities || !driver || virConnectGetLibVersion(conn, &version))
-        return virt_fail(conn, err, "read the hypervisor's capabilities");
+    capabilities = virConnectGetCapabilities(line->conn);
+    driver = virConnectGetType(line->conn);
+    if (!capabilities || !driver || virConnectGetLibVersion(line->conn, &version))
+        return virt_fail(line->conn, err, "read the hypervisor's capabilities");
     if (!domxml_read_capabilities(capabilities, host))
         return error_set(err, ERROR_HYPERVISOR_FAILED, "libvirt's capabilities are not readable");
     format_version(version, host->libvirt_version, sizeof(host->libvirt_version));
     str_copy_utf8(host->driver, sizeof(host->driver), driver);
     if (str_eq(driver, "QEMU")) {
-        if (virConnectGetVersion(conn, &version) == 0)
+        if (virConnectGetVersion(line->conn, &version) == 0)
             format_version(version, host->qemu_version, sizeof(host->qemu_version));
-        read_vsock(conn, host);
+        read_vsock(line->conn, host);
     }
-    uri = virConnectGetURI(conn);
-    hostname = virConnectGetHostname(conn);
+    uri = virConnectGetURI(line->conn);
+    hostname = virConnectGetHostname(line->conn);
     str_copy_utf8(host->uri, sizeof(host->uri), uri ? uri : v->uri);
     str_copy_utf8(host->hostname, sizeof(host->hostname), hostname ? hostname : "");
     return 0;
@@ -79,12 +79,11 @@ void virt_host_refresh(struct virt *v)
 
 int virt_host_info(struct virt *v, struct virt_host *ret, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
     int64_t now = clock_monotonic_ms();
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
-        return -1;
     LOCK_SCOPE(&v->lock);
+    if (!v->conn || v->broken)
+        return virt_link_fail(v, err);
     if (!v->host || now - v->host_at_ms > FRESH_MS) {
         int64_t until = now + (v->host ? WAIT_MS : WAIT_FIRST_MS);
 

@@ -24,6 +24,27 @@
 
 struct pump;
 
+/* Ping is the link thread's; a stream keeps its line for as long as it is open. */
+enum virt_use {
+    VIRT_USE_CONTROL,
+    VIRT_USE_STATS,
+    VIRT_USE_AGENT,
+    VIRT_USE_STREAM,
+    VIRT_USE_PING,
+    VIRT_USE_COUNT
+};
+
+/* A connection that its holder alone uses. */
+struct virt_line {
+    uint32_t magic;
+    struct virt *v;
+    virConnectPtr conn;
+    enum virt_use use;
+    unsigned era;
+    struct virt_line *next; /* while free, as is the next */
+    int64_t free_since_ms;  /* monotonic */
+};
+
 struct virt {
     uint32_t magic;
     char *uri, *state_dir, *install_id;
@@ -32,6 +53,7 @@ struct virt {
     char *root_link; /* short name of the embedded driver's root; or NULL */
     char *save_dir;  /* where it writes NAME.save; else NULL */
     bool embedded, local;
+    bool in_process; /* no libvirtd between: the embedded driver and the test driver */
     void (*on_event)(void *opaque, const struct virt_event *event);
     void (*on_link)(void *opaque, enum virt_link link, const char *reason);
     void *opaque;
@@ -42,8 +64,11 @@ struct virt {
     _Atomic bool loop_stop;
 
     pthread_mutex_t lock; /* leaf; guards all below */
-    pthread_cond_t changed;
-    virConnectPtr conn, stats_conn, agent_conn; /* NULL while down */
+    pthread_cond_t changed, line_freed;
+    virConnectPtr conn; /* NULL while down; the listener's alone, unless in_process */
+    unsigned era;       /* counts the losses of the link */
+    struct virt_line *free_lines;
+    unsigned in_use[VIRT_USE_COUNT];
     int lifecycle_id, reboot_id;
     bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
@@ -59,12 +84,6 @@ struct virt {
 
 /* ---- scope destructors for libvirt's types ---- */
 
-static inline void virt_connect_unref(virConnectPtr conn)
-{
-    if (conn)
-        virConnectClose(conn);
-}
-
 static inline void virt_domain_free(virDomainPtr domain)
 {
     if (domain)
@@ -77,10 +96,8 @@ static inline void virt_stream_free(virStreamPtr stream)
         virStreamFree(stream);
 }
 
-DEFINE_CLEANUP(connect, virConnectPtr, virt_connect_unref);
 DEFINE_CLEANUP(domain, virDomainPtr, virt_domain_free);
 DEFINE_CLEANUP(stream, virStreamPtr, virt_stream_free);
-#define auto_connect auto_scope(cleanup_connect)
 #define auto_domain  auto_scope(cleanup_domain)
 #define auto_stream  auto_scope(cleanup_stream)
 
@@ -99,11 +116,33 @@ int virt_fail(virConnectPtr conn, struct error *err, const char *what);
 
 /* ---- virt_link.c ---- */
 
-enum virt_use { VIRT_USE_CONTROL, VIRT_USE_STATS, VIRT_USE_AGENT };
-/* A referenced connection, or HYPERVISOR_UNAVAILABLE with the reason. */
-int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err);
 void *virt_link_thread(void *arg);
 void virt_link_notify(struct virt *v); /* virt thread: the on_link calls that are owed */
+/* A connection whose end is noticed; any thread, and blocks. NULL with an error. */
+virConnectPtr virt_link_open(struct virt *v, struct error *err);
+void virt_link_close(virConnectPtr conn);                       /* NULL is fine */
+int virt_link_fail(const struct virt *v, struct error *err); /* lock held: says that there is none */
+
+/* ---- virt_line.c ---- */
+
+/*
+ * A line for one call or stream, or HYPERVISOR_UNAVAILABLE with the reason. Blocks as any call to
+ * libvirt may: while a connection is made, and while all lines of that use are taken. Nobody asks
+ * for a second one while holding one.
+ */
+int virt_acquire(struct virt *v, enum virt_use use, struct virt_line **ret, struct error *err);
+void virt_release(struct virt_line *line);
+void virt_lines_trim(struct virt *v);  /* link thread: closes what has been free for long */
+void virt_lines_close(struct virt *v); /* link thread: closes all that are free */
+
+static inline void virt_line_done(struct virt_line *line)
+{
+    if (line)
+        virt_release(line);
+}
+
+DEFINE_CLEANUP(line, struct virt_line *, virt_line_done);
+#define auto_line auto_scope(cleanup_line)
 
 /* ---- virt_host.c ---- */
 
@@ -131,13 +170,13 @@ int virt_find_ours(struct virt *v, virConnectPtr conn, const char *uuid, virDoma
 
 /* ---- virt_pump.c ---- */
 
-/* Takes the stream of conn and returns the caller's end of the socket pair. key names the device.
- */
-int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+/* Takes the stream and its line; returns the caller's end of the socket pair. key names the device. */
+int virt_pump_open(struct virt *v, struct virt_line **line, const char *key, virStreamPtr *stream,
                    int *ret_fd, struct error *err);
 /* Ends the pumps of that device and waits until libvirt has let go; false after the deadline. */
 bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monotonic_ms);
-void virt_pump_end_all(struct virt *v); /* the connection is gone; any thread */
+/* libvirt tells a connection's end to everybody but its streams. NULL: all; any thread, any time. */
+void virt_pump_end_all(struct virt *v, virConnectPtr conn);
 void virt_pump_turn(struct virt *v);    /* virt thread: starts what is new, ends what is unwanted */
 void virt_pump_bury(struct virt *v);    /* virt-link thread: aborts finished streams, frees pumps */
 bool virt_pump_is_buried(const struct virt *v); /* nothing waits for burial; lock held */

@@ -19,21 +19,12 @@
 #define SILENT_MS            5000 /* an answer that takes longer: libvirt hangs */
 #define KEEPALIVE_COUNT      3
 
-int virt_acquire(struct virt *v, enum virt_use use, virConnectPtr *ret, struct error *err)
+int virt_link_fail(const struct virt *v, struct error *err)
 {
-    LOCK_SCOPE(&v->lock);
-    virConnectPtr conn = use == VIRT_USE_STATS   ? v->stats_conn
-                         : use == VIRT_USE_AGENT ? v->agent_conn
-                                                 : v->conn;
-
-    if (!conn || v->broken || virConnectRef(conn)) {
-        error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "there is no connection to libvirt");
-        error_remedy(err, "check that libvirt runs; Drover reconnects by itself");
-        error_cause(err, "%s", v->reason);
-        return -1;
-    }
-    *ret = conn;
-    return 0;
+    error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "there is no connection to libvirt");
+    error_remedy(err, "check that libvirt runs; Drover reconnects by itself");
+    error_cause(err, "%s", v->reason);
+    return -1;
 }
 
 bool virt_is_up(struct virt *v, char *ret_reason, size_t size)
@@ -90,14 +81,17 @@ static void on_close(virConnectPtr conn, int reason, void *opaque)
 {
     struct virt *v = opaque;
 
-    (void)conn;
     (void)reason;
+    virt_pump_end_all(v, conn);
     LOCK_SCOPE(&v->lock);
+    if (v->conn != conn)
+        return; /* one line alone; its user gets the error, and the next one another line */
     v->broken = true;
     pthread_cond_broadcast(&v->changed);
+    pthread_cond_broadcast(&v->line_freed);
 }
 
-static virConnectPtr open_one(struct virt *v, struct error *err)
+virConnectPtr virt_link_open(struct virt *v, struct error *err)
 {
     virConnectPtr conn = virConnectOpen(v->uri);
 
@@ -106,10 +100,9 @@ static virConnectPtr open_one(struct virt *v, struct error *err)
         return NULL;
     }
     /*
-     * A Unix socket tells by itself when the other side is gone, and libvirt's client (9.0) gets
-     * confused, up to a crash, when a keepalive gives up while several threads wait for answers:
-     * there, a libvirt that hangs is waited for. Drivers inside our own process have neither a
-     * keepalive nor a close callback.
+     * A Unix socket tells by itself when the other side is gone; there, a libvirt that hangs is
+     * waited for. A keepalive is sent by the virt thread, beside whoever uses the connection. Drivers
+     * inside our own process have neither a keepalive nor a close callback.
      */
     if (!v->local)
         (void)virConnectSetKeepAlive(conn, KEEPALIVE_SECONDS, KEEPALIVE_COUNT);
@@ -117,7 +110,7 @@ static virConnectPtr open_one(struct virt *v, struct error *err)
     return conn;
 }
 
-static void close_one(virConnectPtr conn)
+void virt_link_close(virConnectPtr conn)
 {
     if (!conn)
         return;
@@ -127,49 +120,44 @@ static void close_one(virConnectPtr conn)
 
 static void disconnect(struct virt *v)
 {
-    virConnectPtr conn, stats, agent;
+    virConnectPtr conn;
 
     {
         LOCK_SCOPE(&v->lock);
         conn = TAKE_PTR(v->conn);
-        stats = TAKE_PTR(v->stats_conn);
-        agent = TAKE_PTR(v->agent_conn);
+        v->era++; /* whoever gives back an older line closes it */
+        pthread_cond_broadcast(&v->line_freed);
     }
-    virt_pump_end_all(v);
+    virt_pump_end_all(v, NULL);
+    virt_lines_close(v);
     if (conn)
         virt_event_deregister(v, conn);
-    close_one(agent);
-    close_one(stats);
-    close_one(conn);
+    virt_link_close(conn);
     virt_owner_clear(v);
 }
 
 static int reconnect(struct virt *v, struct error *err)
 {
-    virConnectPtr conn, stats = NULL, agent = NULL;
+    virConnectPtr conn;
 
     {
         LOCK_SCOPE(&v->lock);
         v->broken = false; /* from here on, a break is news about the new connections */
     }
-    conn = open_one(v, err);
-    if (conn)
-        stats = open_one(v, err);
-    if (stats)
-        agent = open_one(v, err);
-    if (!agent || virt_event_register(v, conn, err)) {
-        close_one(agent);
-        close_one(stats);
-        close_one(conn);
+    conn = virt_link_open(v, err);
+    if (!conn)
+        return -1;
+    if (virt_event_register(v, conn, err)) {
+        virt_link_close(conn);
         return -1;
     }
     {
         LOCK_SCOPE(&v->lock);
         v->conn = conn;
-        v->stats_conn = stats;
-        v->agent_conn = agent;
         v->host_wanted = true; /* it may be another libvirt than before */
     }
+    if (virConnectIsAlive(conn) == 0)
+        on_close(conn, VIR_CONNECT_CLOSE_REASON_EOF, v); /* it broke before it was known as ours */
     set_link(v, VIRT_LINK_UP, "");
     return 0;
 }
@@ -186,14 +174,15 @@ static void note_ping(struct virt *v, int64_t since_ms)
  */
 static void ping(struct virt *v)
 {
-    auto_connect virConnectPtr conn = NULL;
-    struct error ignored;
+    auto_line struct virt_line *line = NULL;
+    struct error ignored = ERROR_INIT;
     unsigned long version;
 
-    if (v->embedded || virt_acquire(v, VIRT_USE_CONTROL, &conn, &ignored))
+    if (v->in_process)
         return;
     note_ping(v, clock_monotonic_ms());
-    (void)virConnectGetLibVersion(conn, &version);
+    if (virt_acquire(v, VIRT_USE_PING, &line, &ignored) == 0)
+        (void)virConnectGetLibVersion(line->conn, &version);
     note_ping(v, 0);
 }
 
@@ -248,8 +237,10 @@ void *virt_link_thread(void *arg)
             next_try_ms = 0;
             pause_ms = BACKOFF_MIN_MS;
         }
-        if (have)
+        if (have) {
             ping(v);
+            virt_lines_trim(v);
+        }
         if (ask)
             virt_host_refresh(v);
         if (!have && clock_monotonic_ms() >= next_try_ms) {
@@ -265,7 +256,7 @@ void *virt_link_thread(void *arg)
                 pause_ms = BACKOFF_MIN_MS;
             }
         }
-        wait_for_news(v, !have ? next_try_ms : v->embedded ? 0 : clock_monotonic_ms() + PING_MS);
+        wait_for_news(v, !have ? next_try_ms : v->in_process ? 0 : clock_monotonic_ms() + PING_MS);
     }
     disconnect(v);
     {

@@ -73,17 +73,17 @@ static void find_pid(struct virt *v, struct virt_info *info)
 
 int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     struct virt_info info = {0};
     int state, reason, autostart = 0;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    domain = virDomainLookupByUUIDString(conn, uuid);
+    domain = virDomainLookupByUUIDString(line->conn, uuid);
     if (!domain || virDomainGetState(domain, &state, &reason, 0) || !identify(domain, &info) ||
         !find_owner(v, domain, &info))
-        return virt_fail(conn, err, "look at the VM");
+        return virt_fail(line->conn, err, "look at the VM");
     set_state(&info, state, reason, virDomainHasManagedSaveImage(domain, 0) == 1);
     info.autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart;
     find_pid(v, &info);
@@ -171,21 +171,21 @@ static void read_records(virDomainStatsRecordPtr *records, size_t count, struct 
 int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct virt_info *info),
               void *opaque, struct virt_info **ret, size_t *ret_count, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_records virDomainStatsRecordPtr *records = NULL;
     auto_free struct virt_info *infos = NULL;
     size_t count = 0;
     int n;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    n = virConnectGetAllDomainStats(conn, VIR_DOMAIN_STATS_STATE, &records, 0);
+    n = virConnectGetAllDomainStats(line->conn, VIR_DOMAIN_STATS_STATE, &records, 0);
     if (n < 0)
-        return virt_fail(conn, err, "list the domains");
+        return virt_fail(line->conn, err, "list the domains");
     infos = xcalloc((size_t)n + 1, sizeof(*infos));
     read_records(records, (size_t)n, infos);
-    if (mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, MARK_SAVED, infos, (size_t)n, err) ||
-        mark_listed(conn, VIR_CONNECT_LIST_DOMAINS_AUTOSTART, MARK_AUTOSTART, infos, (size_t)n, err))
+    if (mark_listed(line->conn, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, MARK_SAVED, infos, (size_t)n, err) ||
+        mark_listed(line->conn, VIR_CONNECT_LIST_DOMAINS_AUTOSTART, MARK_AUTOSTART, infos, (size_t)n, err))
         return -1;
     for (int i = 0; i < n; i++) {
         struct virt_info *info = &infos[i];
@@ -198,7 +198,7 @@ int virt_list(struct virt *v, bool (*wants_owner)(void *opaque, const struct vir
             infos[count] = *info;
         count++;
     }
-    if (virConnectIsAlive(conn) == 0)
+    if (virConnectIsAlive(line->conn) == 0)
         return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "the connection to libvirt broke");
     *ret = TAKE_PTR(infos);
     *ret_count = count;

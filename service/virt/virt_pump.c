@@ -38,6 +38,7 @@ struct pump {
     bool unwanted;
     char *key;
     virStreamPtr stream;
+    struct virt_line *line; /* the stream's alone, until it is buried */
     int fd, watch;
     int stream_events, fd_events;
     bool stream_watched;
@@ -242,7 +243,7 @@ static void on_fd(int handle, int fd, int events, void *opaque)
 
 /* ---- birth and death ---- */
 
-int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStreamPtr *stream,
+int virt_pump_open(struct virt *v, struct virt_line **line, const char *key, virStreamPtr *stream,
                    int *ret_fd, struct error *err)
 {
     int pair[2];
@@ -255,11 +256,12 @@ int virt_pump_open(struct virt *v, virConnectPtr conn, const char *key, virStrea
     p->v = v;
     p->key = xstrdup(key);
     p->stream = TAKE_PTR(*stream);
+    p->line = TAKE_PTR(*line);
     p->fd = pair[0];
     p->watch = -1;
     {
         LOCK_SCOPE(&v->lock);
-        p->unwanted = v->broken || v->conn != conn; /* too late for virt_pump_end_all() */
+        p->unwanted = v->broken || p->line->era != v->era; /* too late for virt_pump_end_all() */
         p->next = v->pumps;
         v->pumps = p;
     }
@@ -291,13 +293,14 @@ bool virt_pump_displace(struct virt *v, const char *key, int64_t deadline_monoto
     return true;
 }
 
-/* libvirt tells a connection's end to everybody but its streams. */
-void virt_pump_end_all(struct virt *v)
+void virt_pump_end_all(struct virt *v, virConnectPtr conn)
 {
     {
         LOCK_SCOPE(&v->lock);
-        for (struct pump *p = v->pumps; p; p = p->next)
-            p->unwanted = true;
+        for (struct pump *p = v->pumps; p; p = p->next) {
+            if (!conn || p->line->conn == conn)
+                p->unwanted = true;
+        }
     }
     virt_wake(v);
 }
@@ -384,6 +387,7 @@ void virt_pump_bury(struct virt *v)
     while ((p = next_dead(v))) {
         (void)virStreamAbort(p->stream);
         virStreamFree(p->stream);
+        virt_release(p->line);
         forget(v, p);
         p->magic = 0;
         free(p->key);

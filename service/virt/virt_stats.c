@@ -210,17 +210,17 @@ static void read_record(const virDomainStatsRecord *r, struct virt_stats *s)
 
 int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     auto_records virDomainStatsRecordPtr *records = NULL;
     virDomainPtr list[2] = {NULL};
     int n;
 
-    if (virt_acquire(v, VIRT_USE_STATS, &conn, err))
+    if (virt_acquire(v, VIRT_USE_STATS, &line, err))
         return -1;
-    domain = virDomainLookupByUUIDString(conn, uuid);
+    domain = virDomainLookupByUUIDString(line->conn, uuid);
     if (!domain)
-        return virt_fail(conn, err, "find the VM");
+        return virt_fail(line->conn, err, "find the VM");
     if (!virt_owner_is_us(v, domain))
         return error_set(err, ERROR_VM_NOT_FOUND, "the domain is not one of this installation");
     list[0] = domain;
@@ -229,7 +229,7 @@ int virt_stats_read(struct virt *v, const char *uuid, struct virt_stats *ret, st
     if (n < 0 && virGetLastErrorCode() == VIR_ERR_INVALID_ARG)
         n = virDomainListGetStats(list, GROUPS, &records, 0);
     if (n < 0)
-        return virt_fail(conn, err, "read the statistics");
+        return virt_fail(line->conn, err, "read the statistics");
     *ret = (struct virt_stats){0};
     if (n > 0)
         read_record(records[0], ret);

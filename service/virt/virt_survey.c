@@ -58,22 +58,22 @@ static int by_uuid(const void *a, const void *b)
 
 int virt_survey(struct virt *v, struct virt_found **ret, size_t *ret_count, struct error *err)
 {
-    auto_connect virConnectPtr conn = NULL;
+    auto_line struct virt_line *line = NULL;
     auto_scope(domains_done) struct domains list = {0};
     struct virt_found *found;
     size_t count = 0;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &conn, err))
+    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
         return -1;
-    list.count = virConnectListAllDomains(conn, &list.items, 0);
+    list.count = virConnectListAllDomains(line->conn, &list.items, 0);
     if (list.count < 0) {
         list.count = 0;
-        return virt_fail(conn, err, "list the domains");
+        return virt_fail(line->conn, err, "list the domains");
     }
     found = xcalloc((size_t)list.count + 1, sizeof(*found));
     for (int i = 0; i < list.count; i++)
         count += survey(list.items[i], &found[count]);
-    if (virConnectIsAlive(conn) == 0) {
+    if (virConnectIsAlive(line->conn) == 0) {
         virt_found_free(found, count);
         return error_set(err, ERROR_HYPERVISOR_UNAVAILABLE, "the connection to libvirt broke");
     }

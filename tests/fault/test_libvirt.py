@@ -115,6 +115,28 @@ class OutageClients(Clients):
         return answer
 
 
+def connections(libvirtd):
+    """How many libvirtd has, the anchor's among them: the ends that carry its socket's name and are connected."""
+    connected, path = "03", str(libvirtd.socket)
+    with open("/proc/net/unix") as table:
+        return sum(f[5] == connected and f[-1] == path for f in (line.split() for line in table.readlines()[1:]))
+
+
+def test_no_more_connections_than_libvirtd_has_workers(libvirtd, make_daemon, rng):
+    """Each call has a connection to itself; many calls at once wait rather than take every worker."""
+    daemon = make_daemon(libvirt=libvirtd.uri).start()
+    api, history, before, most = daemon.client(), History(), 1, 0
+    clients = Clients(daemon, history, rng, 200).start()
+    while any(t.is_alive() for t in clients.threads):
+        most = max(most, connections(libvirtd) - before)
+    clients.join()
+    quiet(api)
+    assert not unsuccessful(api)
+    # The listener, the ping, and five each for control, figures and agents.
+    assert 2 <= most <= 17, most
+    everything_agrees(daemon, libvirtd)
+
+
 def test_changes_during_an_outage(libvirtd, make_daemon):
     daemon = make_daemon(libvirt=libvirtd.uri).start()
     api = daemon.client()
