@@ -33,6 +33,32 @@ test('what is done and what happened is on one page, found by words, and live', 
     await shot(page, 'activity.png');
 });
 
+test('above the list stands what needs a look and what happened last, and both follow', async () => {
+    await go(page, '', 'Machines');
+    const last = page.getByRole('region', { name: 'What happened last' });
+    const short = page.getByRole('region', { name: 'What needs a look' });
+    await last.locator('li').first().waitFor();
+    ok((await last.locator('li').count()) <= 3, 'a few lines');
+    const made = await api('POST', '/v1/vms', {
+        name: `${name}-new`,
+        memory_mib: 32,
+        networks: [],
+    });
+    await last
+        .locator('li')
+        .filter({ hasText: `${name}-new` })
+        .first()
+        .waitFor();
+    await api('DELETE', `/v1/vms/${made.id}`);
+    await last.locator('li').filter({ hasText: 'deleted' }).first().waitFor();
+    const { items: checks } = await api('GET', '/v1/host/checks');
+    for (const { title } of checks.filter((check) => check.result !== 'ok')) {
+        await short.getByRole('link', { name: title, exact: true }).first().waitFor();
+    }
+    await axe(page, 'at a glance');
+    await shot(page, 'glance.png');
+});
+
 test('running machines at a glance: what their consoles print, as it comes', async () => {
     await go(page, '', 'Machines');
     await page.reload(); /* so that no console is open */

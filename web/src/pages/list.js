@@ -1,6 +1,7 @@
 /* The overview: sums, a filter, an order, and one row per VM, updated in place so that focus stays put. */
 import { get } from '../lib/api.js';
 import { bulkBar } from '../lib/bulk.js';
+import { glance } from '../lib/glance.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { announce, problemBody } from '../lib/notify.js';
 import { bytes, percent, plural } from '../lib/format.js';
@@ -30,6 +31,7 @@ export function listPage({ herd, session, signal }) {
     let sortedAt = 0;
     const list = h('ul', { class: 'herd', 'aria-label': 'Virtual machines' });
     const sums = h('dl', { class: 'sums' });
+    const { root: atAGlance, start } = glance({ herd, session, signal });
     const trouble = h('div', { role: 'alert' });
     const text = h('input', {
         type: 'search',
@@ -87,6 +89,7 @@ export function listPage({ herd, session, signal }) {
                 h('a', { class: 'button primary', href: '#/new' }, icon('plus'), 'New machine'),
         ),
         sums,
+        atAGlance,
         trouble,
         tools,
         list,
@@ -409,5 +412,5 @@ export function listPage({ herd, session, signal }) {
     });
     herd.figures.claim(signal);
     arrange();
-    return { title: 'Machines', root };
+    return { title: 'Machines', root, start };
 }
