@@ -14,9 +14,10 @@
 #define MARK  "autostart: "
 #define TURN  MARK "waits for its turn"
 
+/* Crashed: so a guest is called whose QEMU ended with the host, where libvirt remembers that it ran. */
 static bool is_off(const struct vm *vm)
 {
-    return vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_SAVED;
+    return vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_SAVED || vm->state == VM_STATE_CRASHED;
 }
 
 static bool is_marked(const struct vm *vm)
