@@ -151,6 +151,8 @@ struct image_ahead {
 };
 int image_write_ahead(int fd, const char *data, size_t len, int64_t at, struct image_ahead *ahead,
                       struct error *err);
+/* Sets the size, and gives back what was reserved behind it. -1 with errno. */
+int image_write_end(int fd, int64_t size, const struct image_ahead *ahead);
 int image_no_space(struct error *err); /* errno says why; -1 */
 
 /* ---- image_upload.c: what arriving bytes have in common ---- */

@@ -439,7 +439,7 @@ static int finish(struct image_upload *u, struct image **ret, struct op **ret_op
     CRASH_POINT(IMAGE_WHOLE);
     hash_finish(u->hash, u->sha256);
     image_write_through_cache(u->fd); /* it is read now, in pieces of any size */
-    if (ftruncate(u->fd, u->written))
+    if (image_write_end(u->fd, u->written, &u->ahead))
         return errno == EFBIG ? image_no_space(err) : error_errno(err, errno, "cannot write the upload");
     if (u->part == IMAGE_CONTENT && image_source_is_upload(u->image->source))
         return finish_origin(u, ret, ret_op, err);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PIECE   ((size_t)64 << 10) /* zeros are looked for in pieces of this */
 #define RESERVE ((int64_t)64 << 20) /* of the disk, at once: a block at a time costs more than the writing */
@@ -102,6 +103,14 @@ int image_write_ahead(int fd, const char *data, size_t len, int64_t at, struct i
             (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at + (int64_t)i, (off_t)n);
     }
     return write_data(fd, data + from, len - from, at + (int64_t)from, ahead, err);
+}
+
+int image_write_end(int fd, int64_t size, const struct image_ahead *ahead)
+{
+    /* Only what is cut off is given back: a file that ends in a hole is shorter than what was reserved for it. */
+    if (ahead->end > size && ftruncate(fd, ahead->end) && errno != EFBIG)
+        return -1;
+    return ftruncate(fd, size);
 }
 
 int image_write_at(int fd, const char *data, size_t len, int64_t at, struct error *err)
