@@ -74,6 +74,8 @@ int conn_error(struct conn *c, int rc, struct error *err, const char *doing)
 {
     int system = c->sq ? sqlite3_system_errno(c->sq) : 0;
 
+    if ((rc & 0xff) == SQLITE_NOMEM)
+        out_of_memory();
     if (is_disk_trouble(rc))
         c->disk_refused = true;
     if ((rc & 0xff) == SQLITE_FULL ||

@@ -20,6 +20,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/database_tool.h"
+#include "service/json/doc.h"
 #include "service/options.h"
 #include "service/vm/console.h"
 #include "service/vm/core.h"
@@ -207,6 +208,7 @@ int main(int argc, char **argv)
     struct error err;
 
     secret_init();
+    doc_init();
     if (options_parse(argc, argv, &d.options, &err))
         return refuse("", &err);
     switch (d.options.verb) {

@@ -7,12 +7,32 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+void out_of_memory(void)
+{
+    static const char words[] = "<2>out of memory: ending, to be started again; nothing acknowledged is lost\n";
+    ssize_t n = write(STDERR_FILENO, words, sizeof(words) - 1); /* the log would allocate */
+
+    (void)n;
+    abort();
+}
 
 static void *check(void *p)
 {
     if (!p)
-        abort();
+        out_of_memory();
     return p;
+}
+
+void *xmalloc(size_t size)
+{
+    return check(malloc(size ? size : 1));
+}
+
+void *xrealloc(void *p, size_t size)
+{
+    return check(realloc(p, size ? size : 1));
 }
 
 void *xcalloc(size_t n, size_t size)
@@ -51,7 +71,7 @@ char *xasprintf(const char *fmt, ...)
 
     va_start(ap, fmt);
     if (vasprintf(&s, fmt, ap) < 0)
-        abort();
+        out_of_memory();
     va_end(ap);
     return s;
 }

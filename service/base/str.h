@@ -14,8 +14,14 @@
 
 #include "service/base/cleanup.h"
 
+/* Says so and aborts: whoever is killed at any moment loses nothing, and whoever goes on might. */
+void out_of_memory(void) __attribute__((noreturn, cold));
+
 /* For objects of small, fixed size only; anything a client can size is checked against a limit first. */
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
+/* For libraries that take an allocator; like malloc(3) and realloc(3), what they return is free()d. */
+void *xmalloc(size_t size) __attribute__((malloc));
+void *xrealloc(void *p, size_t size);
 void *xrealloc_array(void *p, size_t n, size_t size) __attribute__((returns_nonnull));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xstrdup_null(const char *s); /* NULL stays NULL */

@@ -6,9 +6,15 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "service/base/str.h"
+
+void doc_init(void)
+{
+    json_set_alloc_funcs(xmalloc, free);
+}
 
 /* Depth and number of values, without building anything; strings are skipped over. */
 static int scan(const char *text, size_t len, const struct doc_limits *limits, struct error *err)

@@ -24,6 +24,12 @@ struct doc_limits {
     size_t bytes, depth, tokens;
 };
 
+/*
+ * Once, before the first document: jansson without memory calls what a client sent malformed; it ends the process
+ * instead, as all else does.
+ */
+void doc_init(void);
+
 /* Refuses duplicates, NUL, bad UTF-8, trailing bytes and whatever exceeds the limits, before it allocates. */
 int doc_parse(const char *text, size_t len, const struct doc_limits *limits, json_t **ret,
               struct error *err);

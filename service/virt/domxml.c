@@ -106,11 +106,11 @@ static const struct {
 
 /* ---- the tree ---- */
 
-/* Small nodes of bounded text: running out of memory here is not survivable. */
+/* Small nodes of bounded text: without memory for one there is nothing useful left to do. */
 static void *need(void *p)
 {
     if (!p)
-        abort();
+        out_of_memory();
     return p;
 }
 
@@ -485,6 +485,8 @@ static int verify(const char *text, size_t len, struct error *err)
 
 void domxml_init(void)
 {
+    /* A tree of which a part is missing would look like one that is whole. */
+    xmlMemSetup(free, xmalloc, xrealloc, xstrdup);
     xmlInitParser();
 }
 
