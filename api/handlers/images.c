@@ -56,7 +56,7 @@ static int preflight(struct request *req, const struct image_request *r, struct 
     struct actor actor = request_actor(req);
     struct image_checks checks;
 
-    if (!r->source || *r->source->vm || image_source_is_upload(r->source))
+    if (!r->source || image_source_is_upload(r->source))
         return 0;
     if (image_preflight(req->core, &actor, r, &checks, err))
         return -1;
