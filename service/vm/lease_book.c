@@ -41,7 +41,7 @@ void book_put(struct lease_keeper *k, struct lease *lease)
         if (!e && lease->state != LEASE_ENDED) {
             e = xcalloc(1, sizeof(*e));
             memcpy(e->id, lease->id, sizeof(e->id));
-            e->busy_ms = clock_boottime_ms();
+            e->busy_ms = clock_monotonic_ms();
             HASH_ADD_STR(k->leases, id, e);
         }
         if (e) {

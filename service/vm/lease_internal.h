@@ -58,7 +58,7 @@ struct pool_state {
 struct lease_entry {
     struct lease *lease;
     char id[UUID_TEXT];
-    int64_t busy_ms;  /* boot clock: it was last seen in use */
+    int64_t busy_ms;  /* monotonic clock: it was last seen in use */
     bool held; /* it waits because of its own quota, so nobody waits behind it */
     bool has_usage;
     double cpu_seconds;

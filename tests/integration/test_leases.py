@@ -143,6 +143,34 @@ def test_what_waited_for_too_long_is_replaced(api, make_pool):
     wait_ready(api, pool["name"], 2)
 
 
+@pytest.mark.parametrize("depth", ["booted", "snapshot"])
+def test_a_label_that_moves_rolls_the_pool(api, name, make_pool, depth):
+    """One after the other, so that there is always one to be had; who has one keeps it."""
+    ci, images = name("ci"), [name("build") for _ in range(2)]
+    for i, image in enumerate(images):
+        assert api.post("/v1/images", {"name": image, "kind": "disk", "format": "raw"}).status == 201
+        assert api.put(f"/v1/images/{image}/content", b"\x33" * 65536 + bytes([i])).json["state"] == "ready"
+    assert api.request("PUT", f"/v1/image-labels/{ci}", {"image": images[0]}).status == 200
+    pool = make_pool(vm={**TEMPLATE, "image": ci}, ready=2, max=6, depth=depth)
+    old, new = (api.get(f"/v1/images/{image}").json["id"] for image in images)
+    before = members(api, pool)
+    assert {vm["image_id"] for vm in before} == {old}
+    held = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert api.request("PUT", f"/v1/image-labels/{ci}", {"image": images[1]}).status == 200
+    eventually(lambda: status(api, pool["name"])["ready"] == 2
+               and {vm["image_id"] for vm in members(api, pool) if not vm["lease_id"]} == {new}, 60, "the pool's new VMs")
+    assert api.get(f"/v1/pools/{pool['name']}").json["etag"] == pool["etag"], "nobody changed the pool"
+    assert api.get(f"/v1/vms/{held['vm']['id']}").json["image_id"] == old
+    fresh = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert fresh["warm"] and api.get(f"/v1/vms/{fresh['vm']['id']}").json["image_id"] == new
+    assert api.delete(f"/v1/pools/{pool['name']}").status == 204
+    for lease in (held, fresh):
+        api.delete(f"/v1/leases/{lease['id']}")
+    api.delete(f"/v1/image-labels/{ci}")
+    for image in images:
+        assert api.delete(f"/v1/images/{image}", retire=True).status == 204
+
+
 def test_a_template_that_never_boots_does_not_spin(api, make_pool):
     """The test driver's guests print nothing: none of them comes as far as it is to."""
     since = api.get("/v1/events", limit=1).json["last_seq"]
@@ -261,6 +289,23 @@ def test_on_expiry_the_vm_may_stay(api, make_pool):
         eventually(lambda: api.get(vm).json["state"] == state, 30)
         assert api.get(vm).json["lease_id"] is None and api.get(vm).json["pool_id"] is None
         assert api.delete(vm, force=True, wait=30).status == 200
+
+
+def test_a_guest_that_went_off_is_idle(api, make_pool):
+    """The test driver's guests use a whole CPU for as long as they are on."""
+    pool = make_pool(depth="cold", max=2)
+    ask = {"pool": pool["name"], "idle_seconds": 1, "on_expiry": "stop"}
+    off, on = (api.post("/v1/leases", ask, wait="running").json for _ in range(2))
+    vm = f"/v1/vms/{off['vm']['id']}"
+    assert api.post(f"{vm}/stop", wait=30).json["state"] == "succeeded"
+    eventually(lambda: ended(api, off), 30, "the lease's end")
+    assert api.get(f"/v1/leases/{off['id']}").json["end_reason"] == "idle"
+    assert api.get(vm).json["state"] == "stopped" and api.get(vm).json["lease_id"] is None
+    later = api.post("/v1/leases", {**ask, "on_expiry": "delete"}, wait="running").json
+    assert api.post(f"/v1/vms/{later['vm']['id']}/stop", wait=30).json["state"] == "succeeded"
+    eventually(lambda: ended(api, later), 30, "the end of one that began later")
+    assert not ended(api, on)
+    assert api.delete(vm, force=True, wait=30).status == 200
 
 
 def test_renewing_counts_from_now_and_has_an_end(api, make_pool):
