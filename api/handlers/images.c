@@ -92,7 +92,7 @@ int handle_image_create(struct request *req, struct response *res, struct error 
         return dry_run(req, res, &request, err);
     if (!image_was_created(req->core, &actor, &idem) &&
         ((body.source_vm && image_source_bind(req->core, &actor, body.source_vm, body.source, err)) ||
-         preflight(req, &request, err)))
+         (!dry && preflight(req, &request, err))))
         return -1;
     if (dry)
         return dry_run(req, res, &request, err);
