@@ -1,7 +1,9 @@
 """Leases and pools on libvirt's test driver: nobody is given a VM twice, nothing is left behind."""
 import re
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -187,6 +189,29 @@ def test_a_template_that_never_boots_does_not_spin(api, make_pool):
     assert len(waited) >= 2, made
     for n, seconds in enumerate(waited):  # a second to boot, and each time twice as long until the next try
         assert seconds > 1 + 2 ** n - 0.2, waited
+
+
+def test_a_pool_boots_a_few_at_a_time(api, make_pool):
+    """pool_wave of them: the test driver's guests print nothing, so these stay on their way."""
+    pool = make_pool(settled=False, ready=10, max=10, ready_when="console", boot_seconds=600)
+    eventually(lambda: status(api, pool["name"])["warming"] == 4, 30)
+    other = make_pool(depth="cold", max=1)
+    for _ in range(5):  # the keeper looks at every claim and return
+        lease = api.post("/v1/leases", {"pool": other["name"]}, wait="claimed").json
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    assert status(api, pool["name"])["warming"] == len(members(api, pool)) == 4
+
+
+def test_who_claims_comes_before_who_refills(api, make_pool):
+    """While half of the pool is there, what was taken is replaced a moment after the last claim."""
+    pool = make_pool(ready=2, max=4)
+    before = {vm["id"] for vm in members(api, pool)}
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert lease["warm"]
+    new, = eventually(lambda: [vm for vm in members(api, pool) if vm["id"] not in before], 30)
+    assert moment(new["created_at"]) - moment(lease["claimed_at"]) >= 0.29
+    wait_ready(api, pool["name"], 2)
 
 
 def test_fewer_ready_ones_when_asked_for_fewer(api, make_pool):
@@ -435,6 +460,27 @@ def test_the_record_outlives_the_vm(api, make_pool):
     assert record["exec"] == [] and record["console_tail"] == ""
     assert record["lease"]["end_reason"] == "released"
     assert record["console_log"] == f"/v1/vms/{lease['vm']['id']}/console/log"
+
+
+def test_a_record_is_kept_as_long_as_is_said(fresh_daemon):
+    """Two hours pass while the daemon is off: the row says so, and its janitor looks when it starts."""
+    daemon = fresh_daemon(settings={"lease_keep_hours": 1})
+    api = daemon.client()
+    assert api.put("/v1/pools/kept", {"vm": TEMPLATE, "depth": "cold", "max": 3}).status == 201
+    old, young, alive = (api.post("/v1/leases", {"pool": "kept", "ttl_seconds": 3600}, wait="running").json for _ in range(3))
+    for lease in (old, young):
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    records = {lease["id"]: api.get(f"/v1/leases/{lease['id']}/record").json for lease in (old, young)}
+    daemon.stop()
+    with closing(sqlite3.connect(daemon.state_dir / "drover.db")) as db, db:
+        assert db.execute("UPDATE leases SET ended_at = ended_at - 7200000 WHERE id = ?", (old["id"],)).rowcount == 1
+        assert db.execute("UPDATE leases SET created_at = created_at - 7200000 WHERE id = ?", (alive["id"],)).rowcount == 1
+    daemon.start()
+    api = daemon.client()
+    eventually(lambda: api.get(f"/v1/leases/{old['id']}/record").code == "lease-not-found", 30, "the janitor")
+    assert api.get(f"/v1/leases/{young['id']}/record").json == records[young["id"]]
+    assert api.get(f"/v1/leases/{alive['id']}").json["state"] == "active", "however old it is"
 
 
 def test_events_tell_the_story(api, make_pool):
