@@ -137,6 +137,47 @@ def test_another_definition_replaces_those_that_wait(api, make_pool):
     assert stale.status == 412
 
 
+def test_a_change_that_does_not_boot_leaves_the_old_ones(api, make_pool):
+    pool, new = make_pool(ready=3, max=6), dict(TEMPLATE, memory_mib=96)
+    body = {"vm": new, "ready": 3, "max": 6, "ready_when": "console", "boot_seconds": 600}  # they print nothing
+    assert api.put(f"/v1/pools/{pool['name']}", body).status == 200
+    eventually(lambda: status(api, pool["name"])["warming"] == 1, 30)
+    other = make_pool(depth="cold", max=1)
+    for _ in range(5):  # the keeper looks at every claim and return
+        lease = api.post("/v1/leases", {"pool": other["name"]}, wait="claimed").json
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    now = status(api, pool["name"])
+    assert (now["ready"], now["warming"]) == (2, 1)
+    assert api.post("/v1/leases", {"pool": pool["name"]}).json["warm"], "there is always one to be had"
+    assert api.put(f"/v1/pools/{pool['name']}", {**body, "ready_when": "running"}).status == 200
+    eventually(lambda: status(api, pool["name"])["ready"] == 3
+               and {v["memory_mib"] for v in members(api, pool) if not v["lease_id"]} == {96}, 30)
+
+
+def test_nobody_gets_the_old_one_who_can_have_the_new_one(api, make_pool):
+    """While a change rolls through a pool both kinds wait, for a moment: it is changed until that was seen."""
+    ready, end = 12, time.monotonic() + 60
+    pool, size = make_pool(ready=ready, max=30), 96
+
+    def both_wait():
+        now = [v["memory_mib"] == size for v in members(api, pool) if v["state"] == "running"]
+        return sum(now) > status(api, pool["name"])["warming"] and len(now) - sum(now) > 1
+
+    while time.monotonic() < end:
+        assert api.put(f"/v1/pools/{pool['name']}", {"vm": dict(TEMPLATE, memory_mib=size), "ready": ready, "max": 30}).status == 200
+        while not (seen := both_wait()) and {v["memory_mib"] for v in members(api, pool)} != {size}:
+            assert time.monotonic() < end
+        lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+        given = api.get(f"/v1/vms/{lease['vm']['id']}").json["memory_mib"]
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        if seen:
+            assert lease["warm"] and given == size
+            return
+        size += 1
+    raise AssertionError("both kinds were never seen to wait")
+
+
 def test_what_waited_for_too_long_is_replaced(api, make_pool):
     pool = make_pool(ready=2, max=4, recycle_seconds=2)
     before = {v["id"] for v in members(api, pool)}

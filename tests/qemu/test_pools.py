@@ -1,4 +1,5 @@
 """Pools of real guests: one that runs is handed out, answers at once, and is gone afterwards."""
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -217,6 +218,7 @@ def test_another_qemu_is_another_template(fresh_rig):
     drop(rig, "changed")
 
 
+@pytest.mark.skipif(not os.environ.get("DROVER_TEST_LONG"), reason="only with --long")
 def test_a_label_that_moves_is_another_template(rig):
     """What is claimed has the new image's memory and disk; who was there before keeps what he has."""
     rig.ensure_image("hello")
