@@ -325,6 +325,7 @@ struct image_label_row {
     int64_t keep; /* versions that stay; 0: all */
     int64_t created_at;
 };
+/* NAME_IN_USE: by another image, or by a label. */
 int store_image_insert(struct db_tx *tx, const struct image_row *row, int64_t *ret_seq,
                        struct error *err);
 int store_image_update(struct db_tx *tx, const struct image_row *row, struct error *err);
@@ -335,6 +336,7 @@ int store_image_each(struct db *db, int (*fn)(void *, const struct image_row *),
 int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_file_row *), void *arg,
                           struct error *err);
 
+/* NAME_IN_USE: an image has the label's name. */
 int store_image_label_put(struct db_tx *tx, const struct image_label_row *row, struct error *err);
 /* Every version up to this one. */
 int store_image_label_delete(struct db_tx *tx, const char *project_id, const char *name,

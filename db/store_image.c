@@ -39,11 +39,25 @@ static int explain_conflict(struct db_tx *tx, const struct image_row *row, struc
     return stmt_row(&s, &ignored) > 0 ? name_in_use(row->name, err) : -1;
 }
 
+/* Images and labels are found by the same names. */
+static int check_no_label(struct db_tx *tx, const struct image_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_LABEL_TAKEN);
+    int rc;
+
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_text(&s, ":name", row->name);
+    rc = stmt_row(&s, err);
+    return rc > 0 ? error_set(err, ERROR_NAME_IN_USE, "there is a label called %s", row->name) : rc;
+}
+
 int store_image_insert(struct db_tx *tx, const struct image_row *row, int64_t *ret_seq,
                        struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_INSERT);
 
+    if (check_no_label(tx, row, err))
+        return -1;
     bind_changeable(&s, row);
     stmt_text(&s, ":project_id", row->project_id);
     stmt_text(&s, ":host_id", row->host_id);
@@ -156,10 +170,24 @@ int store_image_file_each(struct db *db, int (*fn)(void *, const struct image_fi
 
 /* ---- labels ---- */
 
+static int check_no_image(struct db_tx *tx, const struct image_label_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_NAME_TAKEN);
+    int rc;
+
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_text(&s, ":name", row->name);
+    stmt_text(&s, ":id", "");
+    rc = stmt_row(&s, err);
+    return rc > 0 ? error_set(err, ERROR_NAME_IN_USE, "there is an image called %s", row->name) : rc;
+}
+
 int store_image_label_put(struct db_tx *tx, const struct image_label_row *row, struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_IMAGE_LABEL_PUT);
 
+    if (check_no_image(tx, row, err))
+        return -1;
     stmt_text(&s, ":project_id", row->project_id);
     stmt_text(&s, ":name", row->name);
     stmt_int(&s, ":version", row->version);

@@ -56,7 +56,7 @@ static int preflight(struct request *req, const struct image_request *r, struct 
     struct actor actor = request_actor(req);
     struct image_checks checks;
 
-    if (!r->source || *r->source->vm || image_source_is_upload(r->source))
+    if (!r->source || image_source_is_upload(r->source))
         return 0;
     if (image_preflight(req->core, &actor, r, &checks, err))
         return -1;
@@ -92,7 +92,7 @@ int handle_image_create(struct request *req, struct response *res, struct error 
         return dry_run(req, res, &request, err);
     if (!image_was_created(req->core, &actor, &idem) &&
         ((body.source_vm && image_source_bind(req->core, &actor, body.source_vm, body.source, err)) ||
-         preflight(req, &request, err)))
+         (!dry && preflight(req, &request, err))))
         return -1;
     if (dry)
         return dry_run(req, res, &request, err);

@@ -22,6 +22,7 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define FILE_MAX           (4 * CATALOGUE_INDEX_MAX)
 #define KEY_MAX            32768
+#define LONGER_NAME_MAX    (VM_NAME_MAX - 17) /* -rNNNNN-XXXXXXXX follows */
 #define GPGV               "/usr/bin/gpgv"
 
 struct catalogue {
@@ -363,41 +364,82 @@ static json_t *card_of(const json_t *entry)
     return card;
 }
 
-/* The image of this revision: there, on its way, or begun now. */
+/* What it is made of; two catalogues, or one that did not count on, may call different things the same. */
+static void fingerprint(const struct image_source *s, enum image_kind kind, enum image_format format,
+                        const char *cmdline, char ret[SECRET_SHA256_TEXT])
+{
+    auto_strbuf struct strbuf text = {0};
+
+    strbuf_addf(&text, "%d %d %d %d\n", (int)kind, (int)format, (int)s->format, s->xz);
+    for (int p = 0; p < IMAGE_PART_COUNT; p++)
+        strbuf_addf(&text, "%s\n", s->links[p].url ? s->links[p].hash : "");
+    strbuf_adds(&text, cmdline ? cmdline : "");
+    secret_sha256_text(text.data, text.len, ret);
+}
+
+/* The image of that name if it is what r describes, and there or on its way; else NULL. */
+static struct image *image_as(struct core *core, const struct actor *actor, const struct image_request *r,
+                              const char *print)
+{
+    auto_image struct image *image = image_registry_find(core->images, actor->project_id, r->name);
+    char its[SECRET_SHA256_TEXT];
+
+    if (!image || !str_eq(image->name, r->name) || !image->source ||
+        (image->state != IMAGE_READY && image->state != IMAGE_IMPORTING))
+        return NULL;
+    fingerprint(image->source, image->kind, image->format, image->cmdline, its);
+    return str_eq(its, print) ? TAKE_PTR(image) : NULL;
+}
+
+/* There, on its way, or begun now. */
+static struct image *bring_as(struct core *core, const struct actor *actor, const struct image_request *r,
+                              const char *print, struct error *err)
+{
+    struct image *image = image_as(core, actor, r, print);
+    struct op *op = NULL;
+    bool replayed;
+
+    if (image)
+        return image;
+    if (image_create(core, actor, r, NULL, &image, &op, &replayed, err))
+        /* Somebody else began it at the same moment. */
+        return err->code == ERROR_NAME_IN_USE ? image_as(core, actor, r, print) : NULL;
+    op_unref(op);
+    return image;
+}
+
+/* The image of this revision. When something else has its name, it has a longer one. */
 static struct image *bring_image(struct core *core, const struct actor *actor, const json_t *entry,
                                  struct error *err)
 {
     const char *kind = json_string_value(json_object_get(entry, "kind"));
     const char *format = json_string_value(json_object_get(entry, "format"));
-    auto_free char *name =
-        xasprintf("%s-r%lld", json_string_value(json_object_get(entry, "name")),
-                  (long long)json_integer_value(json_object_get(entry, "revision")));
+    const char *entry_name = json_string_value(json_object_get(entry, "name"));
+    long long revision = json_integer_value(json_object_get(entry, "revision"));
+    auto_free char *name = xasprintf("%s-r%lld", entry_name, revision), *longer = NULL;
     auto_image_source struct image_source *source = NULL;
     auto_free char *vm = NULL;
-    struct image *image = image_registry_find(core->images, actor->project_id, name);
     auto_json json_t *card = card_of(entry);
     struct image_request r = {.name = name,
                               .description = json_string_value(json_object_get(entry, "description")),
                               .cmdline = json_string_value(json_object_get(entry, "cmdline")),
                               .card = card,
                               .screenshot = json_string_value(json_object_get(entry, "screenshot"))};
-    struct op *op = NULL;
-    bool replayed;
+    char print[SECRET_SHA256_TEXT];
+    struct image *image;
 
-    if (image && (image->state == IMAGE_READY || image->state == IMAGE_IMPORTING))
-        return image;
-    image_unref(image);
-    image = NULL;
     r.kind = str_eq(kind, "kernel") ? IMAGE_KERNEL : str_eq(kind, "iso") ? IMAGE_ISO : IMAGE_DISK;
     r.format = !format ? IMAGE_FORMAT_NONE : str_eq(format, "raw") ? IMAGE_FORMAT_RAW : IMAGE_FORMAT_QCOW2;
     if (image_source_decode(json_object_get(entry, "source"), r.kind, &source, &vm, err))
         return NULL;
     r.source = source;
-    if (image_create(core, actor, &r, NULL, &image, &op, &replayed, err))
-        /* Somebody else began it at the same moment. */
-        return err->code == ERROR_NAME_IN_USE ? image_find(core, actor->project_id, name, err) : NULL;
-    op_unref(op);
-    return image;
+    fingerprint(source, r.kind, r.format, r.cmdline, print);
+    image = bring_as(core, actor, &r, print, err);
+    if (image || err->code != ERROR_NAME_IN_USE)
+        return image;
+    longer = xasprintf("%.*s-r%lld-%.8s", LONGER_NAME_MAX, entry_name, revision, print);
+    r.name = longer;
+    return bring_as(core, actor, &r, print, err);
 }
 
 /* A definition with overrides and a name; its image is named when it is known. */

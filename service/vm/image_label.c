@@ -240,7 +240,7 @@ static int set(struct core *core, const struct actor *actor, const char *name, c
                int64_t keep, struct error *err)
 {
     struct image_registry *r = core_images(core);
-    auto_image struct image *image = NULL, *namesake = NULL;
+    auto_image struct image *image = NULL;
     auto_image_label struct image_label old = {0};
     const struct image_label_version *last = NULL;
     struct error ignored;
@@ -251,9 +251,6 @@ static int set(struct core *core, const struct actor *actor, const char *name, c
         return error_set_at(err, ERROR_UNKNOWN_IMAGE, "/image", "there is no image %s", image_ref);
     if (check_target(image, name, err))
         return -1;
-    namesake = image_registry_find(r, actor->project_id, name);
-    if (namesake && strcmp(namesake->name, name) == 0)
-        return error_set(err, ERROR_NAME_IN_USE, "there is an image called %s", name);
     if (image_label_get(core, actor->project_id, name, &old, &ignored) == 0)
         last = &old.versions[old.count - 1];
     if (keep < 0)

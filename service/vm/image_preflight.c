@@ -7,11 +7,13 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "service/base/fd.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
+#include "service/vm/core_internal.h"
 
 #define MIB                ((int64_t)1 << 20)
 #define FIRST_BYTES        ((int64_t)64 << 10)
@@ -126,26 +128,40 @@ static void check_name(struct core *core, const struct actor *actor, const struc
                        struct image_checks *ret)
 {
     auto_image struct image *other = image_registry_find(core_images(core), actor->project_id, r->name);
-    struct error err = ERROR_INIT;
+    auto_image_label struct image_label label = {0};
+    struct error err = ERROR_INIT, ignored;
 
-    if (!other || (other->source && other->state == IMAGE_FAILED))
+    if (image_label_get(core, actor->project_id, r->name, &label, &ignored) == 0)
+        error_set_at(&err, ERROR_NAME_IN_USE, "/name", "there is a label called %s", r->name);
+    else if (other && str_eq(other->name, r->name) && !(other->source && other->state == IMAGE_FAILED))
+        error_set_at(&err, ERROR_NAME_IN_USE, "/name", "there is already an image called %s", r->name);
+    else
         return add(ret, "name", NULL, "%s is free", r->name);
-    error_set_at(&err, ERROR_NAME_IN_USE, "/name", "there is already an image called %s", r->name);
     add(ret, "name", &err, " ");
 }
 
-/* A conversion needs room for what arrives and for what becomes of it. */
-static void check_room(struct core *core, const struct image_request *r, struct image_checks *ret)
+/* What will be written, as far as it is known: a conversion needs room for what arrives and for what becomes of it. */
+static int64_t room_wanted(struct core *core, const struct image_request *r, const struct image_checks *found)
 {
     const struct image like = {.kind = r->kind, .format = r->format,
                                .source = (struct image_source *)(uintptr_t)r->source};
-    bool twice = r->kind == IMAGE_DISK &&
+    bool twice = r->source && r->kind == IMAGE_DISK &&
                  (r->source->xz || image_origin(&like) != (r->format == IMAGE_FORMAT_RAW
                                                                ? IMAGE_ORIGIN_RAW
                                                                : IMAGE_ORIGIN_QCOW2));
+    auto_free char *disk = r->source && *r->source->vm ? vm_root_disk(core, r->source->vm) : NULL;
+    struct stat st;
+
+    if (disk) /* and what it shows of its image, of which nobody knows how much is zero */
+        return stat(disk, &st) ? 0 : (int64_t)st.st_blocks * 512;
+    return twice ? 2 * found->size_bytes : found->size_bytes;
+}
+
+static void check_room(struct core *core, const struct image_request *r, struct image_checks *ret)
+{
     struct error err = ERROR_INIT;
 
-    if (image_check_space(core, twice ? 2 * ret->size_bytes : ret->size_bytes, &err))
+    if (image_check_space(core, room_wanted(core, r, ret), &err))
         return add(ret, "free_space", &err, " ");
     add(ret, "free_space", NULL, "%lld MiB can be used", (long long)(image_space_left(core) >> 20));
 }
@@ -157,11 +173,7 @@ int image_preflight(struct core *core, const struct actor *actor, const struct i
     if (image_check_request(r, err))
         return -1;
     check_name(core, actor, r, ret);
-    if (!r->source || image_source_is_upload(r->source)) {
-        ret->resumable = false;
-        return 0;
-    }
-    for (int p = 0; p < IMAGE_PART_COUNT; p++) {
+    for (int p = 0; r->source && p < IMAGE_PART_COUNT; p++) {
         const struct image_link *l = &r->source->links[p];
 
         if (!l->url)
@@ -169,6 +181,9 @@ int image_preflight(struct core *core, const struct actor *actor, const struct i
         add(ret, "hash", NULL, "SHA-%u of the %s", l->bits, image_part_name(p));
         check_link(core, r, (enum image_part)p, ret);
     }
+    /* Nothing is fetched: it is sent, or copied from a VM. */
+    if (!r->source || *r->source->vm || image_source_is_upload(r->source))
+        ret->resumable = false;
     check_room(core, r, ret);
     return 0;
 }

@@ -41,7 +41,7 @@ void book_put(struct lease_keeper *k, struct lease *lease)
         if (!e && lease->state != LEASE_ENDED) {
             e = xcalloc(1, sizeof(*e));
             memcpy(e->id, lease->id, sizeof(e->id));
-            e->busy_ms = clock_boottime_ms();
+            e->busy_ms = clock_monotonic_ms();
             HASH_ADD_STR(k->leases, id, e);
         }
         if (e) {
@@ -244,14 +244,28 @@ bool book_member_move(struct lease_keeper *k, const char *vm_id, enum member_pha
     return true;
 }
 
+static bool is_outdated(const struct pool_state *p, const struct member *m)
+{
+    return m->stale || (p && m->generation != p->pool->generation);
+}
+
+/* While a change rolls through the pool both kinds wait: nobody is given the old one who can have the new one. */
+static bool is_before(const struct pool_state *p, const struct member *m, const struct member *other)
+{
+    bool outdated = is_outdated(p, m), other_is = is_outdated(p, other);
+
+    return outdated == other_is ? m->since_ms < other->since_ms : other_is;
+}
+
 bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id[UUID_TEXT])
 {
     struct member *oldest = NULL;
+    struct pool_state *p;
 
     LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool_id, p);
     for (struct member *m = k->members; m; m = m->hh.next) {
-        if (m->phase == MEMBER_READY && str_eq(m->pool_id, pool_id) &&
-            (!oldest || m->since_ms < oldest->since_ms))
+        if (m->phase == MEMBER_READY && str_eq(m->pool_id, pool_id) && (!oldest || is_before(p, m, oldest)))
             oldest = m;
     }
     if (!oldest)
@@ -299,7 +313,7 @@ bool book_template_retire(struct lease_keeper *k, const char *vm_id)
     return true;
 }
 
-void book_template_stale(struct lease_keeper *k, const char *vm_id, bool stale)
+void book_member_stale(struct lease_keeper *k, const char *vm_id, bool stale)
 {
     struct member *m;
 

@@ -37,7 +37,7 @@ struct member {
     int64_t generation;
     enum member_phase phase;
     int64_t since_ms; /* boot clock: in this phase */
-    bool stale;       /* MEMBER_TEMPLATE: not what the pool or the host is now */
+    bool stale;       /* MEMBER_TEMPLATE, MEMBER_READY: not what the pool or the host is now */
     unsigned makings; /* MEMBER_TEMPLATE: VMs that are about to stand on it */
     UT_hash_handle hh;
 };
@@ -58,7 +58,7 @@ struct pool_state {
 struct lease_entry {
     struct lease *lease;
     char id[UUID_TEXT];
-    int64_t busy_ms;  /* boot clock: it was last seen in use */
+    int64_t busy_ms;  /* monotonic clock: it was last seen in use */
     bool held; /* it waits because of its own quota, so nobody waits behind it */
     bool has_usage;
     double cpu_seconds;
@@ -106,13 +106,13 @@ void book_members(struct lease_keeper *k, struct member **ret, size_t *ret_count
 /* Only if it is still in the phase `from`. */
 bool book_member_move(struct lease_keeper *k, const char *vm_id, enum member_phase from,
                       enum member_phase to);
-/* Takes a ready VM of the pool for whoever asks; false: there is none. */
+/* Takes a ready VM of the pool for whoever asks, one that is to be replaced last; false: there is none. */
 bool book_take_ready(struct lease_keeper *k, const char *pool_id, char ret_vm_id[UUID_TEXT]);
 /* The template of that generation, kept from being retired until it is given back. */
 bool book_template_take(struct lease_keeper *k, const char *pool_id, int64_t generation,
                         char ret_vm_id[UUID_TEXT]);
 void book_template_give(struct lease_keeper *k, const char *vm_id);
-void book_template_stale(struct lease_keeper *k, const char *vm_id, bool stale);
+void book_member_stale(struct lease_keeper *k, const char *vm_id, bool stale);
 bool book_stands_on_stale(struct lease_keeper *k, const struct vm *vm); /* its template */
 /* From MEMBER_TEMPLATE to MEMBER_LEAVING, unless somebody has taken it. */
 bool book_template_retire(struct lease_keeper *k, const char *vm_id);

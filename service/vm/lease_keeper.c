@@ -173,20 +173,27 @@ static void serve(struct core *core, const struct lease *l)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot serve lease %s", l->id);
 }
 
-/* Who looks at it or talks to its agent may do so without its CPUs having much to do. */
-static bool is_idle(struct core *core, const struct lease *l, int64_t now)
+/* used: it is right now. By the clock that stands still while the host is suspended: nobody could use it then. */
+static bool was_unused(struct lease_keeper *k, const struct lease *l, bool used)
 {
-    bool used = l->idle_seconds && (console_in_use(core->consoles, l->vm_id) || guest_in_use(core, l->vm_id));
-    struct lease_keeper *k = core->leases;
+    int64_t now = clock_monotonic_ms();
     struct lease_entry *e;
 
-    if (!l->idle_seconds)
-        return false;
     LOCK_SCOPE(&k->lock);
     HASH_FIND_STR(k->leases, l->id, e);
     if (e && used)
         e->busy_ms = now;
     return e && now - e->busy_ms > l->idle_seconds * 1000;
+}
+
+/* Who looks at it or talks to its agent may do so without its CPUs having much to do. */
+static bool is_idle(struct core *core, const struct lease *l)
+{
+    if (!l->idle_seconds ||
+        !was_unused(core->leases, l, console_in_use(core->consoles, l->vm_id) || guest_in_use(core, l->vm_id)))
+        return false;
+    lease_sample(core, l); /* what its CPUs do was last asked up to SAMPLE_MS ago */
+    return was_unused(core->leases, l, false);
 }
 
 void lease_touch(struct core *core, const char *vm_id)
@@ -200,7 +207,7 @@ void lease_touch(struct core *core, const char *vm_id)
     LOCK_SCOPE(&k->lock);
     HASH_FIND_STR(k->leases, vm->lease_id, e);
     if (e)
-        e->busy_ms = clock_boottime_ms();
+        e->busy_ms = clock_monotonic_ms();
 }
 
 static void look_lease(struct core *core, const struct lease *l, int64_t now)
@@ -225,14 +232,27 @@ static void look_lease(struct core *core, const struct lease *l, int64_t now)
         return;
     else if (now >= l->expires_boot_ms || now >= l->limit_boot_ms)
         end(core, l, "expired", false);
-    else if (is_idle(core, l, now))
+    else if (is_idle(core, l))
         end(core, l, "idle", false);
 }
 
-/* Figures for the record, and whether the guest does anything. */
-static void sample(struct core *core, const struct lease *l, const struct snapshot *s, int64_t now)
+/* One that was turned off has no figures, like one that has only just begun; but no guest does anything in it. */
+static bool is_off(struct core *core, const char *vm_id)
+{
+    bool busy = op_vm_busy(core->ops, vm_id); /* before its state is read */
+    auto_vm struct vm *vm = registry_get(core->registry, vm_id);
+
+    if (!vm || busy)
+        return false;
+    return vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_SAVED || vm->state == VM_STATE_CRASHED ||
+           vm->state == VM_STATE_FAILED;
+}
+
+/* Figures for the record, and whether the guest does anything: it does for as long as nobody can tell. */
+static void sample(struct core *core, const struct lease *l, const struct snapshot *s)
 {
     const struct vm_sample *v = snapshot_find(s, l->vm_id);
+    bool off = !v && is_off(core, l->vm_id);
     struct lease_keeper *k = core->leases;
     struct lease_entry *e;
 
@@ -240,8 +260,8 @@ static void sample(struct core *core, const struct lease *l, const struct snapsh
     HASH_FIND_STR(k->leases, l->id, e);
     if (!e)
         return;
-    if (!v || (v->has_cpu_percent && v->cpu_percent >= IDLE_CPU_PERCENT))
-        e->busy_ms = now;
+    if (!off && (!v || !v->has_cpu_percent || v->cpu_percent >= IDLE_CPU_PERCENT))
+        e->busy_ms = clock_monotonic_ms();
     if (!v)
         return;
     e->has_usage = true;
@@ -260,7 +280,7 @@ void lease_sample(struct core *core, const struct lease *l)
     auto_snapshot struct snapshot *s = sampler_latest(core->sampler);
 
     if (s && *l->vm_id)
-        sample(core, l, s, clock_boottime_ms());
+        sample(core, l, s);
 }
 
 static void look_leases(struct core *core)
@@ -277,7 +297,7 @@ static void look_leases(struct core *core)
     book_leases(k, &all, &count);
     for (size_t i = 0; i < count; i++) {
         if (s && all[i]->state == LEASE_ACTIVE)
-            sample(core, all[i], s, now);
+            sample(core, all[i], s);
         look_lease(core, all[i], now);
         lease_unref(all[i]);
     }

@@ -208,7 +208,7 @@ static void is_ready(struct core *core, const struct pool *pool, const struct me
     else if (template_keep(core, m->vm_id, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot make VM %s a template", vm->spec->name);
     else
-        book_template_stale(core->leases, m->vm_id, false);
+        book_member_stale(core->leases, m->vm_id, false);
 }
 
 static void look_warming(struct core *core, const struct pool *pool, const struct member *m,
@@ -271,7 +271,7 @@ static void look_template(struct core *core, const struct pool *pool, const stru
         fit = template_fits(core, pool, m, vm, why, sizeof(why));
     if (fit == TEMPLATE_UNKNOWN)
         return;
-    book_template_stale(core->leases, m->vm_id, fit == TEMPLATE_STALE);
+    book_member_stale(core->leases, m->vm_id, fit == TEMPLATE_STALE);
     if (fit == TEMPLATE_FITS) {
         template_report(core, pool, true, "", vm);
         return;
@@ -296,21 +296,68 @@ static bool has_successor(struct core *core, const struct pool *pool)
     return template != NULL;
 }
 
+/* How many of the pool to make now; a surplus counts negative. */
+static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t *ret_warming)
+{
+    int64_t wanted = pool->spec->depth == POOL_COLD ? 0 : pool->spec->ready, have = 0, all = 0;
+    struct pool_state *p;
+
+    *ret_warming = 0;
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool->id, p);
+    if (!p || clock_boottime_ms() < p->retry_ms)
+        return 0;
+    for (struct member *m = k->members; m; m = m->hh.next) {
+        bool warming = m->phase == MEMBER_WARMING || m->phase == MEMBER_SAVING;
+
+        *ret_warming += warming;
+        if (!str_eq(m->pool_id, pool->id) || m->phase == MEMBER_LEAVING)
+            continue;
+        all++;
+        have += warming || m->phase == MEMBER_READY;
+    }
+    all += p->reserved;
+    if (wanted - have > p->pool->spec->max - all)
+        return p->pool->spec->max - all;
+    return wanted - have;
+}
+
+/*
+ * Nothing is on its way and nothing is missing, so that one less is all that a change costs at a time; and when the
+ * new ones do not boot, the old ones stay. A quota that is used up leaves no other way than to begin with the old one.
+ */
+static bool is_settled(struct lease_keeper *k, const struct pool *pool)
+{
+    int64_t ignored, wanted = missing(k, pool, &ignored);
+    struct pool_state *p;
+
+    LOCK_SCOPE(&k->lock);
+    HASH_FIND_STR(k->pools, pool->id, p);
+    if (!p || p->held)
+        return p != NULL;
+    for (struct member *m = k->members; m; m = m->hh.next) {
+        if (str_eq(m->pool_id, pool->id) && (m->phase == MEMBER_WARMING || m->phase == MEMBER_SAVING))
+            return false;
+    }
+    return wanted <= 0 && clock_boottime_ms() >= p->retry_ms;
+}
+
 /* *replaced: one VM of a pool at a time, so that a change never leaves the pool empty at once. */
 static void look_ready(struct core *core, const struct pool *pool, const struct member *m,
                        struct vm *vm, bool *replaced)
 {
     enum vm_state wanted = pool->spec->depth == POOL_SNAPSHOT ? VM_STATE_SAVED : VM_STATE_RUNNING;
+    bool outdated = !member_is_current(core, pool, m, vm) || book_stands_on_stale(core->leases, vm);
 
+    book_member_stale(core->leases, m->vm_id, outdated);
     if (vm->state != wanted) {
         if (m->generation == pool->generation)
             fail(core, pool, m, "it stopped while it waited");
         else
             discard(core, m);
     } else if (!*replaced &&
-               (!member_is_current(core, pool, m, vm) || book_stands_on_stale(core->leases, vm) ||
-                (!*vm->template_id && member_is_old(pool, m))) &&
-               has_successor(core, pool)) {
+               (outdated || (!*vm->template_id && member_is_old(pool, m))) && has_successor(core, pool) &&
+               is_settled(core->leases, pool)) {
         *replaced = true;
         discard(core, m);
     }
@@ -356,32 +403,6 @@ void pools_look(struct core *core)
 }
 
 /* ---- the VMs that are missing ---- */
-
-/* How many of the pool to make now; a surplus counts negative. */
-static int64_t missing(struct lease_keeper *k, const struct pool *pool, int64_t *ret_warming)
-{
-    int64_t wanted = pool->spec->depth == POOL_COLD ? 0 : pool->spec->ready, have = 0, all = 0;
-    struct pool_state *p;
-
-    *ret_warming = 0;
-    LOCK_SCOPE(&k->lock);
-    HASH_FIND_STR(k->pools, pool->id, p);
-    if (!p || clock_boottime_ms() < p->retry_ms)
-        return 0;
-    for (struct member *m = k->members; m; m = m->hh.next) {
-        bool warming = m->phase == MEMBER_WARMING || m->phase == MEMBER_SAVING;
-
-        *ret_warming += warming;
-        if (!str_eq(m->pool_id, pool->id) || m->phase == MEMBER_LEAVING)
-            continue;
-        all++;
-        have += warming || m->phase == MEMBER_READY;
-    }
-    all += p->reserved;
-    if (wanted - have > p->pool->spec->max - all)
-        return p->pool->spec->max - all;
-    return wanted - have;
-}
 
 static int make_one(struct core *core, const struct pool *pool, const struct vm *template,
                     struct error *err)

@@ -1,11 +1,15 @@
 """Copies of disks that are interrupted: kill -9 at any moment of a conversion, a publication, a flattening
 or a change of base, a full disk, and the same request again."""
+import hashlib
+import lzma
 import os
 import subprocess
 import time
 
 import pytest
 from daemon import eventually
+from image_server import ImageServer
+from slow_disk import slow_vmdk
 from test_disk import SmallDisk
 
 MIB = 1 << 20
@@ -168,6 +172,50 @@ def test_copies_that_meet_a_full_disk_say_so_and_can_be_asked_again(make_daemon,
             assert done["state"] == "succeeded", (path, done)
             assert raw_of(rig.disk, "qcow2", tmp_path) == before
         assert images <= {i["name"] for i in rig.api.get("/v1/images").json["items"]}
+    finally:
+        daemon.close()
+        disk.close()
+
+
+def test_imports_that_meet_a_full_disk_while_they_arrive_unpack_or_convert(make_daemon, tmp_path):
+    """Nobody could know before how much it would be: the source does not say it, or it is packed."""
+    if os.geteuid():
+        pytest.skip("only root can mount a small file system")
+    disk = SmallDisk(mib=64)
+    daemon = make_daemon(libvirt="test:///default", state_dir=disk.dir, settings={**SETTINGS, "fetch_private": 1})
+    try:
+        daemon.log_path = tmp_path / "droverd.log"
+        api = daemon.start().client()
+        disk.fill()
+        with open(disk.ballast, "r+b") as file:  # but for the database, and for what is small
+            file.truncate(disk.ballast.stat().st_size - 24 * MIB)
+        with ImageServer() as server:
+            much = b"\x33\xc0" + os.urandom(40 * MIB)
+            packed = lzma.compress(b"\x33" * (40 * MIB), preset=0)
+            server.files.update({"/much.raw": much, "/packed.xz": packed, "/all.vmdk": slow_vmdk(tmp_path / "all.vmdk")})
+
+            def body(path, fmt, **source):
+                data = server.files["/" + path.rsplit("/", 1)[1]]
+                return {"name": path.rsplit("/", 1)[1].replace(".", "-"), "kind": "disk", "format": fmt,
+                        "source": {"url": server.url(path), "sha256": hashlib.sha256(data).hexdigest(), **source}}
+
+            bodies = [body("/plain/x/much.raw", "raw"), body("/packed.xz", "raw", compression="xz"),
+                      body("/all.vmdk", "qcow2", format="vmdk")]
+            for each in bodies:
+                answer = api.post("/v1/images", each)
+                assert answer.status == 201, answer
+                done = api.get(f"/v1/operations/{answer.json['operation']['id']}", wait=60, patience=90).json
+                assert done["state"] == "failed" and done["error"]["code"] == "insufficient-storage", (each, done)
+                shown = api.get(f"/v1/images/{each['name']}").json
+                assert shown["state"] == "failed" and shown["files"] == {} and tmp_files(daemon) == [], shown
+                assert api.get("/readyz").status == 200, "there is room again"
+            disk.free()
+            for each in bodies[:2]:
+                answer = api.post("/v1/images", each)
+                assert answer.status == 201, answer
+                done = api.get(f"/v1/operations/{answer.json['operation']['id']}", wait=60, patience=90).json
+                assert done["state"] == "succeeded", (each, done)
+                assert api.delete(f"/v1/images/{each['name']}").status == 204
     finally:
         daemon.close()
         disk.close()

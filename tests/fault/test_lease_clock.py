@@ -36,10 +36,19 @@ def clock(tmp_path):
     return Clock(tmp_path)
 
 
-def lease(api, seconds):
-    answer = api.post("/v1/leases", {"pool": "clock", "ttl_seconds": seconds, "max_seconds": max(seconds, 2 * HOUR)})
+def lease(api, seconds, **more):
+    answer = api.post("/v1/leases", {"pool": "clock", "ttl_seconds": seconds, "max_seconds": max(seconds, 2 * HOUR), **more})
     assert answer.status == 201, answer
     return answer.json["id"]
+
+
+def calm(api, seconds):
+    """A lease whose VM is off and may idle for so long: as long as the host is awake."""
+    calm = lease(api, 2 * HOUR, idle_seconds=seconds)
+    vm = eventually(lambda: api.get(f"/v1/vms/{state(api, calm)['vm']['id']}").json["state"] == "running"
+                    and state(api, calm)["vm"]["id"], WITHIN, "its VM")
+    assert api.post(f"/v1/vms/{vm}/stop", wait=30).json["state"] == "succeeded"
+    return calm
 
 
 def made(daemon, name):
@@ -86,7 +95,7 @@ def test_the_host_was_suspended(libvirtd, make_daemon, clock, away):
     """Both clocks go on meanwhile: what is due is ended at once, and no more than that."""
     daemon = make_daemon(libvirt=libvirtd.uri, env=clock.env).start()
     api = made(daemon, "sleeps")
-    due, later = lease(api, 600), lease(api, 2 * HOUR)
+    due, later, unused = lease(api, 600), lease(api, 2 * HOUR), calm(api, 1800)
     if away:
         daemon.kill9()
     clock.jump(wall=HOUR, boot=HOUR)
@@ -95,7 +104,7 @@ def test_the_host_was_suspended(libvirtd, make_daemon, clock, away):
     eventually(lambda: state(api, due)["end_reason"] == "expired", WITHIN, "the end of what was due meanwhile")
     eventually(lambda: api.get("/v1/sets/sleeps").status == 404, WITHIN, "the end of the set that was due")
     time_passes(api)
-    assert state(api, later)["state"] == "active"
+    assert state(api, later)["state"] == "active" and state(api, unused)["state"] == "active"
     clock.jump(wall=HOUR + 1, boot=HOUR + 1)
     eventually(lambda: state(api, later)["end_reason"] == "expired", WITHIN, "the end of the other one")
 

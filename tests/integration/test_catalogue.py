@@ -88,6 +88,59 @@ def test_an_entry_runs_with_one_call(api, daemon, server, book, name):
     assert api.get("/v1/catalogue").json["items"] == []
 
 
+def publish(server, folder, key, path, data, **entry):
+    """An index of one entry and its one disk at /path/, signed."""
+    (folder / "disk.raw").write_bytes(data)
+    (folder / "catalogue.json").write_text(json.dumps({"entries": [
+        {"name": "same", "kind": "disk", "format": "raw", "files": {"content": {"path": "disk.raw"}},
+         "vm": {"memory_mib": 64, "vsock": False}, **entry}]}))
+    drover("catalogue", "build", folder, "--key", key)
+    for file in ("index.json", "index.json.sig", "disk.raw"):
+        server.files[f"/{path}/{file}"] = (folder / file).read_bytes()
+
+
+def ran(api, entry, name):
+    """The bytes that its VM stands on, and what they are called."""
+    made = api.post(f"/v1/catalogue/{entry}/run", {"name": name})
+    assert made.status == 201, made
+    done = api.get(f"/v1/operations/{made.json['operation']['id']}", wait=60, patience=90).json
+    assert done["state"] == "succeeded", done
+    image = api.get(f"/v1/images/{made.json['image']}").json
+    return image["files"]["content"]["sha256"], image["name"]
+
+
+def test_an_entry_is_the_bytes_it_says_whatever_has_its_name(api, server, name, tmp_path):
+    """Another catalogue's entry, a revision that was made twice, an image of somebody's: all called the same."""
+    key = tmp_path / "key"
+    public = drover("catalogue", "key", key).strip()
+    data = {of: b"\x33\xc0" + os.urandom(70000) for of in ("first", "second", "third", "fourth")}
+    sha = {of: hashlib.sha256(bytes_).hexdigest() for of, bytes_ in data.items()}
+    for source in ("one", "two"):
+        publish(server, tmp_path, key, source, data["first" if source == "one" else "second"], revision=5)
+        added = api.post("/v1/catalogue-sources", {"name": source, "url": server.url(f"/{source}/index.json"), "key": public})
+        assert added.status == 201, added
+    vms = [name("run") for _ in range(6)]
+    found = [ran(api, entry, vm) for entry, vm in zip(("one:same", "two:same", "one:same", "two:same"), vms)]
+    assert [f[0] for f in found] == [sha["first"], sha["second"]] * 2 and found[:2] == found[2:]
+    assert found[0][1] == "same-r5" and found[1][1].startswith("same-r5-"), found
+    # Made anew under its old number, and then under a new one: who runs stays, who comes has the new one.
+    publish(server, tmp_path, key, "one", data["third"], revision=5)
+    assert api.post("/v1/catalogue-sources/one/refresh").status == 200
+    found.append(ran(api, "one:same", vms[4]))
+    publish(server, tmp_path, key, "one", data["fourth"], revision=6)
+    assert api.post("/v1/catalogue-sources/one/refresh").status == 200
+    assert api.get("/v1/catalogue/same").json["revision"] == 6, "without a source: the newest"
+    found.append(ran(api, "same", vms[5]))
+    assert [f[0] for f in found[4:]] == [sha["third"], sha["fourth"]] and found[5][1] == "same-r6"
+    assert api.get(f"/v1/vms/{vms[0]}").json["image"] == "same-r5"
+    for vm in vms:
+        assert api.delete(f"/v1/vms/{vm}", force=True, wait=30).json["state"] == "succeeded"
+    for image in {f[1] for f in found}:
+        assert api.delete(f"/v1/images/{image}").status == 204
+    for source in ("one", "two"):
+        assert api.delete(f"/v1/catalogue-sources/{source}").status == 204
+
+
 def test_a_vm_whose_image_does_not_come_says_why(api, server, book, name):
     server.files["/gone/index.json"] = server.files["/book/index.json"]
     server.files["/gone/index.json.sig"] = server.files["/book/index.json.sig"]
@@ -203,4 +256,37 @@ checksum[sha512]={"0" * 128}
     bad = api.post("/v1/catalogue-sources", {**body, "url": server.url("/vbad/index.asc")})
     assert bad.code == "catalogue-refused", bad
     assert api.post("/v1/catalogue-sources", {**body, "key": "no key"}).json["pointer"] == "/key"
+
+    def sign(text):
+        (tmp_path / "index").write_bytes(text)
+        subprocess.run([*gpg, "--yes", "--clearsign", "-o", tmp_path / "index.asc", tmp_path / "index"], check=True)
+        server.files["/vb/index.asc"] = (tmp_path / "index.asc").read_bytes()
+
+    # A newer revision; what is hidden, of another make or without a hash is for other readers.
+    good = f"arch=x86_64\nfile=debian.raw.xz\nchecksum[sha512]={hashlib.sha512(packed).hexdigest()}\nformat=raw\nsize=1\n"
+    sign(f"[debian-12.1]\n{good}revision=8\n[secret]\n{good}hidden=true\n[arm]\n{good.replace('x86_64', 'armv7l')}"
+         f"[bare]\nfile=x.raw\n[Fedora Core]\n{good}notes[de]=nicht\n".encode())
+    assert api.post("/v1/catalogue-sources/builder/refresh").json["entries"] == 2
+    assert api.get("/v1/catalogue/debian-12-1").json["revision"] == 8
+    assert api.get("/v1/catalogue/fedora-core").status == 200
+    # One that leads elsewhere is refused as a whole, and what was known stays.
+    for file in ("/etc/passwd", "../x.raw", "http://elsewhere/x.raw", "//elsewhere/x.raw", "a b", "file:///x", "x?y", "x%2e%2e"):
+        sign(f"[debian-12.1]\n{good.replace('debian.raw.xz', file)}revision=9\n".encode())
+        refused = api.post("/v1/catalogue-sources/builder/refresh")
+        assert refused.code == "catalogue-refused" and "below its index" in refused.json["detail"], (file, refused)
+    for text in (b"[debian-12.1\nfile=x\n", b"[a]\n" + good.encode() + b"name=\xff\n", b"[a]\n" + good.encode().replace(b"[sha512]=", b"[sha512]=zz")):
+        sign(text)
+        assert api.post("/v1/catalogue-sources/builder/refresh").code == "catalogue-refused", text
+    assert api.get("/v1/catalogue/debian-12-1").json["revision"] == 8
+    # Whoever signs without being asked for is nobody.
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    theirs = [*gpg[:1], "--homedir", other, *gpg[3:]]
+    subprocess.run([*theirs, "--passphrase", "", "--quick-gen-key", "other@example.org", "ed25519", "sign", "never"], check=True,
+                   capture_output=True)
+    subprocess.run([*theirs, "--yes", "--clearsign", "-o", tmp_path / "index.asc", tmp_path / "index"], check=True)
+    server.files["/vb/index.asc"] = (tmp_path / "index.asc").read_bytes()
+    assert api.post("/v1/catalogue-sources/builder/refresh").code == "catalogue-refused"
+    for each in (home, other):
+        subprocess.run(["gpgconf", "--homedir", each, "--kill", "all"], check=False)
     api.delete("/v1/catalogue-sources/builder")

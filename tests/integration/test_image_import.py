@@ -4,10 +4,12 @@ import lzma
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from daemon import BUILD, eventually
 from image_server import ImageServer
+from slow_disk import slow_vmdk
 
 MIB = 1 << 20
 # Never all zeros, and no magic in front.
@@ -105,6 +107,30 @@ def test_dry_run_only_looks(api, name, server):
     bad = api.post("/v1/images", disk(body["name"], server.url("/missing.raw")), dry_run=True).json
     assert not bad["ok"]
     assert [c["problem"]["code"] for c in bad["checks"] if not c["ok"]] == ["source-unreachable"]
+
+
+def test_dry_run_tells_of_room(fresh_daemon, server):
+    """Of an import, of an upload and of a VM's disk: the floor lies above all that is free."""
+    daemon = fresh_daemon(settings={**SETTINGS, "free_space_floor_mib": 0})
+    api = daemon.client()
+    assert api.post("/v1/images", {"name": "base", "kind": "disk", "format": "raw"}).status == 201
+    assert api.put("/v1/images/base/content", DATA).json["state"] == "ready"
+    vm = api.post("/v1/vms", {"name": "vm", "image": "base"}).json
+    assert api.get(f"/v1/operations/{vm['operation']['id']}", wait=30).json["state"] == "succeeded"
+    bodies = [disk("new", server.url("/data.raw")), {"name": "new", "kind": "disk", "format": "raw"},
+              {"name": "new", "kind": "disk", "format": "qcow2", "source": {"vm": "vm"}}]
+    for body in bodies:
+        assert api.post("/v1/images", body, dry_run=True).json["ok"], body
+    daemon.stop()
+    daemon.settings["free_space_floor_mib"] = 1048576
+    daemon.ready = False  # it says that there is no room
+    api = daemon.start().client()
+    for body in bodies:
+        checks = api.post("/v1/images", body, dry_run=True).json
+        assert [c["problem"]["code"] for c in checks["checks"] if not c["ok"]] == ["insufficient-storage"], (body, checks)
+    for body in (bodies[0], bodies[2]):
+        assert api.post("/v1/images", body).code == "insufficient-storage"
+    assert api.get("/v1/images/new").status == 404
 
 
 def test_what_is_wrong_with_a_source(api, server):
@@ -382,6 +408,41 @@ def test_what_a_killed_daemon_left_running_is_waited_for(api, start, name, daemo
         other.stdin.close()
     assert finished(api, answer.json)["state"] == "succeeded"
     assert content_of(daemon, api, image, tmp_path) == raw
+
+
+def child_of(daemon, word):
+    """The daemon's child that has the word in its command line, if it is there."""
+    for task in Path(f"/proc/{daemon.pid}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            try:
+                if word in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                    return int(pid)
+            except OSError:
+                pass
+    return None
+
+
+def test_a_conversion_is_limited_and_cancelled_on_the_way(api, start, name, daemon, converted, tmp_path):
+    image = start({"name": name("slow"), "kind": "disk", "format": "qcow2", "source": {"format": "vmdk"}})
+    answer = api.put(f"/v1/images/{image['id']}/content", slow_vmdk(tmp_path / "slow.vmdk"))
+    assert answer.status == 202, answer
+    path = f"/v1/operations/{answer.json['operation']['id']}"
+    seen = eventually(lambda: (p := api.get(path).json["progress"] or {}).get("stage") == "converting" and p["done_bytes"] and p,
+                      30, "some of it being converted")
+    assert seen["done_bytes"] < seen["total_bytes"] == 8 << 30, seen
+    child = child_of(daemon, b"vmdk")
+    command = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    assert command[:2] == [b"/usr/bin/qemu-img", b"convert"] and command[command.index(b"-f") + 1] == b"vmdk", command
+    limits = {line[:25].strip(): line[26:].split()[0] for line in Path(f"/proc/{child}/limits").read_text().splitlines()[1:]}
+    assert int(limits["Max address space"]) == 2 << 30 and int(limits["Max open files"]) == 64, limits
+    assert limits["Max cpu time"] != "unlimited" and limits["Max file size"] != "unlimited", limits
+    cancelled = api.delete(path)
+    assert cancelled.status == 200 and cancelled.json["state"] == "cancelled", cancelled
+    assert child_of(daemon, b"vmdk") is None and leftovers(daemon) == []
+    assert api.get(f"/v1/images/{image['id']}").json["state_reason"] == "the import was cancelled"
+    again = api.put(f"/v1/images/{image['id']}/content", (converted[0] / "disk.vmdk").read_bytes())
+    assert again.status == 202 and finished(api, again.json)["state"] == "succeeded"
+    assert content_of(daemon, api, image, tmp_path) == converted[1]
 
 
 def test_an_upload_is_unpacked_and_what_is_wrong_can_be_sent_again(api, start, name, daemon, converted, tmp_path):

@@ -214,6 +214,23 @@ def test_what_is_wrong_with_a_label(api, image, label, name):
     api.delete(f"/v1/images/{empty['id']}")
 
 
+def test_an_image_and_a_label_never_share_a_name(api, image, label, make_vm, name):
+    """Both are found by it: an image of that name would quietly take the label's place."""
+    first, ci = image(), name("ci")
+    assert label(first["name"], ci).status == 200
+    body = {"name": ci, "kind": "disk", "format": "raw"}
+    refused = api.post("/v1/images", body)
+    assert refused.code == "name-in-use" and f"label called {ci}" in refused.json["detail"], refused
+    checks = api.post("/v1/images", body, dry_run=True).json
+    assert [(c["name"], c["ok"]) for c in checks["checks"]] == [("name", False), ("free_space", True)] and not checks["ok"]
+    assert api.get(f"/v1/images/{ci}").json["id"] == first["id"]
+    assert api.delete(f"/v1/image-labels/{ci}").status == 204
+    assert api.post("/v1/images", body, dry_run=True).json["ok"]
+    assert image(of=ci)["name"] == ci
+    assert label(first["name"], ci).code == "name-in-use"
+    assert api.get(f"/v1/images/{ci}").json["id"] != first["id"]
+
+
 # ---- verification ----
 
 def rot(daemon, image, size=4):

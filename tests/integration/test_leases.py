@@ -1,7 +1,9 @@
 """Leases and pools on libvirt's test driver: nobody is given a VM twice, nothing is left behind."""
 import re
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import datetime
 
 import pytest
@@ -135,12 +137,80 @@ def test_another_definition_replaces_those_that_wait(api, make_pool):
     assert stale.status == 412
 
 
+def test_a_change_that_does_not_boot_leaves_the_old_ones(api, make_pool):
+    pool, new = make_pool(ready=3, max=6), dict(TEMPLATE, memory_mib=96)
+    body = {"vm": new, "ready": 3, "max": 6, "ready_when": "console", "boot_seconds": 600}  # they print nothing
+    assert api.put(f"/v1/pools/{pool['name']}", body).status == 200
+    eventually(lambda: status(api, pool["name"])["warming"] == 1, 30)
+    other = make_pool(depth="cold", max=1)
+    for _ in range(5):  # the keeper looks at every claim and return
+        lease = api.post("/v1/leases", {"pool": other["name"]}, wait="claimed").json
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    now = status(api, pool["name"])
+    assert (now["ready"], now["warming"]) == (2, 1)
+    assert api.post("/v1/leases", {"pool": pool["name"]}).json["warm"], "there is always one to be had"
+    assert api.put(f"/v1/pools/{pool['name']}", {**body, "ready_when": "running"}).status == 200
+    eventually(lambda: status(api, pool["name"])["ready"] == 3
+               and {v["memory_mib"] for v in members(api, pool) if not v["lease_id"]} == {96}, 30)
+
+
+def test_nobody_gets_the_old_one_who_can_have_the_new_one(api, make_pool):
+    """While a change rolls through a pool both kinds wait, for a moment: it is changed until that was seen."""
+    ready, end = 12, time.monotonic() + 60
+    pool, size = make_pool(ready=ready, max=30), 96
+
+    def both_wait():
+        now = [v["memory_mib"] == size for v in members(api, pool) if v["state"] == "running"]
+        return sum(now) > status(api, pool["name"])["warming"] and len(now) - sum(now) > 1
+
+    while time.monotonic() < end:
+        assert api.put(f"/v1/pools/{pool['name']}", {"vm": dict(TEMPLATE, memory_mib=size), "ready": ready, "max": 30}).status == 200
+        while not (seen := both_wait()) and {v["memory_mib"] for v in members(api, pool)} != {size}:
+            assert time.monotonic() < end
+        lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+        given = api.get(f"/v1/vms/{lease['vm']['id']}").json["memory_mib"]
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        if seen:
+            assert lease["warm"] and given == size
+            return
+        size += 1
+    raise AssertionError("both kinds were never seen to wait")
+
+
 def test_what_waited_for_too_long_is_replaced(api, make_pool):
     pool = make_pool(ready=2, max=4, recycle_seconds=2)
     before = {v["id"] for v in members(api, pool)}
     eventually(lambda: all(gone(api, vm) for vm in before), 60)
     assert api.put(f"/v1/pools/{pool['name']}", {"vm": TEMPLATE, "ready": 2, "max": 4}).status == 200
     wait_ready(api, pool["name"], 2)
+
+
+def test_a_label_that_moves_rolls_the_pool(api, name, make_pool):
+    """One after the other, so that there is always one to be had; who has one keeps it. Of depth `snapshot`: qemu/."""
+    ci, images = name("ci"), [name("build") for _ in range(2)]
+    for i, image in enumerate(images):
+        assert api.post("/v1/images", {"name": image, "kind": "disk", "format": "raw"}).status == 201
+        assert api.put(f"/v1/images/{image}/content", b"\x33" * 65536 + bytes([i])).json["state"] == "ready"
+    assert api.request("PUT", f"/v1/image-labels/{ci}", {"image": images[0]}).status == 200
+    pool = make_pool(vm={**TEMPLATE, "image": ci}, ready=2, max=6)
+    old, new = (api.get(f"/v1/images/{image}").json["id"] for image in images)
+    before = members(api, pool)
+    assert {vm["image_id"] for vm in before} == {old}
+    held = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert api.request("PUT", f"/v1/image-labels/{ci}", {"image": images[1]}).status == 200
+    eventually(lambda: status(api, pool["name"])["ready"] == 2
+               and {vm["image_id"] for vm in members(api, pool) if not vm["lease_id"]} == {new}, 60, "the pool's new VMs")
+    assert api.get(f"/v1/pools/{pool['name']}").json["etag"] == pool["etag"], "nobody changed the pool"
+    assert api.get(f"/v1/vms/{held['vm']['id']}").json["image_id"] == old
+    fresh = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert fresh["warm"] and api.get(f"/v1/vms/{fresh['vm']['id']}").json["image_id"] == new
+    assert api.delete(f"/v1/pools/{pool['name']}").status == 204
+    for lease in (held, fresh):
+        api.delete(f"/v1/leases/{lease['id']}")
+    api.delete(f"/v1/image-labels/{ci}")
+    for image in images:
+        assert api.delete(f"/v1/images/{image}", retire=True).status == 204
 
 
 def test_a_template_that_never_boots_does_not_spin(api, make_pool):
@@ -159,6 +229,29 @@ def test_a_template_that_never_boots_does_not_spin(api, make_pool):
     assert len(waited) >= 2, made
     for n, seconds in enumerate(waited):  # a second to boot, and each time twice as long until the next try
         assert seconds > 1 + 2 ** n - 0.2, waited
+
+
+def test_a_pool_boots_a_few_at_a_time(api, make_pool):
+    """pool_wave of them: the test driver's guests print nothing, so these stay on their way."""
+    pool = make_pool(settled=False, ready=10, max=10, ready_when="console", boot_seconds=600)
+    eventually(lambda: status(api, pool["name"])["warming"] == 4, 30)
+    other = make_pool(depth="cold", max=1)
+    for _ in range(5):  # the keeper looks at every claim and return
+        lease = api.post("/v1/leases", {"pool": other["name"]}, wait="claimed").json
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    assert status(api, pool["name"])["warming"] == len(members(api, pool)) == 4
+
+
+def test_who_claims_comes_before_who_refills(api, make_pool):
+    """While half of the pool is there, what was taken is replaced a moment after the last claim."""
+    pool = make_pool(ready=2, max=4)
+    before = {vm["id"] for vm in members(api, pool)}
+    lease = api.post("/v1/leases", {"pool": pool["name"]}).json
+    assert lease["warm"]
+    new, = eventually(lambda: [vm for vm in members(api, pool) if vm["id"] not in before], 30)
+    assert moment(new["created_at"]) - moment(lease["claimed_at"]) >= 0.29
+    wait_ready(api, pool["name"], 2)
 
 
 def test_fewer_ready_ones_when_asked_for_fewer(api, make_pool):
@@ -261,6 +354,23 @@ def test_on_expiry_the_vm_may_stay(api, make_pool):
         eventually(lambda: api.get(vm).json["state"] == state, 30)
         assert api.get(vm).json["lease_id"] is None and api.get(vm).json["pool_id"] is None
         assert api.delete(vm, force=True, wait=30).status == 200
+
+
+def test_a_guest_that_went_off_is_idle(api, make_pool):
+    """The test driver's guests use a whole CPU for as long as they are on."""
+    pool = make_pool(depth="cold", max=2)
+    ask = {"pool": pool["name"], "idle_seconds": 1, "on_expiry": "stop"}
+    off, on = (api.post("/v1/leases", ask, wait="running").json for _ in range(2))
+    vm = f"/v1/vms/{off['vm']['id']}"
+    assert api.post(f"{vm}/stop", wait=30).json["state"] == "succeeded"
+    eventually(lambda: ended(api, off), 30, "the lease's end")
+    assert api.get(f"/v1/leases/{off['id']}").json["end_reason"] == "idle"
+    assert api.get(vm).json["state"] == "stopped" and api.get(vm).json["lease_id"] is None
+    later = api.post("/v1/leases", {**ask, "on_expiry": "delete"}, wait="running").json
+    assert api.post(f"/v1/vms/{later['vm']['id']}/stop", wait=30).json["state"] == "succeeded"
+    eventually(lambda: ended(api, later), 30, "the end of one that began later")
+    assert not ended(api, on)
+    assert api.delete(vm, force=True, wait=30).status == 200
 
 
 def test_renewing_counts_from_now_and_has_an_end(api, make_pool):
@@ -390,6 +500,27 @@ def test_the_record_outlives_the_vm(api, make_pool):
     assert record["exec"] == [] and record["console_tail"] == ""
     assert record["lease"]["end_reason"] == "released"
     assert record["console_log"] == f"/v1/vms/{lease['vm']['id']}/console/log"
+
+
+def test_a_record_is_kept_as_long_as_is_said(fresh_daemon):
+    """Two hours pass while the daemon is off: the row says so, and its janitor looks when it starts."""
+    daemon = fresh_daemon(settings={"lease_keep_hours": 1})
+    api = daemon.client()
+    assert api.put("/v1/pools/kept", {"vm": TEMPLATE, "depth": "cold", "max": 3}).status == 201
+    old, young, alive = (api.post("/v1/leases", {"pool": "kept", "ttl_seconds": 3600}, wait="running").json for _ in range(3))
+    for lease in (old, young):
+        assert api.delete(f"/v1/leases/{lease['id']}").status == 200
+        eventually(lambda: gone(api, lease["vm"]["id"]), 30)
+    records = {lease["id"]: api.get(f"/v1/leases/{lease['id']}/record").json for lease in (old, young)}
+    daemon.stop()
+    with closing(sqlite3.connect(daemon.state_dir / "drover.db")) as db, db:
+        assert db.execute("UPDATE leases SET ended_at = ended_at - 7200000 WHERE id = ?", (old["id"],)).rowcount == 1
+        assert db.execute("UPDATE leases SET created_at = created_at - 7200000 WHERE id = ?", (alive["id"],)).rowcount == 1
+    daemon.start()
+    api = daemon.client()
+    eventually(lambda: api.get(f"/v1/leases/{old['id']}/record").code == "lease-not-found", 30, "the janitor")
+    assert api.get(f"/v1/leases/{young['id']}/record").json == records[young["id"]]
+    assert api.get(f"/v1/leases/{alive['id']}").json["state"] == "active", "however old it is"
 
 
 def test_events_tell_the_story(api, make_pool):

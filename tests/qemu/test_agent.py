@@ -1,7 +1,9 @@
 """The guest agent of a real guest: Debian's own qemu-ga in the demo image, booted once. The tests of
 this file are in the order in which they use the guest."""
+import base64
 import hashlib
 import os
+import re
 import subprocess
 import threading
 import time
@@ -10,10 +12,12 @@ import pytest
 
 from rig import BUILD, SLOW, eventually
 
+KEY = f"ssh-ed25519 {'A' * 68} it's \"me\" <x>"
+
 
 @pytest.fixture(scope="module")
 def guest(rig, demo_image):
-    made = rig.create("demo", name="inside", memory_mib=128, networks=[{"mode": "user"}], wait="running")["id"]
+    made = rig.create("demo", name="inside", memory_mib=128, networks=[{"mode": "user"}], ssh_keys=[KEY], wait="running")["id"]
     early = rig.api.get(f"/v1/vms/{made}/agent")
     assert early.status == 200 and early.json["state"] in ("not_ready", "ready"), early
     if early.json["state"] == "not_ready":
@@ -221,10 +225,29 @@ def test_keys_are_let_in(rig, guest):
     assert run(rig, guest, "cat", "/root/.ssh/authorized_keys")["stdout"].splitlines() == [second]
 
 
+def test_a_guest_that_knows_credentials_finds_its_keys(rig, guest):
+    """Where systemd looks: among the firmware's strings, of type 11."""
+    table = base64.b64decode(run(rig, guest, "base64", "/sys/firmware/dmi/tables/DMI")["stdout"])
+    found = re.search(rb"io\.systemd\.credential\.binary:ssh\.authorized_keys\.root=([^\0]*)\0", table)
+    assert base64.b64decode(found[1]).decode() == KEY + "\n"
+
+
 def test_what_the_guest_cannot_do_is_its_own_words(rig, guest):
     answer = rig.api.post(f"/v1/vms/{guest}/agent/password", {"user": "root", "password": "hidden-word"})
     assert answer.status == 502 and answer.code == "agent-failed" and "hidden-word" not in answer.text
     assert "hidden-word" not in rig.log()
+
+
+def test_a_password_is_set(rig, guest):
+    """The demo guest has no chpasswd, which the agent calls; this one keeps what it was told."""
+    tell = b"#!/bin/sh\n{ printf '%s\\n' \"$*\"; cat; } >/tmp/told\n"
+    assert put(rig, guest, "/bin/chpasswd", tell, "&mode=0755").status == 200
+    for more, options in (({}, ""), ({"crypted": True}, "-e")):
+        secret = "hidden: wörd 'in' \"quotes\" $HOME \\"
+        answer = rig.api.post(f"/v1/vms/{guest}/agent/password", {"user": "root", "password": secret, **more})
+        assert answer.status == 204, answer
+        assert run(rig, guest, "cat", "/tmp/told")["stdout"] == f"{options}\nroot:{secret}\n"
+    assert "hidden" not in rig.log()
 
 
 def test_freeze_and_thaw(rig, guest):

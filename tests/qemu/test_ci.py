@@ -177,6 +177,19 @@ def test_a_buildkite_job_has_an_agent_of_its_own(recipe):
     recipe(script, status=2, **env)
 
 
+@pytest.mark.skipif(not os.environ.get("DROVER_TEST_LONG"), reason="test_run.py kills what it runs; only with --long")
+def test_a_buildkite_job_that_is_killed_leaves_nothing(rig):
+    env = {**os.environ, "DROVER": str(DROVER), "DROVER_URL": rig.url, "DROVER_TOKEN": rig.admin_token(), "IMAGE": "ci-demo",
+           "MEMORY": "128", "CPUS": "1", "BUILDKITE_AGENT_TOKEN": "bk-secret"}
+    with subprocess.Popen([DEPLOY / "buildkite/one-job", "slow"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env) as job:
+        assert job.stdout.readline() == b"begun\n"
+        lease, = rig.api.get("/v1/leases", state="active", label="ci.job=buildkite/slow").json["items"]
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(SLOW) == 128 + signal.SIGTERM
+    assert rig.api.get(f"/v1/leases/{lease['id']}").json["end_reason"] == "released"
+    eventually(lambda: rig.api.get(f"/v1/vms/{lease['vm']['id']}").status == 404, SLOW, "the VM's end")
+
+
 def test_the_buildkite_hook_runs_the_command_in_a_vm(recipe, workspace):
     hook = DEPLOY / "buildkite/hooks/command"
     env = {"BUILDKITE_BUILD_CHECKOUT_PATH": str(workspace), "BUILDKITE_JOB_ID": "0190-def", "BUILDKITE_BRANCH": "main",

@@ -1,9 +1,11 @@
 """Pools of real guests: one that runs is handed out, answers at once, and is gone afterwards."""
+import os
 import sqlite3
 import time
 from contextlib import closing
 from datetime import datetime
 
+import guests
 import pytest
 from rig import SLOW, eventually, processes
 
@@ -214,6 +216,32 @@ def test_another_qemu_is_another_template(fresh_rig):
     eventually(lambda: rig.api.get(f"/v1/vms/{first}").status == 404, SLOW, "the end of the old template")
     eventually(lambda: ready(rig, "changed") == 2, SLOW, "two VMs that wait")
     drop(rig, "changed")
+
+
+@pytest.mark.skipif(not os.environ.get("DROVER_TEST_LONG"), reason="only with --long")
+def test_a_label_that_moves_is_another_template(rig):
+    """What is claimed has the new image's memory and disk; who was there before keeps what he has."""
+    rig.ensure_image("hello")
+    path = guests.write(rig.state_dir / "newer", ["hello"], mib=1)["hello"]
+    assert rig.api.post("/v1/images", {"name": "newer", "kind": "disk", "format": "raw"}).status == 201
+    assert rig.api.put("/v1/images/newer/content", path.read_bytes()[:-1] + b"\x55").status == 200
+    assert rig.api.request("PUT", "/v1/image-labels/tested", {"image": "hello"}).status == 200
+    assert rig.api.put("/v1/pools/rolls", {**definition("tested"), "ready": 1}).status == 201
+    eventually(lambda: ready(rig, "rolls") == 1, SLOW, "a VM that waits")
+    first, old = snapshot(rig, "rolls")["template_id"], claim(rig, "rolls")
+    assert rig.api.request("PUT", "/v1/image-labels/tested", {"image": "newer"}).status == 200
+    newer = rig.api.get("/v1/images/newer").json["id"]
+    eventually(lambda: [v["image_id"] for v in members(rig, "rolls") if v["template_id"] not in (None, first)] == [newer]
+               and ready(rig, "rolls") == 1, SLOW, "one of the new image that waits")
+    new = claim(rig, "rolls")
+    assert rig.vm(new["vm"]["id"])["image_id"] == newer and rig.vm(old["vm"]["id"])["template_id"] == first
+    for lease in (old, new):
+        with rig.console(lease["vm"]["id"]) as c:
+            c.send(b"which")
+            c.expect(b"which")
+    drop(rig, "rolls")
+    eventually(lambda: rig.api.get(f"/v1/vms/{first}").status == 404, SLOW, "the end of the old template")
+    assert rig.api.delete("/v1/image-labels/tested").status == 204 and rig.api.delete("/v1/images/newer").status == 204
 
 
 def test_a_linux_guest_goes_on_where_its_template_was(rig, demo_image):
