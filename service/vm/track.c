@@ -14,9 +14,10 @@
 #include "service/vm/set.h"
 
 #define SYNC_TRIES 8
-#define RETRY_MS 1000 /* while the disk does not take what was seen */
+#define RETRY_MS 1000 /* while the disk does not take what was seen, or libvirt does not say it */
 #define LOOK_FIRST_MS 250
 #define LOOK_MAX_MS   8000
+#define LOOK_SILENT_MS 500 /* libvirt does not say how a VM is */
 #define LOOK_WARN     6 /* tries, some eight seconds */
 
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_MARK, NOTE_AUDIT, NOTE_STOP };
@@ -253,15 +254,20 @@ static void note_miss(struct core *core)
     atomic_store(&core->tracker->reconciled, false);
 }
 
-static void sync_logged(struct core *core, const char *vm_id, const char *reason)
+/* false: libvirt did not say. Whatever made us ask is not told again, so it is asked again. */
+static bool sync_logged(struct core *core, const char *vm_id, bool first)
 {
     struct error err;
 
-    if (vm_sync(core, vm_id, reason, &err) == 0)
-        return;
+    if (vm_sync(core, vm_id, "", &err) == 0)
+        return true;
     note_miss(core);
-    if (err.code != ERROR_VM_NOT_FOUND && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    if (err.code == ERROR_VM_NOT_FOUND)
+        return true;
+    if (first && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
+    tracker_look_again(core->tracker, vm_id);
+    return false;
 }
 
 static void handle_event(struct core *core, const struct virt_event *event)
@@ -276,7 +282,7 @@ static void handle_event(struct core *core, const struct virt_event *event)
         vm_boot_again(core, vm);
         return;
     }
-    sync_logged(core, event->uuid, "");
+    (void)sync_logged(core, event->uuid, true);
 }
 
 static int by_uuid(const void *a, const void *b)
@@ -344,26 +350,16 @@ static int reconcile(struct core *core, struct error *err)
     return 0;
 }
 
-static void handle_link(struct tracker *t, const struct note *n)
+/* Compares, and lets begin what waited for it. What libvirt refused, or broke under, is tried again. */
+static void compare(struct tracker *t)
 {
     struct core *core = t->core;
-    auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
     struct error err;
 
-    if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
-    if (n->link == VIRT_LINK_DOWN) {
-        CRASH_POINT(LINK_LOST);
-        log_warning("libvirt is not connected: %s", n->reason);
-        atomic_store(&t->reconciled, false);
-        return;
-    }
-    CRASH_POINT(LINK_BACK);
-    log_info("libvirt is connected");
     t->missed = false;
     if (reconcile(core, &err)) {
-        /* The connection broke again; its next coming up repeats this. */
         log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
+        t->missed = true; /* a line that broke alone, or one refusal: the link need not go down for it */
         return;
     }
     if (!t->engine_started) {
@@ -382,18 +378,32 @@ static void handle_link(struct tracker *t, const struct note *n)
     set_keeper_poke(core->sets);
 }
 
+static void handle_link(struct tracker *t, const struct note *n)
+{
+    struct core *core = t->core;
+    auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
+    struct error err;
+
+    if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
+    if (n->link == VIRT_LINK_DOWN) {
+        CRASH_POINT(LINK_LOST);
+        log_warning("libvirt is not connected: %s", n->reason);
+        atomic_store(&t->reconciled, false);
+        return;
+    }
+    CRASH_POINT(LINK_BACK);
+    log_info("libvirt is connected");
+    compare(t);
+}
+
 static void retry(struct tracker *t)
 {
     struct error err;
 
     if (!db_is_writable(t->core->db, &err) || !virt_is_up(t->core->virt, NULL, 0))
         return;
-    t->missed = false;
-    if (reconcile(t->core, &err)) {
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
-        return; /* the connection broke; its next coming up compares */
-    }
-    atomic_store(&t->reconciled, !t->missed);
+    compare(t);
 }
 
 static void handle(struct tracker *t, const struct note *n)
@@ -407,7 +417,7 @@ static void handle(struct tracker *t, const struct note *n)
         break;
     case NOTE_STREAM_ENDED:
         /* Off, or taken by somebody else, or libvirt restarted: look, and reopen if it runs. */
-        sync_logged(t->core, n->vm_id, "");
+        (void)sync_logged(t->core, n->vm_id, true);
         break;
     case NOTE_MARK:
         vm_boot_shown(t->core, n->vm_id, n->mark, n->at);
@@ -456,14 +466,29 @@ static bool look_is_over(struct tracker *t, const char *vm_id)
     return true;
 }
 
+/* Libvirt did not say, which is no console's doing: without the growing pauses. */
+static void look_soon(struct tracker *t, const char *vm_id)
+{
+    LOCK_SCOPE(&t->lock);
+    for (struct look *l = t->looks; l; l = l->next) {
+        if (strcmp(l->vm_id, vm_id) != 0)
+            continue;
+        l->tries = 0;
+        l->due = clock_monotonic_ms() + LOOK_SILENT_MS;
+    }
+}
+
 static void look(struct tracker *t)
 {
     char vm_id[UUID_TEXT];
     unsigned tries;
 
     while (due_look(t, vm_id, &tries)) {
-        sync_logged(t->core, vm_id, "");
-        if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
+        bool told = sync_logged(t->core, vm_id, false);
+
+        if (!told)
+            look_soon(t, vm_id);
+        else if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
             log_warning("VM %s is said to be on, but a console or channel of it cannot be opened", vm_id);
     }
 }
