@@ -9,6 +9,7 @@
 #include "service/base/str.h"
 
 #define PICTURE_CHUNK 65536
+#define ANSWER_MS     4000 /* a client waits */
 
 /* What is asked for, and the answer to it. */
 struct question {
@@ -45,7 +46,7 @@ static int open_graphics(struct virt *v, void *arg, struct error *err)
     auto_domain virDomainPtr domain = NULL;
     auto_close int fd = -1;
 
-    if (virt_acquire(v, VIRT_USE_CLIENT, &line, err) ||
+    if (virt_acquire(v, VIRT_USE_SHORT, &line, err) ||
         virt_find_ours(v, line->conn, q->uuid, &domain, err))
         return -1;
     fd = virDomainOpenGraphicsFD(domain, 0, VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH);
@@ -60,7 +61,7 @@ static int open_graphics(struct virt *v, void *arg, struct error *err)
 int virt_graphics_open(struct virt *v, const char *uuid, int *ret_fd, struct error *err)
 {
     struct question *q = question_new(uuid);
-    int rc = virt_within(v, q->uuid, open_graphics, q, question_free, err);
+    int rc = virt_within(v, ANSWER_MS, q->uuid, open_graphics, q, question_free, err);
 
     if (rc > 0)
         return -1;
@@ -107,7 +108,7 @@ static int take_picture(struct virt *v, void *arg, struct error *err)
     auto_stream virStreamPtr stream = NULL;
     char *type;
 
-    if (virt_acquire(v, VIRT_USE_CLIENT, &line, err) ||
+    if (virt_acquire(v, VIRT_USE_SHORT, &line, err) ||
         virt_find_ours(v, line->conn, q->uuid, &domain, err))
         return -1;
     stream = virStreamNew(line->conn, 0);
@@ -125,7 +126,7 @@ int virt_screenshot(struct virt *v, const char *uuid, size_t max, char **ret, si
     int rc;
 
     q->max = max;
-    rc = virt_within(v, q->uuid, take_picture, q, question_free, err);
+    rc = virt_within(v, ANSWER_MS, q->uuid, take_picture, q, question_free, err);
     if (rc > 0)
         return -1;
     if (rc == 0) {
@@ -143,7 +144,7 @@ static int read_cid(struct virt *v, void *arg, struct error *err)
     auto_domain virDomainPtr domain = NULL;
     auto_free char *xml = NULL;
 
-    if (virt_acquire(v, VIRT_USE_CLIENT, &line, err) ||
+    if (virt_acquire(v, VIRT_USE_SHORT, &line, err) ||
         virt_find_ours(v, line->conn, q->uuid, &domain, err))
         return -1;
     if (virDomainIsActive(domain) != 1)
@@ -158,7 +159,7 @@ static int read_cid(struct virt *v, void *arg, struct error *err)
 int virt_vsock_cid(struct virt *v, const char *uuid, uint32_t *ret, struct error *err)
 {
     struct question *q = question_new(uuid);
-    int rc = virt_within(v, q->uuid, read_cid, q, question_free, err);
+    int rc = virt_within(v, ANSWER_MS, q->uuid, read_cid, q, question_free, err);
 
     *ret = 0;
     if (rc > 0)

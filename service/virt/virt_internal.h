@@ -30,7 +30,7 @@ enum virt_use {
     VIRT_USE_CONTROL,
     VIRT_USE_STATS,
     VIRT_USE_AGENT,
-    VIRT_USE_CLIENT, /* what a client waits for, see virt_within() */
+    VIRT_USE_SHORT, /* who asks cannot wait long, see virt_within() */
     VIRT_USE_STREAM,
     VIRT_USE_PING,
     VIRT_USE_COUNT
@@ -151,11 +151,11 @@ DEFINE_CLEANUP(line, struct virt_line *, virt_line_done);
 
 typedef int virt_errand_fn(struct virt *v, void *arg, struct error *err);
 /*
- * Calls fn on another thread and waits for it for at most four seconds. 0, or -1 with fn's error: the
+ * Calls fn on another thread and waits for it, but not for longer. 0, or -1 with fn's error: the
  * argument is the caller's again. 1, with an error: it is too late, and arg_free gets the argument when
  * libvirt has answered. uuid, of the VM that is asked about, lives in the argument. Any thread.
  */
-int virt_within(struct virt *v, const char *uuid, virt_errand_fn *fn, void *arg,
+int virt_within(struct virt *v, int ms, const char *uuid, virt_errand_fn *fn, void *arg,
                 void (*arg_free)(void *), struct error *err);
 
 /* ---- virt_host.c ---- */

@@ -19,7 +19,7 @@
  * kind of call must not take the workers of the others.
  */
 #define USE_MAX    5
-#define CLIENT_MAX 4
+#define SHORT_MAX  4
 
 static int open_line(struct virt *v, struct virt_line *line, struct error *err)
 {
@@ -41,7 +41,7 @@ static void free_line(struct virt_line *line)
 static bool is_full(const struct virt *v, enum virt_use use)
 {
     return !v->in_process && use != VIRT_USE_STREAM &&
-           v->in_use[use] >= (use == VIRT_USE_CLIENT ? CLIENT_MAX : USE_MAX);
+           v->in_use[use] >= (use == VIRT_USE_SHORT ? SHORT_MAX : USE_MAX);
 }
 
 /* Lock held. A free line, or a new one without a connection. */

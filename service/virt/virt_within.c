@@ -1,8 +1,8 @@
 /*
- * Questions that a client waits for: asked on a thread of their own, so that the client is told in time
- * when libvirt does not answer. What libvirt was asked cannot be called off, so the thread stays until
- * it answers or its connection ends; how many there may be is bounded, and a domain that keeps one
- * waiting gets no second one.
+ * Questions that somebody waits for who cannot wait long, a client or the tracker: asked on a thread of
+ * their own, so that they are told in time when libvirt does not answer. What libvirt was asked cannot be
+ * called off, so the thread stays until it answers or its connection ends; how many there may be is
+ * bounded, and a domain that keeps one waiting gets no second one.
  */
 #include "service/virt/virt_internal.h"
 
@@ -10,7 +10,6 @@
 
 #include "service/base/clock.h"
 
-#define ANSWER_MS   4000
 #define ERRANDS_MAX 8 /* altogether; of these, only as many as there are lines of that use ask at a time */
 
 struct errand {
@@ -98,10 +97,10 @@ static int begin(struct errand *e, struct error *err)
     return 0;
 }
 
-int virt_within(struct virt *v, const char *uuid, virt_errand_fn *fn, void *arg,
+int virt_within(struct virt *v, int ms, const char *uuid, virt_errand_fn *fn, void *arg,
                 void (*arg_free)(void *), struct error *err)
 {
-    const int64_t until = clock_monotonic_ms() + ANSWER_MS;
+    const int64_t until = clock_monotonic_ms() + ms;
     struct errand *e = xcalloc(1, sizeof(*e));
     int rc;
 
@@ -113,8 +112,7 @@ int virt_within(struct virt *v, const char *uuid, virt_errand_fn *fn, void *arg,
         while (!e->done) {
             if (!cond_wait_until(&e->ended, &v->lock, until) && !e->done) {
                 e->left = true;
-                error_set(err, ERROR_UNAVAILABLE, "libvirt has not answered within %d seconds",
-                          ANSWER_MS / 1000);
+                error_set(err, ERROR_UNAVAILABLE, "libvirt has not answered within %d ms", ms);
                 error_remedy(err, "The guest or its QEMU may hang; try again, or reset the VM.");
                 return 1;
             }

@@ -12,13 +12,13 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/set.h"
+#include "service/vm/track_internal.h"
 
-#define SYNC_TRIES 8
-#define RETRY_MS 1000 /* while the disk does not take what was seen, or libvirt does not say it */
-#define LOOK_FIRST_MS 250
-#define LOOK_MAX_MS   8000
-#define LOOK_SILENT_MS 500 /* libvirt does not say how a VM is */
-#define LOOK_WARN     6 /* tries, some eight seconds */
+#define RETRY_MS       1000 /* while the disk does not take what was seen, or libvirt does not say it */
+#define LOOK_FIRST_MS  250
+#define LOOK_MAX_MS    8000
+#define LOOK_SILENT_MS 500  /* libvirt does not say how a VM is */
+#define LOOK_WARN      6    /* tries, some eight seconds */
 
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_MARK, NOTE_AUDIT, NOTE_STOP };
 
@@ -137,112 +137,6 @@ bool tracker_is_reconciled(struct tracker *t)
     return atomic_load(&t->reconciled);
 }
 
-struct sync {
-    struct virt_info info;
-    bool gone;
-    const char *reason;
-    const struct vm *seen; /* the VM when libvirt was asked; NULL: apply the answer in any case */
-    bool stale;            /* the VM has changed since: nothing was applied */
-};
-
-static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
-                       struct error *err)
-{
-    struct sync *s = arg;
-    auto_vm struct vm *current = registry_get(core->registry, next->id);
-    enum vm_state state = vm_state_seen(next, s->gone ? NULL : &s->info);
-    bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
-    int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
-    int64_t defined = s->gone ? 0 : next->defined_generation;
-    const char *reason = *s->reason ? s->reason : s->info.reason;
-
-    (void)err;
-    /* An operation went on between question and answer: what libvirt said then is no news. */
-    s->stale = s->seen && s->seen != current;
-    if (s->stale)
-        return 1;
-    /* A guest we asked to shut down still runs until it is off. */
-    if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
-        state = VM_STATE_STOPPING;
-    /* An operation that is under way or queued knows better than a glance from outside. */
-    if (next->state == VM_STATE_DELETING ||
-        (next->state == VM_STATE_STARTING && op_vm_busy(core->ops, next->id) && !*s->reason))
-        return 1;
-    if (!off && !running)
-        running = s->info.generation ? (int64_t)s->info.generation : next->generation;
-    /* Starting defines anew in any case, so a vanished definition alone is not worth a commit. */
-    if (next->state == state && next->running_generation == running)
-        return 1;
-    if (next->state != state) {
-        change->event_type = "vm.state";
-        change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(state), "previous",
-                                       vm_state_name(next->state), "reason", reason);
-        str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
-    }
-    next->state = state;
-    next->running_generation = running;
-    next->defined_generation = defined;
-    return 0;
-}
-
-static int apply(struct core *core, const char *vm_id, struct sync *s, struct error *err)
-{
-    struct change change = {0};
-    auto_vm struct vm *vm = NULL;
-    int rc = vm_change(core, vm_id, sync_mutate, s, &change, &vm, err);
-
-    json_decref(change.event_data);
-    if (rc)
-        return -1;
-    if (s->stale)
-        return 0;
-    switch (vm->state) {
-    case VM_STATE_RUNNING:
-    case VM_STATE_PAUSED:
-    case VM_STATE_STOPPING:
-        vm_streams_open(core, vm, false);
-        break;
-    case VM_STATE_STOPPED:
-    case VM_STATE_SAVED:
-    case VM_STATE_CRASHED:
-        console_end(core->consoles, vm_id);
-        guest_end(core, vm_id);
-        break;
-    default:
-        break;
-    }
-    op_engine_poke(core->ops);
-    return 0;
-}
-
-/* Asks libvirt and applies the answer, unless it came too late. */
-static int ask(struct core *core, const char *vm_id, struct sync *s, struct error *err)
-{
-    s->info = (struct virt_info){0};
-    s->gone = false;
-    if (virt_info(core->virt, vm_id, &s->info, err)) {
-        if (err->code != ERROR_VM_NOT_FOUND)
-            return -1;
-        s->gone = true;
-        str_copy_utf8(s->info.reason, sizeof(s->info.reason), "libvirt does not know it any more");
-    }
-    return apply(core, vm_id, s, err);
-}
-
-int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
-{
-    struct sync s = {.reason = reason, .stale = true};
-
-    for (int i = 0; i < SYNC_TRIES && s.stale; i++) {
-        auto_vm struct vm *seen = registry_get(core->registry, vm_id);
-
-        s.seen = i + 1 < SYNC_TRIES ? seen : NULL;
-        if (ask(core, vm_id, &s, err))
-            return -1;
-    }
-    return 0;
-}
-
 /* The VM shows an old state until the disk takes the new one: everything is compared again then. */
 static void note_miss(struct core *core)
 {
@@ -259,7 +153,7 @@ static bool sync_logged(struct core *core, const char *vm_id, bool first)
 {
     struct error err;
 
-    if (vm_sync(core, vm_id, "", &err) == 0)
+    if (track_sync_soon(core, vm_id, &err) == 0)
         return true;
     note_miss(core);
     if (err.code == ERROR_VM_NOT_FOUND)
@@ -319,7 +213,7 @@ static int reconcile(struct core *core, struct error *err)
     CRASH_POINT(RECOVERY_LISTED);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
-        struct sync s = {.reason = "", .seen = vms[i]};
+        struct track_sync s = {.reason = "", .seen = vms[i]};
         const struct virt_info *found;
         struct error ignored;
 
@@ -332,8 +226,8 @@ static int reconcile(struct core *core, struct error *err)
             str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
         }
         /* A VM that may have been deleted in between is no failure. */
-        if ((apply(core, vms[i]->id, &s, &ignored) ||
-             (s.stale && vm_sync(core, vms[i]->id, "", &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
+        if ((track_apply(core, vms[i]->id, &s, &ignored) ||
+             (s.stale && track_sync_soon(core, vms[i]->id, &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
             note_miss(core);
         }
