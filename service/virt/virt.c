@@ -208,9 +208,9 @@ static bool wait_for_link(struct virt *v)
     virt_wake(v);
     while (!v->link_ended) {
         if (!cond_wait_until(&v->changed, &v->lock, until))
-            return v->link_ended;
+            return v->link_ended && !v->errands;
     }
-    return true;
+    return !v->errands; /* one of which nobody waits for the answer any more still uses v */
 }
 
 void virt_close(struct virt *v)

@@ -221,6 +221,8 @@ struct virt_info {
 };
 
 int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err);
+/* The same for who cannot wait: UNAVAILABLE when libvirt has not answered by then, or an earlier such question yet. */
+int virt_info_soon(struct virt *v, const char *uuid, int ms, struct virt_info *ret, struct error *err);
 /*
  * Every domain, ours and foreign, in order of uuid; caller frees the array. wants_owner is asked about each with all
  * but ours and generation filled in, and says whether to read those: it costs a call to libvirt a

@@ -23,12 +23,14 @@
 #define VIRT_MAGIC 0x76697274u
 
 struct pump;
+struct errand;
 
 /* Ping is the link thread's; a stream keeps its line for as long as it is open. */
 enum virt_use {
     VIRT_USE_CONTROL,
     VIRT_USE_STATS,
     VIRT_USE_AGENT,
+    VIRT_USE_SHORT, /* who asks cannot wait long, see virt_within() */
     VIRT_USE_STREAM,
     VIRT_USE_PING,
     VIRT_USE_COUNT
@@ -73,6 +75,7 @@ struct virt {
     bool stopping, broken, reap_stop, link_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
+    struct errand *errands;        /* every question of virt_within() */
     struct pump *pumps;            /* every pump, from opening to burial */
     int64_t ping_since_ms;         /* the link thread's question whether libvirt answers; 0: none */
     struct virt_host *host;        /* as libvirt last told; NULL before it first did */
@@ -143,6 +146,17 @@ static inline void virt_line_done(struct virt_line *line)
 
 DEFINE_CLEANUP(line, struct virt_line *, virt_line_done);
 #define auto_line auto_scope(cleanup_line)
+
+/* ---- virt_within.c ---- */
+
+typedef int virt_errand_fn(struct virt *v, void *arg, struct error *err);
+/*
+ * Calls fn on another thread and waits for it, but not for longer. 0, or -1 with fn's error: the
+ * argument is the caller's again. 1, with an error: it is too late, and arg_free gets the argument when
+ * libvirt has answered. uuid, of the VM that is asked about, lives in the argument. Any thread.
+ */
+int virt_within(struct virt *v, int ms, const char *uuid, virt_errand_fn *fn, void *arg,
+                void (*arg_free)(void *), struct error *err);
 
 /* ---- virt_host.c ---- */
 

@@ -18,7 +18,8 @@
  * monitor does (max_workers; one client had five of them, max_client_requests). Who hangs in one
  * kind of call must not take the workers of the others.
  */
-#define USE_MAX 5
+#define USE_MAX    5
+#define SHORT_MAX  4
 
 static int open_line(struct virt *v, struct virt_line *line, struct error *err)
 {
@@ -39,7 +40,8 @@ static void free_line(struct virt_line *line)
 /* Lock held. */
 static bool is_full(const struct virt *v, enum virt_use use)
 {
-    return !v->in_process && use != VIRT_USE_STREAM && v->in_use[use] >= USE_MAX;
+    return !v->in_process && use != VIRT_USE_STREAM &&
+           v->in_use[use] >= (use == VIRT_USE_SHORT ? SHORT_MAX : USE_MAX);
 }
 
 /* Lock held. A free line, or a new one without a connection. */

@@ -57,7 +57,8 @@ static bool find_owner(struct virt *v, virDomainPtr domain, struct virt_info *in
 
     if (ours < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
         return false;
-    info->owner_read = true;
+    /* A refusal to say whose it is does not make it somebody else's: a guest of ours is not off for it. */
+    info->owner_read = ours >= 0;
     info->ours = ours == 1;
     info->generation = info->ours ? mark.generation : 0;
     return true;
@@ -71,24 +72,59 @@ static void find_pid(struct virt *v, struct virt_info *info)
     info->pid = active ? virt_pid(v, info->name, info->uuid) : 0;
 }
 
-int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err)
+static int info(struct virt *v, enum virt_use use, const char *uuid, struct virt_info *ret,
+                struct error *err)
 {
     auto_line struct virt_line *line = NULL;
     auto_domain virDomainPtr domain = NULL;
     struct virt_info info = {0};
-    int state, reason, autostart = 0;
+    int state, reason, saved, autostart = 0;
 
-    if (virt_acquire(v, VIRT_USE_CONTROL, &line, err))
+    if (virt_acquire(v, use, &line, err))
         return -1;
     domain = virDomainLookupByUUIDString(line->conn, uuid);
     if (!domain || virDomainGetState(domain, &state, &reason, 0) || !identify(domain, &info) ||
-        !find_owner(v, domain, &info))
+        !find_owner(v, domain, &info) || !info.owner_read)
         return virt_fail(line->conn, err, "look at the VM");
-    set_state(&info, state, reason, virDomainHasManagedSaveImage(domain, 0) == 1);
+    saved = virDomainHasManagedSaveImage(domain, 0);
+    if (saved < 0 && virGetLastErrorCode() != VIR_ERR_NO_SUPPORT)
+        return virt_fail(line->conn, err, "look for the VM's saved memory");
+    set_state(&info, state, reason, saved == 1);
     info.autostart = virDomainGetAutostart(domain, &autostart) == 0 && autostart;
     find_pid(v, &info);
     *ret = info;
     return 0;
+}
+
+int virt_info(struct virt *v, const char *uuid, struct virt_info *ret, struct error *err)
+{
+    return info(v, VIRT_USE_CONTROL, uuid, ret, err);
+}
+
+struct question {
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    struct virt_info answer;
+};
+
+static int ask(struct virt *v, void *arg, struct error *err)
+{
+    struct question *q = arg;
+
+    return info(v, VIRT_USE_SHORT, q->uuid, &q->answer, err);
+}
+
+int virt_info_soon(struct virt *v, const char *uuid, int ms, struct virt_info *ret, struct error *err)
+{
+    struct question *q = xcalloc(1, sizeof(*q));
+    int rc;
+
+    str_copy_utf8(q->uuid, sizeof(q->uuid), uuid);
+    rc = virt_within(v, ms, q->uuid, ask, q, free, err);
+    if (rc > 0)
+        return -1;
+    *ret = q->answer;
+    free(q);
+    return rc;
 }
 
 /* Sets one mark on every info whose domain is in the filtered listing. */

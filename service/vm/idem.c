@@ -81,6 +81,14 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
     return db_write_first(core_db(core), lookup_fn, NULL, &l, err) ? -1 : l.result;
 }
 
+bool idem_again(struct core *core, const struct actor *actor, const struct idem *idem,
+                struct idem_found *ret)
+{
+    struct error ignored;
+
+    return idem_lookup(core, actor, idem, ret, &ignored) > 0;
+}
+
 int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
               struct error *err)
 {

@@ -23,13 +23,18 @@ struct idem_found {
  */
 int idem_lookup(struct core *core, const struct actor *actor, const struct idem *idem,
                 struct idem_found *ret, struct error *err);
-/* The same within a write. */
+/*
+ * After a refusal: was an equal request served since the look before the work? Its effect may be the very
+ * reason of the refusal (the VM is not stopped any more, the name is taken), so that is not what is told.
+ */
+bool idem_again(struct core *core, const struct actor *actor, const struct idem *idem,
+                struct idem_found *ret);
+/* The same as idem_lookup within a write. */
 int idem_check(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
                struct idem_found *ret, struct error *err);
 /*
  * Within a write: REQUEST_IN_PROGRESS when an equal request has won the race. Asked before anything is
- * written, so that its name being taken is not what the second one is told; the caller looks the key up
- * again.
+ * written; the caller asks idem_again().
  */
 int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
               struct error *err);

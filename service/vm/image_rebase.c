@@ -228,24 +228,15 @@ static int find_base(struct core *core, const struct actor *actor, const char *r
     return 0;
 }
 
-int vm_rebase(struct core *core, const struct actor *actor, const char *vm_ref, const char *image_ref,
-              const struct idem *idem, struct op **ret_op, bool *ret_replayed, struct error *err)
+static int rebase_anew(struct core *core, const struct actor *actor, const char *vm_ref,
+                       const char *image_ref, const struct idem *idem, struct op **ret_op,
+                       struct error *err)
 {
     auto_image struct image *image = NULL;
-    auto_vm struct vm *vm = NULL;
+    auto_vm struct vm *vm = vm_find(core, actor->project_id, vm_ref, err);
     struct change change = {.actor = actor, .idem = idem, .idem_status = 202};
     struct ask ask = {.actor = actor};
-    struct idem_found found;
-    int rc = idem_lookup(core, actor, idem, &found, err);
 
-    if (rc < 0)
-        return -1;
-    *ret_replayed = rc > 0;
-    if (rc > 0) {
-        *ret_op = op_find(core, actor->project_id, found.id, err);
-        return *ret_op ? 0 : -1;
-    }
-    vm = vm_find(core, actor->project_id, vm_ref, err);
     if (!vm || (image_ref && find_base(core, actor, image_ref, &image, err)))
         return -1;
     ask.image = image;
@@ -255,4 +246,21 @@ int vm_rebase(struct core *core, const struct actor *actor, const char *vm_ref, 
     }
     *ret_op = change.op_insert;
     return 0;
+}
+
+int vm_rebase(struct core *core, const struct actor *actor, const char *vm_ref, const char *image_ref,
+              const struct idem *idem, struct op **ret_op, bool *ret_replayed, struct error *err)
+{
+    struct idem_found found;
+    int rc = idem_lookup(core, actor, idem, &found, err);
+
+    if (rc < 0)
+        return -1;
+    *ret_replayed = false;
+    if (rc == 0 && rebase_anew(core, actor, vm_ref, image_ref, idem, ret_op, err) == 0)
+        return 0;
+    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found);
+    if (*ret_replayed)
+        *ret_op = op_find(core, actor->project_id, found.id, err);
+    return *ret_replayed && *ret_op ? 0 : -1;
 }

@@ -168,13 +168,8 @@ int lease_create(struct core *core, const struct actor *actor, const struct leas
                                 .idem = idem,
                                 .asked_ns = asked};
     if (serve_or_queue(core, r, pool, &write, err)) {
-        /* Lost the race against an equal request: show what that one made. */
-        if (err->code == ERROR_REQUEST_IN_PROGRESS &&
-            idem_lookup(core, actor, idem, &found, err) > 0) {
-            *ret_replayed = true;
-            return replay_lease(core, actor, &found, ret, err);
-        }
-        return -1;
+        *ret_replayed = idem_again(core, actor, idem, &found);
+        return *ret_replayed ? replay_lease(core, actor, &found, ret, err) : -1;
     }
     CRASH_POINT(LEASE_CLAIMED);
     *ret = TAKE_PTR(lease);

@@ -182,13 +182,8 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     if (rc > 0)
         return replay(core, actor, &found, ret, ret_op, err);
     if (vm_create_born(core, actor, spec, start, &birth, ret, ret_op, err)) {
-        /* Lost the race against an equal request: show what that one made. */
-        if (err->code == ERROR_REQUEST_IN_PROGRESS &&
-            idem_lookup(core, actor, idem, &found, err) > 0) {
-            *ret_replayed = true;
-            return replay(core, actor, &found, ret, ret_op, err);
-        }
-        return -1;
+        *ret_replayed = idem_again(core, actor, idem, &found);
+        return *ret_replayed ? replay(core, actor, &found, ret, ret_op, err) : -1;
     }
     return 0;
 }
@@ -331,22 +326,15 @@ static int act_mutate(struct core *core, struct vm *next, struct change *change,
     return 0;
 }
 
-int vm_act(struct core *core, const struct actor *actor, const char *ref, enum vm_verb verb,
-           bool force, int64_t if_generation, const struct idem *idem, struct op **ret_op,
-           bool *ret_replayed, struct error *err)
+static int act_anew(struct core *core, const struct act *a, const char *ref, const struct idem *idem,
+                    struct op **ret_op, struct error *err)
 {
-    struct act a = {.actor = actor, .verb = verb, .force = force, .if_generation = if_generation};
+    const struct actor *actor = a->actor;
+    struct act own = *a;
     struct change change = {.actor = actor, .idem = idem, .idem_status = 202};
     auto_vm struct vm *vm = NULL;
-    struct vm *unused = NULL;
-    struct idem_found found;
-    int rc = idem_lookup(core, actor, idem, &found, err);
+    int rc;
 
-    if (rc < 0)
-        return -1;
-    *ret_replayed = rc > 0;
-    if (rc > 0)
-        return replay(core, actor, &found, &unused, ret_op, err);
     /* Drover itself looks after VMs of every project, and names them by id. */
     vm = actor == &actor_system ? registry_get(core->registry, ref)
                                 : vm_find(core, actor->project_id, ref, err);
@@ -354,19 +342,33 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
         return actor == &actor_system ? error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone") : -1;
     if (require_libvirt(core, err))
         return -1;
-    if (verb == VM_VERB_START && verbs[verb].states & (1u << vm->state) &&
+    if (a->verb == VM_VERB_START && verbs[a->verb].states & (1u << vm->state) &&
         admission_admit(core, vm, err))
         return -1;
-    rc = vm_change(core, vm->id, act_mutate, &a, &change, NULL, err);
+    rc = vm_change(core, vm->id, act_mutate, &own, &change, NULL, err);
     json_decref(change.event_data);
     if (rc) {
         op_unref(change.op_insert);
-        if (err->code == ERROR_REQUEST_IN_PROGRESS && idem_lookup(core, actor, idem, &found, err) > 0) {
-            *ret_replayed = true;
-            return replay(core, actor, &found, &unused, ret_op, err);
-        }
         return -1;
     }
     *ret_op = change.op_insert;
     return 0;
+}
+
+int vm_act(struct core *core, const struct actor *actor, const char *ref, enum vm_verb verb,
+           bool force, int64_t if_generation, const struct idem *idem, struct op **ret_op,
+           bool *ret_replayed, struct error *err)
+{
+    struct act a = {.actor = actor, .verb = verb, .force = force, .if_generation = if_generation};
+    struct vm *unused = NULL;
+    struct idem_found found;
+    int rc = idem_lookup(core, actor, idem, &found, err);
+
+    if (rc < 0)
+        return -1;
+    *ret_replayed = false;
+    if (rc == 0 && act_anew(core, &a, ref, idem, ret_op, err) == 0)
+        return 0;
+    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found);
+    return *ret_replayed ? replay(core, actor, &found, &unused, ret_op, err) : -1;
 }

@@ -17,7 +17,8 @@
 
 #define OPERATION_THREADS_MAX 64
 #define COPY_THREADS_MAX      16
-#define POLL_MS 1000 /* how often waiting shutdowns are looked at without being poked */
+#define POLL_MS  1000 /* how often waiting shutdowns are looked at without being poked */
+#define AGAIN_MS 100  /* what libvirt's connection broke under waits that long before it is tried again */
 
 /* PHASE_UNSTORED: done, but the disk did not take the outcome; until it does, nobody is told. */
 enum phase { PHASE_QUEUED, PHASE_ACTIVE, PHASE_WAITING, PHASE_UNSTORED };
@@ -27,7 +28,7 @@ struct job {
     struct op *outcome; /* PHASE_UNSTORED */
     enum phase phase;
     unsigned traits;
-    int64_t deadline; /* PHASE_WAITING, monotonic ms */
+    int64_t deadline; /* PHASE_WAITING: until then; PHASE_QUEUED: not before; monotonic ms */
     struct job *prev, *next;
     UT_hash_handle hh;
 };
@@ -173,19 +174,25 @@ static bool wait_is_over(struct op_engine *e, const struct job *job)
 
 /*
  * The next job a worker can do something about. What copies bytes has workers of its own, so that
- * no download keeps a VM from starting.
+ * no download keeps a VM from starting. *until: when to look again, if nobody says so before.
  */
-static struct job *pick(struct op_engine *e, unsigned copies)
+static struct job *pick(struct op_engine *e, unsigned copies, int64_t *until)
 {
+    int64_t now = clock_monotonic_ms();
     struct error ignored;
     char reason[8];
     bool up = virt_is_up(e->core->virt, reason, sizeof(reason));
 
+    *until = now + POLL_MS;
     if (!db_is_writable(e->core->db, &ignored))
         return NULL;
     for (struct job *job = e->jobs; job; job = job->next) {
         if ((job->traits & OP_COPIES) != copies)
             continue;
+        if (job->phase == PHASE_QUEUED && job->deadline > now) {
+            *until = job->deadline < *until ? job->deadline : *until;
+            continue;
+        }
         if (job->phase == PHASE_UNSTORED || (job->phase == PHASE_WAITING && wait_is_over(e, job)) ||
             (job->phase == PHASE_QUEUED && !(job->traits & OP_DRIVEN) &&
              (up || job->traits & OP_OFFLINE) && !is_blocked(job)))
@@ -327,6 +334,7 @@ static void run(struct op_engine *e, struct job *job)
     CRASH_POINT(OP_EXECUTED);
     switch (result) {
     case EXECUTE_AGAIN:
+        job->deadline = clock_monotonic_ms() + AGAIN_MS;
         set_phase(e, job, PHASE_QUEUED);
         break;
     case EXECUTE_WAITS:
@@ -352,11 +360,12 @@ static void *work(struct op_engine *e, unsigned copies)
     for (;;) {
         struct job *job = NULL;
         enum phase phase;
+        int64_t until;
 
         {
             LOCK_SCOPE(&e->lock);
-            while (!e->stopping && !(job = pick(e, copies)))
-                cond_wait_until(&e->work[!!copies], &e->lock, clock_monotonic_ms() + POLL_MS);
+            while (!e->stopping && !(job = pick(e, copies, &until)))
+                cond_wait_until(&e->work[!!copies], &e->lock, until);
             if (e->stopping)
                 return NULL;
             phase = job->phase;

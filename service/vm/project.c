@@ -316,7 +316,7 @@ int project_create(struct core *core, const struct actor *actor, const struct pr
     if (apply(core, r, &w.project, err))
         return -1;
     if (db_write(core->db, create_fn, created_fn, &w, err)) {
-        if (err->code == ERROR_REQUEST_IN_PROGRESS && idem_lookup(core, actor, idem, &found, err) > 0)
+        if (idem_again(core, actor, idem, &found))
             return replay(core, &found, ret, ret_replayed, err);
         return -1;
     }

@@ -229,9 +229,7 @@ int set_create(struct core *core, const struct actor *actor, const char *name,
         *ret_replayed = false;
         if (rc == 0)
             return 0;
-        /* Lost the race against an equal request: show what that one made. */
-        if ((err->code != ERROR_REQUEST_IN_PROGRESS && err->code != ERROR_NAME_IN_USE) ||
-            idem_lookup(core, actor, idem, &found, &(struct error){0}) <= 0)
+        if (!idem_again(core, actor, idem, &found))
             return -1;
     } else if (rc < 0) {
         return -1;
@@ -322,20 +320,12 @@ static int accept(struct core *core, const struct actor *actor, const struct set
     return 0;
 }
 
-int set_act(struct core *core, const struct actor *actor, const char *ref,
-            const struct set_ask *ask, const struct idem *idem, struct op **ret_op,
-            bool *ret_replayed, struct error *err)
+static int act_anew(struct core *core, const struct actor *actor, const char *ref,
+                    const struct set_ask *ask, const struct idem *idem, struct op **ret_op,
+                    struct error *err)
 {
-    auto_set struct set *set = NULL, *current = NULL;
-    struct idem_found found;
-    int rc = idem_lookup(core, actor, idem, &found, err);
+    auto_set struct set *set = set_find(core, actor->project_id, ref, err), *current = NULL;
 
-    if (rc < 0)
-        return -1;
-    *ret_replayed = rc > 0;
-    if (rc > 0)
-        return replay(core, actor, &found, NULL, ret_op, err);
-    set = set_find(core, actor->project_id, ref, err);
     if (!set)
         return -1;
     LOCK_SCOPE(set_lock(core->sets, set->id));
@@ -344,13 +334,25 @@ int set_act(struct core *core, const struct actor *actor, const char *ref,
         return error_set(err, ERROR_SET_NOT_FOUND, "there is no set %s any more", ref);
     if (check_ask(current, ask, err))
         return -1;
-    if (accept(core, actor, current, ask, idem, ret_op, err) == 0)
-        return 0;
-    if (err->code == ERROR_REQUEST_IN_PROGRESS && idem_lookup(core, actor, idem, &found, err) > 0) {
-        *ret_replayed = true;
+    return accept(core, actor, current, ask, idem, ret_op, err);
+}
+
+int set_act(struct core *core, const struct actor *actor, const char *ref,
+            const struct set_ask *ask, const struct idem *idem, struct op **ret_op,
+            bool *ret_replayed, struct error *err)
+{
+    struct idem_found found;
+    int rc = idem_lookup(core, actor, idem, &found, err);
+
+    if (rc < 0)
+        return -1;
+    *ret_replayed = rc > 0;
+    if (rc > 0)
         return replay(core, actor, &found, NULL, ret_op, err);
-    }
-    return -1;
+    if (act_anew(core, actor, ref, ask, idem, ret_op, err) == 0)
+        return 0;
+    *ret_replayed = idem_again(core, actor, idem, &found);
+    return *ret_replayed ? replay(core, actor, &found, NULL, ret_op, err) : -1;
 }
 
 int set_extend(struct core *core, const struct actor *actor, const char *ref, int64_t ttl_seconds,

@@ -12,12 +12,13 @@
 #include "service/vm/core_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/set.h"
+#include "service/vm/track_internal.h"
 
-#define SYNC_TRIES 8
-#define RETRY_MS 1000 /* while the disk does not take what was seen */
-#define LOOK_FIRST_MS 250
-#define LOOK_MAX_MS   8000
-#define LOOK_WARN     6 /* tries, some eight seconds */
+#define RETRY_MS       1000 /* while the disk does not take what was seen, or libvirt does not say it */
+#define LOOK_FIRST_MS  250
+#define LOOK_MAX_MS    8000
+#define LOOK_SILENT_MS 500  /* libvirt does not say how a VM is */
+#define LOOK_WARN      6    /* tries, some eight seconds */
 
 enum note_kind { NOTE_EVENT, NOTE_LINK, NOTE_STREAM_ENDED, NOTE_MARK, NOTE_AUDIT, NOTE_STOP };
 
@@ -136,112 +137,6 @@ bool tracker_is_reconciled(struct tracker *t)
     return atomic_load(&t->reconciled);
 }
 
-struct sync {
-    struct virt_info info;
-    bool gone;
-    const char *reason;
-    const struct vm *seen; /* the VM when libvirt was asked; NULL: apply the answer in any case */
-    bool stale;            /* the VM has changed since: nothing was applied */
-};
-
-static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
-                       struct error *err)
-{
-    struct sync *s = arg;
-    auto_vm struct vm *current = registry_get(core->registry, next->id);
-    enum vm_state state = vm_state_seen(next, s->gone ? NULL : &s->info);
-    bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
-    int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
-    int64_t defined = s->gone ? 0 : next->defined_generation;
-    const char *reason = *s->reason ? s->reason : s->info.reason;
-
-    (void)err;
-    /* An operation went on between question and answer: what libvirt said then is no news. */
-    s->stale = s->seen && s->seen != current;
-    if (s->stale)
-        return 1;
-    /* A guest we asked to shut down still runs until it is off. */
-    if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
-        state = VM_STATE_STOPPING;
-    /* An operation that is under way or queued knows better than a glance from outside. */
-    if (next->state == VM_STATE_DELETING ||
-        (next->state == VM_STATE_STARTING && op_vm_busy(core->ops, next->id) && !*s->reason))
-        return 1;
-    if (!off && !running)
-        running = s->info.generation ? (int64_t)s->info.generation : next->generation;
-    /* Starting defines anew in any case, so a vanished definition alone is not worth a commit. */
-    if (next->state == state && next->running_generation == running)
-        return 1;
-    if (next->state != state) {
-        change->event_type = "vm.state";
-        change->event_data = json_pack("{s:s, s:s, s:s}", "state", vm_state_name(state), "previous",
-                                       vm_state_name(next->state), "reason", reason);
-        str_copy_utf8(next->state_reason, sizeof(next->state_reason), reason);
-    }
-    next->state = state;
-    next->running_generation = running;
-    next->defined_generation = defined;
-    return 0;
-}
-
-static int apply(struct core *core, const char *vm_id, struct sync *s, struct error *err)
-{
-    struct change change = {0};
-    auto_vm struct vm *vm = NULL;
-    int rc = vm_change(core, vm_id, sync_mutate, s, &change, &vm, err);
-
-    json_decref(change.event_data);
-    if (rc)
-        return -1;
-    if (s->stale)
-        return 0;
-    switch (vm->state) {
-    case VM_STATE_RUNNING:
-    case VM_STATE_PAUSED:
-    case VM_STATE_STOPPING:
-        vm_streams_open(core, vm, false);
-        break;
-    case VM_STATE_STOPPED:
-    case VM_STATE_SAVED:
-    case VM_STATE_CRASHED:
-        console_end(core->consoles, vm_id);
-        guest_end(core, vm_id);
-        break;
-    default:
-        break;
-    }
-    op_engine_poke(core->ops);
-    return 0;
-}
-
-/* Asks libvirt and applies the answer, unless it came too late. */
-static int ask(struct core *core, const char *vm_id, struct sync *s, struct error *err)
-{
-    s->info = (struct virt_info){0};
-    s->gone = false;
-    if (virt_info(core->virt, vm_id, &s->info, err)) {
-        if (err->code != ERROR_VM_NOT_FOUND)
-            return -1;
-        s->gone = true;
-        str_copy_utf8(s->info.reason, sizeof(s->info.reason), "libvirt does not know it any more");
-    }
-    return apply(core, vm_id, s, err);
-}
-
-int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
-{
-    struct sync s = {.reason = reason, .stale = true};
-
-    for (int i = 0; i < SYNC_TRIES && s.stale; i++) {
-        auto_vm struct vm *seen = registry_get(core->registry, vm_id);
-
-        s.seen = i + 1 < SYNC_TRIES ? seen : NULL;
-        if (ask(core, vm_id, &s, err))
-            return -1;
-    }
-    return 0;
-}
-
 /* The VM shows an old state until the disk takes the new one: everything is compared again then. */
 static void note_miss(struct core *core)
 {
@@ -253,15 +148,20 @@ static void note_miss(struct core *core)
     atomic_store(&core->tracker->reconciled, false);
 }
 
-static void sync_logged(struct core *core, const char *vm_id, const char *reason)
+/* false: libvirt did not say. Whatever made us ask is not told again, so it is asked again. */
+static bool sync_logged(struct core *core, const char *vm_id, bool first)
 {
     struct error err;
 
-    if (vm_sync(core, vm_id, reason, &err) == 0)
-        return;
+    if (track_sync_soon(core, vm_id, &err) == 0)
+        return true;
     note_miss(core);
-    if (err.code != ERROR_VM_NOT_FOUND && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    if (err.code == ERROR_VM_NOT_FOUND)
+        return true;
+    if (first && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
+    tracker_look_again(core->tracker, vm_id);
+    return false;
 }
 
 static void handle_event(struct core *core, const struct virt_event *event)
@@ -276,7 +176,7 @@ static void handle_event(struct core *core, const struct virt_event *event)
         vm_boot_again(core, vm);
         return;
     }
-    sync_logged(core, event->uuid, "");
+    (void)sync_logged(core, event->uuid, true);
 }
 
 static int by_uuid(const void *a, const void *b)
@@ -313,7 +213,7 @@ static int reconcile(struct core *core, struct error *err)
     CRASH_POINT(RECOVERY_LISTED);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
-        struct sync s = {.reason = "", .seen = vms[i]};
+        struct track_sync s = {.reason = "", .seen = vms[i]};
         const struct virt_info *found;
         struct error ignored;
 
@@ -326,8 +226,8 @@ static int reconcile(struct core *core, struct error *err)
             str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
         }
         /* A VM that may have been deleted in between is no failure. */
-        if ((apply(core, vms[i]->id, &s, &ignored) ||
-             (s.stale && vm_sync(core, vms[i]->id, "", &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
+        if ((track_apply(core, vms[i]->id, &s, &ignored) ||
+             (s.stale && track_sync_soon(core, vms[i]->id, &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
             note_miss(core);
         }
@@ -344,26 +244,16 @@ static int reconcile(struct core *core, struct error *err)
     return 0;
 }
 
-static void handle_link(struct tracker *t, const struct note *n)
+/* Compares, and lets begin what waited for it. What libvirt refused, or broke under, is tried again. */
+static void compare(struct tracker *t)
 {
     struct core *core = t->core;
-    auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
     struct error err;
 
-    if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
-    if (n->link == VIRT_LINK_DOWN) {
-        CRASH_POINT(LINK_LOST);
-        log_warning("libvirt is not connected: %s", n->reason);
-        atomic_store(&t->reconciled, false);
-        return;
-    }
-    CRASH_POINT(LINK_BACK);
-    log_info("libvirt is connected");
     t->missed = false;
     if (reconcile(core, &err)) {
-        /* The connection broke again; its next coming up repeats this. */
         log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
+        t->missed = true; /* a line that broke alone, or one refusal: the link need not go down for it */
         return;
     }
     if (!t->engine_started) {
@@ -382,18 +272,32 @@ static void handle_link(struct tracker *t, const struct note *n)
     set_keeper_poke(core->sets);
 }
 
+static void handle_link(struct tracker *t, const struct note *n)
+{
+    struct core *core = t->core;
+    auto_json json_t *data = json_pack("{s:b, s:s}", "up", n->link == VIRT_LINK_UP, "reason", n->reason);
+    struct error err;
+
+    if (event_write(core, PROJECT_DEFAULT, "host.libvirt", "host", HOST_LOCAL, data, &err))
+        log_failure(LOG_LEVEL_WARNING, &err, "cannot store the state of libvirt");
+    if (n->link == VIRT_LINK_DOWN) {
+        CRASH_POINT(LINK_LOST);
+        log_warning("libvirt is not connected: %s", n->reason);
+        atomic_store(&t->reconciled, false);
+        return;
+    }
+    CRASH_POINT(LINK_BACK);
+    log_info("libvirt is connected");
+    compare(t);
+}
+
 static void retry(struct tracker *t)
 {
     struct error err;
 
     if (!db_is_writable(t->core->db, &err) || !virt_is_up(t->core->virt, NULL, 0))
         return;
-    t->missed = false;
-    if (reconcile(t->core, &err)) {
-        log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
-        return; /* the connection broke; its next coming up compares */
-    }
-    atomic_store(&t->reconciled, !t->missed);
+    compare(t);
 }
 
 static void handle(struct tracker *t, const struct note *n)
@@ -407,7 +311,7 @@ static void handle(struct tracker *t, const struct note *n)
         break;
     case NOTE_STREAM_ENDED:
         /* Off, or taken by somebody else, or libvirt restarted: look, and reopen if it runs. */
-        sync_logged(t->core, n->vm_id, "");
+        (void)sync_logged(t->core, n->vm_id, true);
         break;
     case NOTE_MARK:
         vm_boot_shown(t->core, n->vm_id, n->mark, n->at);
@@ -456,14 +360,29 @@ static bool look_is_over(struct tracker *t, const char *vm_id)
     return true;
 }
 
+/* Libvirt did not say, which is no console's doing: without the growing pauses. */
+static void look_soon(struct tracker *t, const char *vm_id)
+{
+    LOCK_SCOPE(&t->lock);
+    for (struct look *l = t->looks; l; l = l->next) {
+        if (strcmp(l->vm_id, vm_id) != 0)
+            continue;
+        l->tries = 0;
+        l->due = clock_monotonic_ms() + LOOK_SILENT_MS;
+    }
+}
+
 static void look(struct tracker *t)
 {
     char vm_id[UUID_TEXT];
     unsigned tries;
 
     while (due_look(t, vm_id, &tries)) {
-        sync_logged(t->core, vm_id, "");
-        if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
+        bool told = sync_logged(t->core, vm_id, false);
+
+        if (!told)
+            look_soon(t, vm_id);
+        else if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
             log_warning("VM %s is said to be on, but a console or channel of it cannot be opened", vm_id);
     }
 }

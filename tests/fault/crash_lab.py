@@ -137,6 +137,10 @@ class Lab:
     def log(self):
         return "log: " + self.log_path.read_text(errors="replace")[-2500:]
 
+    def reopen(self):
+        """After libvirtd was started anew."""
+        self.conn = libvirt.open(self.libvirtd.own_uri)
+
     def close(self):
         if self.process and self.process.poll() is None:
             self.kill()
