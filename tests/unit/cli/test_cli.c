@@ -123,7 +123,8 @@ TEST(vm_create_sends_only_what_was_given)
 {
     auto_free char *least = body("vm create x");
     auto_free char *most = body("vm create x -i demo -c 2 -m 2G -d 10 -n user -n bridge=br0,mac=02:00:00:00:00:01 "
-                                "-l k=v=w --channel a.b --add-disk 1T --no-vsock --autostart --on-host-shutdown save --host-shutdown-seconds 30 "
+                                "-l k=v=w --channel a.b --add-disk 1T --no-vsock --autostart "
+                                "--on-host-shutdown save --host-shutdown-seconds 30 "
                                 "--start");
 
     CHECK_STR(least, "{\"name\":\"x\"}");
