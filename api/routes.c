@@ -26,6 +26,9 @@ const struct route routes[] = {
     /* the host */
     {"GET",    "/v1/host",          "getHost",        ACCESS_HOST_READ, 0, handle_host},
     {"GET",    "/v1/host/checks",   "listHostChecks", ACCESS_HOST_READ, 0, handle_host_checks},
+    {"GET",    "/v1/host/shutdown-guests", "getGuestShutdown", ACCESS_HOST_WRITE, 0, handle_guest_shutdown},
+    {"POST",   "/v1/host/shutdown-guests", "shutdownGuests",   ACCESS_HOST_WRITE, 0, handle_guests_shut_down},
+    {"POST",   "/v1/host/start-guests",    "startGuests",      ACCESS_HOST_WRITE, 0, handle_guests_start},
 
     /* VMs */
     {"GET",    "/v1/vms",               "listVms",    ACCESS_VM_READ,  INLINE, handle_vm_list},

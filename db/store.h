@@ -261,6 +261,24 @@ int store_exec_delete(struct db_tx *tx, const char *id, struct error *err); /* f
 int store_exec_each(struct db *db, int (*fn)(void *, const struct exec_row *), void *arg,
                     struct error *err);
 
+/* ---- the last shutdown of the host's guests ---- */
+
+struct guest_shutdown_row {
+    const char *vm_id, *operation_id, *project_id, *name;
+    const char *action;  /* "shutdown", "save", "leave", "stop" */
+    const char *outcome; /* "": not known yet */
+    const char *detail;
+    int64_t seconds, started_at, finished_at;
+    bool forced;
+    int restart; /* 1: it ran; 2: to be started again */
+};
+int store_guest_shutdown_put(struct db_tx *tx, const struct guest_shutdown_row *row, struct error *err);
+int store_guest_shutdown_clear(struct db_tx *tx, struct error *err);
+/* due: those that ran are to be started again. Whose outcome is not known has failed now. */
+int store_guest_shutdown_settle(struct db_tx *tx, bool due, int64_t now, struct error *err);
+int store_guest_shutdown_each(struct db *db, int (*fn)(void *, const struct guest_shutdown_row *), void *arg,
+                              struct error *err);
+
 /* ---- recordings ---- */
 
 struct recording_row {

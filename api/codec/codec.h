@@ -19,6 +19,7 @@
 #include "service/vm/event.h"
 #include "service/vm/audit_log.h"
 #include "service/vm/history.h"
+#include "service/vm/host_stop.h"
 #include "service/vm/image.h"
 #include "service/vm/ksm_tuner.h"
 #include "service/vm/lease.h"
@@ -51,6 +52,7 @@ struct blob *codec_vm_created(struct vm *vm, const struct op *op);
 
 json_t *codec_audit_entry(const struct audit_entry *e);
 json_t *codec_op(const struct op *op);
+json_t *codec_guest_shutdown(const struct host_stop_status *status);
 json_t *codec_image(const struct image *image, unsigned used_by);
 /* position 0: not queued */
 json_t *codec_lease(const struct lease *lease, int64_t position);

@@ -164,7 +164,7 @@ static json_t *op_progress(const struct op *op)
 
     if (!stage && !done && !total)
         return json_null();
-    if (*op->set_id) {
+    if (*op->set_id || str_starts(op->kind, "host.")) {
         int64_t failed = atomic_load(&op->progress->failed);
 
         if (op->state == OP_FAILED) /* all others got there */

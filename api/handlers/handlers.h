@@ -19,6 +19,8 @@ handler_fn handle_dashboard, handle_asset, handle_openapi_yaml, handle_openapi_j
 handler_fn handle_metrics;
 /* host.c */
 handler_fn handle_host, handle_host_checks;
+/* host_guests.c */
+handler_fn handle_guest_shutdown, handle_guests_shut_down, handle_guests_start;
 /* vms.c */
 handler_fn handle_vm_list, handle_vm_create, handle_vm_get, handle_vm_patch, handle_vm_delete,
     handle_vm_action, handle_vm_timeline, handle_user_data;

@@ -6,6 +6,7 @@
 #include "api/codec/codec.h"
 #include "api/handlers/handlers.h"
 #include "service/base/str.h"
+#include "service/vm/access.h"
 #include "service/vm/op.h"
 
 #define CANCEL_WAIT_MS 10000
@@ -85,8 +86,12 @@ int handle_op_get(struct request *req, struct response *res, struct error *err)
 /* One that copies bytes takes a moment to end; the answer shows what became of it. */
 int handle_op_cancel(struct request *req, struct response *res, struct error *err)
 {
-    auto_op struct op *op = NULL;
+    auto_op struct op *op = op_find(req->core, req->principal.project_id, request_param(req, "operation"), err);
 
+    /* What concerns everybody on the host takes the right that it took to ask for it. */
+    if (!op || (str_starts(op->kind, "host.") && access_require(&req->principal, ACCESS_HOST_WRITE, err)))
+        return -1;
+    op_unref(TAKE_PTR(op));
     if (op_cancel(req->core, req->principal.project_id, request_param(req, "operation"), &op, err))
         return -1;
     if (!op_is_finished(op))

@@ -12,7 +12,7 @@ static const struct {
 } texts[] = {
     {"description", "description"}, {"machine", "machine"}, {"firmware", "firmware"},
     {"acceleration", "acceleration"}, {"image", "image"}, {"cmdline", "cmdline"},
-    {"ready-pattern", "ready_pattern"},
+    {"ready-pattern", "ready_pattern"}, {"on-host-shutdown", "on_host_shutdown"},
 };
 
 static const struct {
@@ -162,7 +162,7 @@ int vm_create_body(const struct args *args, json_t **ret, struct failure *fail)
 {
     auto_value json_t *body = json_object();
     const char *text, *wait = args_text(args, "wait", NULL);
-    int64_t cpus, serials;
+    int64_t cpus, serials, shutdown_seconds;
     json_int_t size;
 
     if (wait && !str_eq(wait, "running") && !str_eq(wait, "console") && !str_eq(wait, "ready") &&
@@ -175,8 +175,11 @@ int vm_create_body(const struct args *args, json_t **ret, struct failure *fail)
             json_object_set_new(body, texts[i].member, json_string(text));
     }
     if (args_number(args, "cpus", 1, 1024, 0, &cpus, fail) ||
-        args_number(args, "serial-ports", 1, 4, 0, &serials, fail))
+        args_number(args, "serial-ports", 1, 4, 0, &serials, fail) ||
+        args_number(args, "host-shutdown-seconds", 1, 3600, 0, &shutdown_seconds, fail))
         return -1;
+    if (shutdown_seconds)
+        json_object_set_new(body, "host_shutdown_seconds", json_integer(shutdown_seconds));
     if (serials)
         json_object_set_new(body, "serial_ports", json_integer(serials));
     if (cpus)
@@ -253,6 +256,8 @@ const struct option_row vm_create_options[] = {
     {"no-merge", 0, NULL, "keep the memory out of KSM"},
     {"record-console", 0, NULL, "record the console of each boot (drover recording list)"},
     {"autostart", 0, NULL, "start after each boot of the host"},
+    {"on-host-shutdown", 0, "WHAT", "when the host shuts down: shutdown (default), save or leave"},
+    {"host-shutdown-seconds", 0, "N", "how long that may take before its plug is pulled (default 120)"},
     {"start", 0, NULL, "start it at once"},
     {"wait", 'w', "WHAT", "start it and wait: running, console, ready, ip or agent"},
     {"timeout", 0, "SECONDS", "how long --wait waits (default 120, at most 600), exit status 7"},

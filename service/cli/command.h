@@ -100,6 +100,7 @@ int quota_add_limit(json_t *quota, const char *text, struct failure *fail);
 extern const struct command agent_commands[], apply_commands[], ask_commands[], complete_commands[],
     context_commands[], export_commands[], history_commands[], vm_set_commands[];
 extern const struct command vm_commands[], console_commands[], stream_commands[], host_commands[],
+    host_guest_commands[],
     run_commands[], ci_commands[],
     event_commands[], audit_commands[], image_commands[], image_card_commands[],
     image_import_commands[], image_label_commands[],

@@ -32,6 +32,7 @@ const struct command *const command_groups[] = {
     run_commands,
     ci_commands,
     host_commands,
+    host_guest_commands,
     top_commands,
     event_commands,
     audit_commands,

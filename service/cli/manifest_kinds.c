@@ -77,6 +77,8 @@ static const struct spec_member vm_members[] = {
     {"display", 0, NULL},
     {"memory_merge", 0, NULL},
     {"autostart", 0, NULL},
+    {"on_host_shutdown", 0, NULL},
+    {"host_shutdown_seconds", 0, NULL},
     {"record_console", 0, NULL},
     {"cloud_init", 0, NULL},
     {"ssh_keys", SPEC_SPARSE, NULL},

@@ -44,6 +44,7 @@ static const struct {
     {"op show", "operation."},
     {"webhook list", "webhook."},
     {"host check", "host. daemon."},
+    {"host shutdown-report", "operation. vm."},
     {"project list", "project. vm."},
     {"project show", "project. vm."},
     {"quota show", "quota. vm. lease. image."},

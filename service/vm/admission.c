@@ -6,6 +6,7 @@
 #include "service/base/clock.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/host_stop.h"
 
 #define SETTLED_MS   120000 /* after that, what a VM occupies is what it needs */
 #define RESERVED_MS  5000
@@ -207,6 +208,8 @@ int admission_admit(struct core *core, const struct vm *vm, struct error *err)
     uint64_t promise = (uint64_t)vm->spec->memory_mib << 20;
     struct admission_sum sum;
 
+    if (host_stop_refuses(core, err))
+        return -1;
     if (!core->settings->memory_overcommit_percent || !runs_here(core))
         return 0;
     LOCK_SCOPE(&a->lock);

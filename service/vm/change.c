@@ -10,6 +10,7 @@
 #include "service/json/doc.h"
 #include "db/store_lease.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/host_stop.h"
 #include "service/vm/image_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/quota_internal.h"
@@ -159,7 +160,7 @@ static void committed_fn(void *arg)
     if (w->change->also_committed)
         w->change->also_committed(w->change->also_arg);
     lease_keeper_on_vm(w->core->leases, w->vm, w->change->remove);
-    if (*w->vm->place.set_id)
+    if (*w->vm->place.set_id || host_stop_holds(w->core))
         set_keeper_poke(w->core->sets);
 }
 
@@ -272,6 +273,9 @@ static int op_write_fn(struct db_tx *tx, void *arg, struct error *err)
         return event_append(w->core, tx, NULL, &actor, finished ? "operation.finished" : "operation.started",
                             "set", op->set_id, set ? set->name : "", data, err);
     }
+    if (!*op->vm_id && !*op->image_id)
+        return event_append(w->core, tx, NULL, &actor, finished ? "operation.finished" : "operation.started",
+                            "host", op->host_id, "", data, err);
     if (!*op->vm_id) {
         auto_image struct image *image = image_registry_stored(w->core->images, op->image_id);
 

@@ -14,6 +14,7 @@
 #include "service/vm/backups.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/exec.h"
+#include "service/vm/host_stop_internal.h"
 #include "service/vm/lease.h"
 #include "service/vm/project_internal.h"
 #include "service/vm/quota_internal.h"
@@ -265,7 +266,7 @@ static int build(struct core *core, struct error *err)
     db_set_event_hook(core->db, on_event, core);
     if (project_open(core, &core->projects, err) || quota_open(core, &core->quotas, err) ||
         lease_keeper_open(core, &core->leases, err) ||
-        set_keeper_open(core, &core->sets, err))
+        set_keeper_open(core, &core->sets, err) || host_stop_open(core, &core->host_stop, err))
         return -1;
     if (access_open(core->db, core->settings, core->state_dir, &core->access, err) ||
         image_registry_open(core, &core->images, err) ||
@@ -359,6 +360,7 @@ void core_stop(struct core *core)
         db_set_event_hook(core->db, NULL, NULL);
         db_close(core->db);
     }
+    host_stop_free(core->host_stop);
     set_keeper_free(core->sets);
     lease_keeper_free(core->leases);
     quota_close(core->quotas);

@@ -37,6 +37,7 @@
 
 #define CHANGE_LOCKS 64
 
+struct host_stop;
 struct lease_keeper;
 struct project_book;
 struct quota_book;
@@ -75,6 +76,7 @@ struct core {
     struct guest_hub *guests;
     struct lease_keeper *leases;
     struct set_keeper *sets;
+    struct host_stop *host_stop;
     struct notifier *notifier; /* NULL: nobody listens */
     struct recorder *recorder;
     _Atomic unsigned dialling; /* vsock connections that are being made */
@@ -170,15 +172,18 @@ void op_engine_free(struct op_engine *e);
 struct op *op_new(const struct actor *actor, const struct vm *vm, const char *kind, const char *params);
 struct op *op_new_for_set(const struct actor *actor, const char *set_id, const char *kind,
                           const char *params);
+struct op *op_new_for_host(const struct actor *actor, const char *kind, const char *params);
 struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
                         const char *params);
 void op_progress_unref(struct op_progress *p); /* NULL is fine */
 void op_enqueue(struct op_engine *e, struct op *op); /* after its commit */
 struct op *op_of_image(struct op_engine *e, const char *image_id); /* its oldest unfinished one */
 bool op_vm_busy(struct op_engine *e, const char *vm_id); /* one is running right now */
+bool op_vm_active(struct op_engine *e, const char *vm_id); /* a worker has one in its hands */
 struct op *op_in_memory(struct op_engine *e, const char *id); /* a reference or NULL */
-/* Those of sets that are not finished, oldest first; caller unrefs each and frees the array. */
-void op_driven(struct op_engine *e, struct op ***ret, size_t *ret_count);
+/* Those of a kind that begins so, worked off by the sets' keeper and not finished, oldest first; caller unrefs each
+ * and frees the array. */
+void op_driven(struct op_engine *e, const char *kind, struct op ***ret, size_t *ret_count);
 /* Says that it runs; -1: the disk does not take it, or it is gone. */
 int op_driven_start(struct op_engine *e, const char *id);
 /* Its end; why: with OP_FAILED and OP_CANCELLED. Nothing happens when it is gone. */
@@ -210,6 +215,7 @@ enum op_traits {
     OP_COPIES = 1 << 0,  /* takes long, reports bytes, can be cancelled while it runs */
     OP_OFFLINE = 1 << 1, /* needs no libvirt */
     OP_DRIVEN = 1 << 2,  /* worked off by the sets' keeper, VM by VM; no worker takes it */
+    OP_STARTS = 1 << 3,  /* a VM is on afterwards, if its parameters say so or it has none */
 };
 unsigned op_kind_traits(const char *kind);
 

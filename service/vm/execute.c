@@ -11,6 +11,7 @@
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
 #include "service/vm/guest.h"
+#include "service/vm/host_stop_internal.h"
 #include "service/vm/image_import.h"
 #include "service/vm/pool.h"
 #include "service/vm/project_internal.h"
@@ -338,8 +339,9 @@ static int stop(struct core *core, const struct op *op, struct error *err)
         err->code != ERROR_VM_NOT_FOUND)
         return -1;
     CRASH_POINT(STOP_DESTROYED);
-    /* Pulling the plug also drops the memory of a saved VM. */
-    (void)virt_drop_save(core->virt, op->vm_id, &ignored);
+    /* Pulling the plug also drops the memory of a saved VM; not of one that was saved just in time. */
+    if (!str_eq(op->params, OP_OVERTAKES))
+        (void)virt_drop_save(core->virt, op->vm_id, &ignored);
     if (vm_sync(core, op->vm_id, "stopped", err))
         return -1;
     /* Off is off: also after a crash, and after an end that libvirt took for one. */
@@ -495,10 +497,10 @@ static const struct {
     /* Instead of fn: what knows by itself how it ended. */
     enum execute_result (*copy)(struct core *core, const struct op *op, struct error *err);
 } kinds[] = {
-    {"vm.create", create, false}, {"vm.start", start, false},   {"vm.stop", stop, false},
+    {"vm.create", create, false, OP_STARTS}, {"vm.start", start, false, OP_STARTS}, {"vm.stop", stop, false},
     {"vm.delete", delete, false}, {"vm.reset", reset, false},   {"vm.reboot", reboot, false},
     {"vm.pause", pause_vm, false}, {"vm.resume", resume, false}, {"vm.save", save, false},
-    {"vm.shutdown", shutdown_vm, true}, {"vm.reimage", reimage, false},
+    {"vm.shutdown", shutdown_vm, true}, {"vm.reimage", reimage, false, OP_STARTS},
     {"image.import", NULL, false, OP_COPIES | OP_OFFLINE, image_import_execute},
     {"image.publish", NULL, false, OP_COPIES, image_publish_execute},
     {"image.verify", NULL, false, OP_COPIES | OP_OFFLINE, image_verify_execute},
@@ -510,6 +512,7 @@ static const struct {
     {"set.reimage", NULL, false, OP_DRIVEN, NULL},
     {"set.reset", NULL, false, OP_DRIVEN, NULL},
     {"set.delete", NULL, false, OP_DRIVEN, NULL},
+    {HOST_STOP_KIND, NULL, false, OP_DRIVEN, NULL},
 };
 
 unsigned op_kind_traits(const char *kind)

@@ -8,6 +8,7 @@
 #include "service/base/fault.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
+#include "service/vm/host_stop.h"
 #include "service/vm/lease_internal.h"
 
 #define NAME_RANDOM 6
@@ -189,6 +190,8 @@ int lease_serve(struct core *core, struct lease *lease, struct vm_spec *spec,
     auto_pool struct pool *pool = NULL;
     int rc;
 
+    if (host_stop_refuses(core, err))
+        return -1;
     if (spec)
         return make(core, lease, spec, 0, NULL, write, err);
     if (!tracker_is_reconciled(core->tracker))

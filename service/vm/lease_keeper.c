@@ -12,6 +12,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/guest.h"
+#include "service/vm/host_stop.h"
 #include "service/vm/lease_internal.h"
 
 #define LOOK_MS         1000 /* without being poked */
@@ -169,7 +170,7 @@ static void serve(struct core *core, const struct lease *l)
     book_hold(core->leases, l->id, held);
     /* Neither libvirt's absence nor a host that is full is news: it waits for just that. */
     if (failed && !held && err.code != ERROR_HYPERVISOR_UNAVAILABLE &&
-        err.code != ERROR_INSUFFICIENT_MEMORY)
+        err.code != ERROR_INSUFFICIENT_MEMORY && err.code != ERROR_HOST_SHUTTING_DOWN)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot serve lease %s", l->id);
 }
 
@@ -342,7 +343,7 @@ static void *keeper_thread(void *arg)
             continue;
         look_leases(k->core);
         /* After a boot of the host what is stored as running may be off. */
-        if (!tracker_is_reconciled(k->core->tracker))
+        if (!tracker_is_reconciled(k->core->tracker) || host_stop_holds(k->core))
             continue;
         pools_look(k->core);
         pools_fill(k->core);

@@ -93,6 +93,11 @@ struct op *op_new_for_set(const struct actor *actor, const char *set_id, const c
     return op;
 }
 
+struct op *op_new_for_host(const struct actor *actor, const char *kind, const char *params)
+{
+    return op_new_bare(actor, kind, params);
+}
+
 struct op *op_new_image(const struct actor *actor, const char *image_id, const char *kind,
                         const char *params)
 {

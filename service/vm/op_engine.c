@@ -4,15 +4,12 @@
  * operations (a stop, say) overtake it.
  */
 #include <string.h>
-/* uthash's default hash falls through its cases in a way that clang warns of. */
-#define HASH_FUNCTION(key, len, hash) HASH_FNV(key, len, hash)
-#include <uthash.h>
 
 #include "service/base/clock.h"
 #include "service/base/fault.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
-#include "service/vm/core_internal.h"
+#include "service/vm/host_stop_internal.h"
 #include "service/vm/set.h"
 
 #define OPERATION_THREADS_MAX 64
@@ -140,6 +137,16 @@ bool op_vm_busy(struct op_engine *e, const char *vm_id)
     return false;
 }
 
+bool op_vm_active(struct op_engine *e, const char *vm_id)
+{
+    LOCK_SCOPE(&e->lock);
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (job->phase == PHASE_ACTIVE && strcmp(job->op->vm_id, vm_id) == 0)
+            return true;
+    }
+    return false;
+}
+
 void op_engine_poke(struct op_engine *e)
 {
     LOCK_SCOPE(&e->lock);
@@ -156,11 +163,22 @@ static bool same_subject(const struct op *a, const struct op *b)
 /* Is an older operation of the same subject still to be done? Waiting shutdowns do not count. */
 static bool is_blocked(const struct job *job)
 {
+    if (strcmp(job->op->params, OP_OVERTAKES) == 0)
+        return false; /* what it would wait for may be what hangs */
     for (const struct job *j = job->prev; j; j = j->prev) {
         if (j->phase != PHASE_WAITING && same_subject(j->op, job->op))
             return true;
     }
     return false;
+}
+
+/* Starts that have not begun wait while the guests are shut down: until the next boot, if need be. */
+static bool is_held(struct op_engine *e, const struct job *job)
+{
+    const struct op *op = job->op;
+
+    return job->traits & OP_STARTS && op->state == OP_PENDING && host_stop_holds(e->core) &&
+           (strcmp(op->params, "{}") == 0 || strstr(op->params, "\"start\":true"));
 }
 
 static bool wait_is_over(struct op_engine *e, const struct job *job)
@@ -195,7 +213,7 @@ static struct job *pick(struct op_engine *e, unsigned copies, int64_t *until)
         }
         if (job->phase == PHASE_UNSTORED || (job->phase == PHASE_WAITING && wait_is_over(e, job)) ||
             (job->phase == PHASE_QUEUED && !(job->traits & OP_DRIVEN) &&
-             (up || job->traits & OP_OFFLINE) && !is_blocked(job)))
+             (up || job->traits & OP_OFFLINE) && !is_blocked(job) && !is_held(e, job)))
             return job;
     }
     return NULL;
@@ -280,10 +298,11 @@ static void finish(struct op_engine *e, struct job *job, const struct error *fai
     if (failure) {
         next->error = *failure;
         log_failure(LOG_LEVEL_WARNING, failure, "operation %s %s of %s %s failed", next->id,
-                    next->kind, *next->vm_id ? "VM" : *next->set_id ? "set" : "image",
-                    *next->vm_id    ? next->vm_id
-                    : *next->set_id ? next->set_id
-                                    : next->image_id);
+                    next->kind, *next->vm_id ? "VM" : *next->set_id ? "set" : *next->image_id ? "image" : "host",
+                    *next->vm_id      ? next->vm_id
+                    : *next->set_id   ? next->set_id
+                    : *next->image_id ? next->image_id
+                                      : next->host_id);
     }
     store_outcome(e, job, next);
 }
@@ -435,9 +454,9 @@ void op_engine_stop(struct op_engine *e)
     e->thread_count = 0;
 }
 
-/* ---- operations of sets, which no worker runs ---- */
+/* ---- operations of sets and of the host, which no worker runs ---- */
 
-void op_driven(struct op_engine *e, struct op ***ret, size_t *ret_count)
+void op_driven(struct op_engine *e, const char *kind, struct op ***ret, size_t *ret_count)
 {
     struct op **ops;
     size_t n = 0;
@@ -448,7 +467,7 @@ void op_driven(struct op_engine *e, struct op ***ret, size_t *ret_count)
     ops = xcalloc(n + 1, sizeof(struct op *));
     n = 0;
     for (struct job *job = e->jobs; job; job = job->next) {
-        if (job->traits & OP_DRIVEN && job->phase == PHASE_QUEUED)
+        if (job->traits & OP_DRIVEN && job->phase == PHASE_QUEUED && str_starts(job->op->kind, kind))
             ops[n++] = op_ref(job->op);
     }
     *ret = ops;
@@ -546,6 +565,8 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
     free(job);
     /* The intent showed in the VM's state; now its real state shows again. */
     struct error ignored;
+    if (str_eq((*ret)->kind, HOST_STOP_KIND))
+        host_stop_on_cancelled(core);
     if (*(*ret)->vm_id)
         (void)vm_sync(core, (*ret)->vm_id, "cancelled", &ignored);
     wait_wake_op(core->waits, (*ret)->id);

@@ -240,8 +240,9 @@ static int read_definition(const char *state_dir, struct rebuilt *r, struct erro
     str_copy_utf8(note->project_id, sizeof(note->project_id), PROJECT_DEFAULT);
     str_copy_utf8(note->project_name, sizeof(note->project_name), PROJECT_DEFAULT);
     note->created_at = clock_wall_ms();
-    rebuilt_lose(r, "labels, project, SSH keys, ready pattern, autostart, when it was created and whose quota it "
-                    "counts against, since its domain was defined before those were noted there");
+    rebuilt_lose(r, "labels, project, SSH keys, ready pattern, autostart, what a shutdown of the host does with it, "
+                    "when it was created and whose quota it counts against, since its domain was defined before those "
+                    "were noted there");
     return 0;
 }
 

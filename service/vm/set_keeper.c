@@ -8,6 +8,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/vm/host_stop_internal.h"
 #include "service/vm/set_internal.h"
 
 #define LOOK_MS  1000 /* without being poked */
@@ -114,6 +115,7 @@ static void *keeper_thread(void *arg)
         look_expiry(k->core);
         /* After a boot of the host what is stored as running may be off. */
         if (tracker_is_reconciled(k->core->tracker)) {
+            host_stop_work(k->core);
             vm_autostart_work(k->core);
             sets_work(k->core);
         }

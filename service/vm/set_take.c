@@ -183,7 +183,8 @@ bool set_take_passes(const struct error *err)
 {
     return err->code == ERROR_INSUFFICIENT_MEMORY || err->code == ERROR_QUOTA_EXCEEDED ||
            err->code == ERROR_HYPERVISOR_UNAVAILABLE || err->code == ERROR_DATABASE_FAILED ||
-           err->code == ERROR_INSUFFICIENT_STORAGE || err->code == ERROR_UNAVAILABLE;
+           err->code == ERROR_INSUFFICIENT_STORAGE || err->code == ERROR_UNAVAILABLE ||
+           err->code == ERROR_HOST_SHUTTING_DOWN;
 }
 
 int set_take(struct core *core, const struct set_look *l, size_t slot, struct error *err)

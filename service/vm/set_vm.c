@@ -131,7 +131,7 @@ static struct op *at_work(struct core *core, const struct set *set)
     bool whole = false;
     size_t count;
 
-    op_driven(core->ops, &ops, &count);
+    op_driven(core->ops, "set.", &ops, &count);
     for (size_t i = 0; i < count; i++) {
         set_params_read(ops[i], &p);
         if (str_eq(ops[i]->set_id, set->id) && (!found || (!whole && !p.member))) {

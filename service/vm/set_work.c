@@ -384,7 +384,7 @@ void sets_work(struct core *core)
     int64_t boots = 0;
     size_t count;
 
-    op_driven(core->ops, &ops, &count);
+    op_driven(core->ops, "set.", &ops, &count);
     looks = xcalloc(count + 1, sizeof(*looks));
     for (size_t i = 0; i < count; i++) {
         looks[i].op = ops[i];

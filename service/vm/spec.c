@@ -55,6 +55,13 @@ bool vm_spec_ssh_key_ok(const char *text)
     return len >= 40 && (blob[len] == '\0' || blob[len] == ' ');
 }
 
+const char *vm_host_shutdown_name(int action)
+{
+    static const char *const names[] = {"shutdown", "save", "leave"};
+
+    return names[action];
+}
+
 const char *vm_acceleration_name(int acceleration)
 {
     static const char *const names[] = {"auto", "kvm", "emulated"};

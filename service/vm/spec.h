@@ -27,6 +27,8 @@
 
 enum vm_firmware { VM_FIRMWARE_BIOS, VM_FIRMWARE_UEFI };
 enum vm_acceleration { VM_ACCELERATION_AUTO, VM_ACCELERATION_KVM, VM_ACCELERATION_EMULATED };
+/* What becomes of a running VM when the guests of the host are shut down, see host_stop.h. */
+enum vm_host_shutdown { VM_HOST_SHUTDOWN_SHUTDOWN, VM_HOST_SHUTDOWN_SAVE, VM_HOST_SHUTDOWN_LEAVE };
 enum vm_network_mode { VM_NETWORK_USER, VM_NETWORK_BRIDGE, VM_NETWORK_LIBVIRT };
 
 struct vm_label {
@@ -71,6 +73,8 @@ struct vm_spec {
     bool cloud_init; /* a seed also without user data and keys */
     int64_t serial_ports; /* the console and serial/1 to serial/3 */
     char *ready_pattern;  /* what the console prints when the guest is ready; NULL: it says so itself */
+    int on_host_shutdown; /* enum vm_host_shutdown */
+    int64_t host_shutdown_seconds; /* after which its plug is pulled */
     bool guest_agent, vsock, display, memory_merge, autostart, record_console;
 };
 
@@ -104,5 +108,6 @@ DEFINE_CLEANUP(vm_spec, struct vm_spec *, vm_spec_unref);
 #define auto_vm_spec auto_scope(cleanup_vm_spec)
 
 const char *vm_acceleration_name(int acceleration);
+const char *vm_host_shutdown_name(int action);
 
 #endif

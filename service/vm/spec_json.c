@@ -18,8 +18,11 @@
 #define TEXT_MAX    1024
 #define CMDLINE_MAX 2048
 
+#define HOST_SHUTDOWN_SECONDS 120 /* a host that stops is not kept for much longer, a guest seldom needs more */
+
 static const char *const firmwares[] = {"bios", "uefi", NULL};
 static const char *const accelerations[] = {"auto", "kvm", "emulated", NULL};
+static const char *const host_shutdowns[] = {"shutdown", "save", "leave", NULL};
 static const char *const modes[] = {"user", "bridge", "network", NULL};
 
 static bool chars_ok(const char *s, size_t max, const char *extra)
@@ -263,6 +266,8 @@ static const struct doc_field spec_fields[] = {
     {.name = "display", .kind = DOC_BOOL, .offset = AT(display)},
     {.name = "memory_merge", .kind = DOC_BOOL, .offset = AT(memory_merge)},
     {.name = "autostart", .kind = DOC_BOOL, .offset = AT(autostart)},
+    {.name = "on_host_shutdown", .kind = DOC_ENUM, .offset = AT(on_host_shutdown), .choices = host_shutdowns},
+    {.name = "host_shutdown_seconds", .kind = DOC_INT, .offset = AT(host_shutdown_seconds), .min = 1, .max = 3600},
     {.name = "record_console", .kind = DOC_BOOL, .offset = AT(record_console)},
     /* Their decoders need the whole struct rather than one place in it. */
     {.name = "labels", .kind = DOC_CUSTOM, .decode = decode_labels},
@@ -293,6 +298,7 @@ static struct vm_spec *spec_new(void)
     spec->memory_mib = 512;
     spec->machine = xstrdup("q35");
     spec->serial_ports = 1;
+    spec->host_shutdown_seconds = HOST_SHUTDOWN_SECONDS;
     spec->guest_agent = true;
     spec->vsock = true;
     spec->memory_merge = true;
@@ -442,6 +448,8 @@ static char *text_of(const struct vm_spec *spec, bool whole)
     doc_add_bool(&b, "display", spec->display);
     doc_add_bool(&b, "memory_merge", spec->memory_merge);
     doc_add_bool(&b, "autostart", spec->autostart);
+    doc_add_text(&b, "on_host_shutdown", host_shutdowns[spec->on_host_shutdown]);
+    doc_add_int(&b, "host_shutdown_seconds", spec->host_shutdown_seconds);
     vm_spec_add_seed(&b, spec, whole);
     doc_add_bool(&b, "record_console", spec->record_console);
     strbuf_addc(&b, '}');

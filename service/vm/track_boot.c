@@ -9,10 +9,12 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/json/doc.h"
-#include "service/vm/core_internal.h"
+#include "service/vm/host_stop_internal.h"
 
 #define MARK  "autostart: "
 #define TURN  MARK "waits for its turn"
+/* Those that ran when the guests were shut down, whether they start by themselves or not. */
+#define AGAIN "ran before the shutdown: "
 
 /* Crashed: so a guest is called whose QEMU ended with the host, where libvirt remembers that it ran. */
 static bool is_off(const struct vm *vm)
@@ -23,6 +25,21 @@ static bool is_off(const struct vm *vm)
 static bool is_marked(const struct vm *vm)
 {
     return is_off(vm) && vm->spec->autostart && str_starts(vm->state_reason, MARK);
+}
+
+/* Is it to be started? Looked at once for each VM in a look. */
+static bool waits(struct core *core, const struct vm *vm)
+{
+    if (is_marked(vm))
+        return true;
+    if (!host_stop_is_due(core, vm->id) || op_vm_busy(core->ops, vm->id))
+        return false;
+    if (is_off(vm))
+        return true;
+    /* On its way down it may still be what was asked before the boot. */
+    if (vm->state != VM_STATE_STOPPING && vm->state != VM_STATE_STARTING)
+        host_stop_settled(core, vm->id);
+    return false;
 }
 
 /* arg: the reason, or NULL to take the mark away. A VM that was started or changed meanwhile stays as it is. */
@@ -55,16 +72,21 @@ static void mark(struct core *core, const struct vm *vm, const char *reason, boo
 static bool start(struct core *core, const struct vm *vm)
 {
     auto_op struct op *op = NULL;
-    bool replayed, told = !str_eq(vm->state_reason, TURN);
+    const char *lead = is_marked(vm) ? MARK : AGAIN;
+    bool replayed, told = str_starts(vm->state_reason, lead) && !str_eq(vm->state_reason, TURN);
     char reason[sizeof(vm->state_reason)];
     struct error err;
 
-    if (vm_act(core, &actor_system, vm->id, VM_VERB_START, false, 0, NULL, &op, &replayed, &err) == 0)
+    if (vm_act(core, &actor_system, vm->id, VM_VERB_START, false, 0, NULL, &op, &replayed, &err) == 0) {
+        host_stop_settled(core, vm->id);
         return true;
-    if (err.code == ERROR_HYPERVISOR_UNAVAILABLE)
+    }
+    if (err.code == ERROR_HYPERVISOR_UNAVAILABLE || err.code == ERROR_HOST_SHUTTING_DOWN)
         return false;
+    if (err.code != ERROR_INSUFFICIENT_MEMORY)
+        host_stop_settled(core, vm->id);
     snprintf(reason, sizeof(reason), "%s%.220s",
-             err.code == ERROR_INSUFFICIENT_MEMORY ? MARK : "not started after the boot: ", err.detail);
+             err.code == ERROR_INSUFFICIENT_MEMORY ? lead : "not started after the boot: ", err.detail);
     if (err.code != ERROR_INSUFFICIENT_MEMORY || !told)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot start VM %s after the boot", vm->spec->name);
     /* The figures move all the time: they are told as they were when it began to wait. */
@@ -77,17 +99,17 @@ bool vm_autostart_work(struct core *core)
 {
     auto_free struct vm **vms = NULL;
     size_t count = 0, flying = 0, waiting = 0;
-    bool fits = true;
+    bool fits = !host_stop_holds(core);
 
     registry_all(core->registry, &vms, &count);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         flying += vms[i]->state == VM_STATE_STARTING;
-        waiting += is_marked(vms[i]);
-    }
     for (size_t i = 0; i < count; i++) {
+        bool wants = waits(core, vms[i]);
+
+        waiting += wants;
         /* Oldest first; who does not fit keeps those behind it waiting, or it might wait for ever. */
-        if (waiting && fits && is_marked(vms[i]) &&
-            flying < (size_t)core->settings->autostart_wave) {
+        if (wants && fits && flying < (size_t)core->settings->autostart_wave) {
             fits = start(core, vms[i]);
             flying += fits;
         }
@@ -109,27 +131,37 @@ static void mark_all(struct core *core)
     }
 }
 
+struct boot {
+    char id[UUID_TEXT];
+    bool due; /* the guests had been shut down in order, or as far as that went */
+};
+
 static int store_boot(struct db_tx *tx, void *arg, struct error *err)
 {
-    return store_meta_set(tx, "boot_id", arg, err);
+    const struct boot *boot = arg;
+
+    return host_stop_forget(tx, boot->due, err) || store_meta_set(tx, "boot_id", boot->id, err) ? -1 : 0;
 }
 
 void vm_autostart_after_boot(struct core *core)
 {
     auto_free char *known = NULL;
-    char boot_id[UUID_TEXT];
+    struct boot boot;
     struct error err;
 
-    if (host_boot_id(core->host, boot_id, &err) ||
+    if (host_boot_id(core->host, boot.id, &err) ||
         store_meta_get(core->db, "boot_id", &known, &err) < 0) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot tell whether the host was booted");
         return;
     }
-    if (known && strcmp(known, boot_id) == 0)
+    if (known && strcmp(known, boot.id) == 0)
         return;
     /* First who is to be started, then that this boot was dealt with. */
     if (known)
         mark_all(core);
-    if (db_write(core->db, store_boot, NULL, boot_id, &err))
+    boot.due = known && host_stop_is_recorded(core);
+    if (db_write(core->db, store_boot, NULL, &boot, &err))
         log_failure(LOG_LEVEL_WARNING, &err, "cannot store the boot id");
+    else
+        host_stop_forgotten(core->host_stop, boot.due);
 }

@@ -67,7 +67,8 @@ def test_vms_come_back_whole(libvirtd, make_daemon):
     assert project.status == 201, project
     rich = make(api, "rich", start=True, image="base", labels={"team": "\u00fcber <b>&amp;\ufffe", "a/b": ""},
                 description="an <a> \u00e4", ssh_keys=[KEY], user_data=USER_DATA, cpus=3, disks=[{"size_gib": 2}],
-                channels=["org.example.0"], display=True, autostart=True, ready_pattern="log[i]n:", serial_ports=2)
+                channels=["org.example.0"], display=True, autostart=True, ready_pattern="log[i]n:", serial_ports=2,
+                on_host_shutdown="save", host_shutdown_seconds=7)
     plain = make(api, "plain")
     other = api.post("/v1/vms", {"name": "plain", "memory_mib": 16, "start": True}, project="tenants")
     assert other.status == 201, other

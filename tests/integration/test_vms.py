@@ -22,7 +22,8 @@ def test_every_member_comes_back_as_sent(api, make_vm, name):
             "cpus": 2, "memory_mib": 64, "machine": "pc", "firmware": "bios", "acceleration": "emulated",
             "disks": [{"size_gib": 1}], "networks": [{"mode": "user", "mac": "02:00:00:00:00:07"}],
             "channels": ["org.example.0", "org.example.1"], "guest_agent": False, "vsock": False,
-            "display": False, "memory_merge": False, "autostart": True, "record_console": True}
+            "display": False, "memory_merge": False, "autostart": True, "record_console": True,
+            "on_host_shutdown": "save", "host_shutdown_seconds": 30}
     vm = make_vm(**sent)
     assert {k: vm[k] for k in sent} == sent
     assert api.get(f"/v1/vms/{vm['id']}").json == {k: v for k, v in vm.items() if k != "operation"}

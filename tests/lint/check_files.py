@@ -39,7 +39,7 @@ def python(root):
 
 
 def units(root):
-    paths = [str(pathlib.Path(root).resolve() / p) for p in tracked(root, ".service", ".socket")]
+    paths = [str(pathlib.Path(root).resolve() / p) for p in tracked(root, ".service", ".socket", ".target")]
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *paths], capture_output=True, text=True, check=False)
     for line in done.stderr.splitlines():
         if "is not executable: No such file" not in line and any(pathlib.Path(p).name in line for p in paths):

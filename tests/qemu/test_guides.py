@@ -36,6 +36,7 @@ NOT_RUN = {
     "drover host check": "its exit status is this host's", "drover display NAME": "goes on until somebody ends it",
     "drover top": "goes on until somebody ends it", "drover console": "goes on until somebody ends it",
     "drover ksm tune auto": "turns the knobs of the host that the test runs on",
+    "drover op cancel": "a name, without the operation",
     "drover webhook add URL": "a name for the command that docs/operating.md runs",
     **dict.fromkeys(("drover vm stop NAME", "drover vm start NAME"), "the other commands look at a VM that runs"),
     "drover image publish VM NAME": "copies a disk; test_capture.py does", "drover ci garm": "is run by GARM; test_ci.py does",

@@ -123,13 +123,15 @@ TEST(vm_create_sends_only_what_was_given)
 {
     auto_free char *least = body("vm create x");
     auto_free char *most = body("vm create x -i demo -c 2 -m 2G -d 10 -n user -n bridge=br0,mac=02:00:00:00:00:01 "
-                                "-l k=v=w --channel a.b --add-disk 1T --no-vsock --autostart --start");
+                                "-l k=v=w --channel a.b --add-disk 1T --no-vsock --autostart "
+                                "--on-host-shutdown save --host-shutdown-seconds 30 "
+                                "--start");
 
     CHECK_STR(least, "{\"name\":\"x\"}");
     CHECK_STR(most, "{\"autostart\":true,\"channels\":[\"a.b\"],\"cpus\":2,\"disks\":[{\"size_gib\":1024}],"
-                    "\"image\":\"demo\",\"labels\":{\"k\":\"v=w\"},\"memory_mib\":2048,\"name\":\"x\","
+                    "\"host_shutdown_seconds\":30,\"image\":\"demo\",\"labels\":{\"k\":\"v=w\"},\"memory_mib\":2048,\"name\":\"x\","
                     "\"networks\":[{\"mode\":\"user\"},{\"mac\":\"02:00:00:00:00:01\",\"mode\":\"bridge\","
-                    "\"source\":\"br0\"}],\"root_disk_gib\":10,\"start\":true,\"vsock\":false}");
+                    "\"source\":\"br0\"}],\"on_host_shutdown\":\"save\",\"root_disk_gib\":10,\"start\":true,\"vsock\":false}");
 }
 
 TEST(vm_create_waiting_means_starting_and_no_network_is_an_empty_list)

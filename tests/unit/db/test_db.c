@@ -116,7 +116,7 @@ TEST(every_table_is_strict)
                       "AND name NOT LIKE 'sqlite_%' AND NOT strict",
                       &loose, &err));
     db_close(db);
-    CHECK_INT(tables, 24);
+    CHECK_INT(tables, 25);
     CHECK_INT(loose, 0);
 }
 

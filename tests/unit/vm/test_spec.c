@@ -116,7 +116,7 @@ static const char full[] =
     "{\"mode\":\"user\",\"mac\":\"02:00:00:00:00:02\"}],\"channels\":[\"org.example.0\"],"
     "\"serial_ports\":2,\"ready_pattern\":\"ready>\","
     "\"guest_agent\":false,\"vsock\":false,\"display\":true,\"memory_merge\":false,\"autostart\":true,"
-    "\"record_console\":true,"
+    "\"on_host_shutdown\":\"save\",\"host_shutdown_seconds\":30,\"record_console\":true,"
     "\"ssh_keys\":[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGfoOTaTJ5mWc0ZeJH8xqTFDiJ0bL6cTpVGwBqPJ2fQk\"],"
     "\"cloud_init\":true,\"user_data\":\"#cloud-config\\r\\n\"}";
 
@@ -145,6 +145,7 @@ TEST(only_what_the_guest_notices_needs_a_stop)
     } cases[] = {
         {"{\"description\":\"new\"}", false}, {"{\"labels\":{\"x\":\"y\"}}", false},
         {"{\"autostart\":false}", false},      {"{\"record_console\":false}", false},
+        {"{\"on_host_shutdown\":\"leave\"}", false}, {"{\"host_shutdown_seconds\":60}", false},
         {"{\"cpus\":8}", true},
         {"{\"memory_mib\":2048}", true},       {"{\"networks\":[]}", true},
         {"{\"channels\":[]}", true},           {"{\"memory_merge\":true}", true},

@@ -27,6 +27,8 @@ const OPTIONS = [
     ['firmware', 'firmware'],
     ['serial_ports', 'serial-ports'],
     ['ready_pattern', 'ready-pattern'],
+    ['on_host_shutdown', 'on-host-shutdown'],
+    ['host_shutdown_seconds', 'host-shutdown-seconds'],
 ];
 const FLAGS = [
     ['display', 'display'],

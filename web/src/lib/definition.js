@@ -34,6 +34,8 @@ const MEMBERS = [
     'display',
     'memory_merge',
     'autostart',
+    'on_host_shutdown',
+    'host_shutdown_seconds',
     'record_console',
     'ssh_keys',
     'cloud_init',

@@ -174,6 +174,24 @@ export async function createPage({ herd, signal }) {
             pointer: '/autostart',
             control: h('input', { type: 'checkbox' }),
         }),
+        hostShutdown: field({
+            label: 'When the host shuts down',
+            pointer: '/on_host_shutdown',
+            control: select(
+                [
+                    ['shutdown', 'ask it to shut down'],
+                    ['save', 'save its memory to disk'],
+                    ['leave', 'do nothing'],
+                ],
+                'shutdown',
+            ),
+        }),
+        hostShutdownSeconds: field({
+            label: 'How long that may take, in seconds',
+            pointer: '/host_shutdown_seconds',
+            help: 'Then it is stopped.',
+            control: number(120, 1, 3600),
+        }),
         ...insideFields(),
         start: field({
             label: 'Start now',
@@ -241,6 +259,12 @@ export async function createPage({ herd, signal }) {
         }
         if (fields.autostart.control.checked) {
             body.autostart = true;
+        }
+        if (value('hostShutdown') !== 'shutdown') {
+            body.on_host_shutdown = value('hostShutdown');
+        }
+        if (value('hostShutdownSeconds') !== '120') {
+            body.host_shutdown_seconds = Number(value('hostShutdownSeconds'));
         }
         if (value('keys')) {
             body.ssh_keys = value('keys')
@@ -344,6 +368,8 @@ export async function createPage({ herd, signal }) {
                 fields.source.root,
                 fields.channels.root,
                 fields.serial.root,
+                fields.hostShutdown.root,
+                fields.hostShutdownSeconds.root,
                 h(
                     'div',
                     { class: 'checkboxes' },
