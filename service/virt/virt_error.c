@@ -107,7 +107,8 @@ int virt_fail(virConnectPtr conn, struct error *err, const char *what)
     if (!e)
         return error_set(err, ERROR_HYPERVISOR_FAILED, "cannot %s: libvirt gave no reason", what);
     code = code_for(e);
-    if (conn && virConnectIsAlive(conn) == 0)
+    /* What the client library itself says is of the way to libvirt, also before it calls the connection dead. */
+    if (e->domain == VIR_FROM_RPC || (conn && virConnectIsAlive(conn) == 0))
         code = ERROR_HYPERVISOR_UNAVAILABLE;
     error_set(err, code, "cannot %s: %s", what, words_for(code));
     if (code != ERROR_HYPERVISOR_UNAVAILABLE && code != ERROR_VM_NOT_FOUND) {

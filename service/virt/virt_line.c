@@ -18,8 +18,8 @@
  * monitor does (max_workers; one client had five of them, max_client_requests). Who hangs in one
  * kind of call must not take the workers of the others.
  */
-#define USE_MAX    5
-#define SHORT_MAX  4
+#define USE_MAX   5
+#define SHORT_MAX 4
 
 static int open_line(struct virt *v, struct virt_line *line, struct error *err)
 {
