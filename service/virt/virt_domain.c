@@ -67,7 +67,9 @@ static int choose_name(struct virt *v, virConnectPtr conn, const struct virt_dom
     ours = virt_owner_read(v, other, &mark);
     if (ours < 0 && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN)
         return 0; /* gone meanwhile */
-    if (ours <= 0)
+    if (ours < 0)
+        return virt_fail(conn, err, "read whose the other VM of that name is");
+    if (!ours)
         return name_taken(err, want->name);
     if (virDomainIsActive(other) != 0 || virDomainRename(other, uuid, 0) < 0)
         second_name(ret, want->name, want->uuid);

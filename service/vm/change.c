@@ -157,6 +157,9 @@ static void committed_fn(void *arg)
         registry_remove(w->core->registry, w->vm->id);
     else
         registry_put(w->core->registry, w->vm);
+    /* Here, in the order of the commits: who sees a new VM may delete it before its creator goes on. */
+    if (w->change->op_insert)
+        op_enqueue(w->core->ops, w->change->op_insert);
     if (w->change->also_committed)
         w->change->also_committed(w->change->also_arg);
     lease_keeper_on_vm(w->core->leases, w->vm, w->change->remove);
@@ -182,8 +185,6 @@ static int commit(struct write *w, struct error *err)
         CRASH_POINT(DELETE_STORED);
     else if (w->vm->state == VM_STATE_DELETING)
         CRASH_POINT(DELETE_INTENT);
-    if (w->change->op_insert)
-        op_enqueue(w->core->ops, w->change->op_insert);
     wait_wake_vm(w->core->waits, w->vm->id);
     return 0;
 }

@@ -83,14 +83,14 @@ static void committed_fn(void *arg)
         set_book_put(w->core->sets, w->set);
     for (size_t i = 0; i < w->vm_count; i++)
         vm_publish_new(w->core, w->vms[i]);
+    if (w->op)
+        op_enqueue(w->core->ops, w->op); /* in the order of the commits */
 }
 
 int set_write(struct set_write *w, struct error *err)
 {
     if (db_write(w->core->db, write_fn, committed_fn, w, err))
         return -1;
-    if (w->op)
-        op_enqueue(w->core->ops, w->op);
     set_keeper_poke(w->core->sets);
     return 0;
 }
