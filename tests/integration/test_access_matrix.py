@@ -226,6 +226,8 @@ def test_nothing_of_what_was_asked_for_happened(admin, daemon, owned, theirs, ca
 def test_one_s_own(daemon, caller, admin, theirs, role):
     """With one's role: everything it has is let in to one's own things, everything else is not. Deletions last."""
     project = f"own-{role}"
+    # Whoever was let in to it above has said that the host goes down.
+    assert admin.post("/v1/host/start-guests").status == 200
     made(admin.post("/v1/projects", {"name": project}))
     mine = ownership.make(admin, project=project)
     client = caller(role, project=project)
