@@ -52,7 +52,7 @@ def contents(api):
 def settle(api):
     """What goes on by itself is ended: leases that expire, sets and pools that start VMs, operations under way.
     And a host that was said to go down stays up."""
-    assert api.post("/v1/host/start-guests").status == 200
+    eventually(lambda: api.post("/v1/host/start-guests").status == 200, 120, "the end of a shutdown of the guests")
     for kind in ("leases", "sets", "pools"):
         for item in api.get(f"/v1/{kind}", limit=1000).json["items"]:
             if item.get("state") != "ended":
