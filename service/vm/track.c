@@ -158,7 +158,8 @@ static bool sync_logged(struct core *core, const char *vm_id, bool first)
     note_miss(core);
     if (err.code == ERROR_VM_NOT_FOUND)
         return true;
-    if (first && err.code != ERROR_HYPERVISOR_UNAVAILABLE)
+    /* Late is no failure: QEMU may be about to start. Who stays silent is told of by look(). */
+    if (first && err.code != ERROR_HYPERVISOR_UNAVAILABLE && err.code != ERROR_UNAVAILABLE)
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", vm_id);
     tracker_look_again(core->tracker, vm_id);
     return false;
@@ -380,10 +381,13 @@ static void look(struct tracker *t)
     while (due_look(t, vm_id, &tries)) {
         bool told = sync_logged(t->core, vm_id, false);
 
-        if (!told)
+        if (!told) {
             look_soon(t, vm_id);
-        else if (!look_is_over(t, vm_id) && tries == LOOK_WARN)
+            if (tries == LOOK_WARN)
+                log_warning("libvirt does not say how VM %s is", vm_id);
+        } else if (!look_is_over(t, vm_id) && tries == LOOK_WARN) {
             log_warning("VM %s is said to be on, but a console or channel of it cannot be opened", vm_id);
+        }
     }
 }
 

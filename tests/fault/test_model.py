@@ -19,7 +19,7 @@ from vm_model import VmModel
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 3600
-SECONDS = 6       # of an ordinary run, --long: forty times that
+SECONDS = 4       # of an ordinary run, --long: forty times that
 BUG_SECONDS = 30  # a mistake has to be seen within that, most are in two
 
 
