@@ -28,10 +28,10 @@ def test_the_programs_run_from_there(tree):
 def test_units_name_programs_and_folders_that_are_installed(tree):
     units = sorted((tree / "lib/systemd/system").glob("*"))
     assert {u.name for u in units} == {"droverd.service", "droverd.socket", "droverd.service.d", "drover-ksm.service",
-                                       "drover-ksm.socket"}
+                                       "drover-ksm.socket", "drover-guests.service"}
     text = "".join(u.read_text() for u in (tree / "lib/systemd/system").rglob("*") if u.is_file())
     ours = set(re.findall(r"^Exec\w+=(/usr/\S*drover\S*)", text, re.MULTILINE))
-    assert ours == {"/usr/sbin/droverd", "/usr/libexec/drover-ksm-helper"}
+    assert ours == {"/usr/sbin/droverd", "/usr/libexec/drover-ksm-helper", "/usr/bin/drover"}
     assert all((tree / program[1:]).exists() for program in ours)
     (user,) = re.findall(r"^u (\S+)", (tree / "usr/lib/sysusers.d/drover.conf").read_text(), re.MULTILINE)
     assert f"User={user}\n" in text and f"SocketUser={user}\n" in text
