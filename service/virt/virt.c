@@ -206,11 +206,12 @@ static bool wait_for_link(struct virt *v)
     v->stopping = true;
     pthread_cond_broadcast(&v->changed);
     virt_wake(v);
-    while (!v->link_ended) {
+    /* A question of which nobody waits for the answer any more still uses v. */
+    while (!v->link_ended || v->errands) {
         if (!cond_wait_until(&v->changed, &v->lock, until))
             return v->link_ended && !v->errands;
     }
-    return !v->errands; /* one of which nobody waits for the answer any more still uses v */
+    return true;
 }
 
 void virt_close(struct virt *v)

@@ -60,6 +60,7 @@ static void *errand_thread(void *arg)
             return NULL;
         }
         take_out(e);
+        pthread_cond_broadcast(&e->v->changed); /* who closes it waits for that */
     }
     errand_free(e);
     return NULL;

@@ -91,4 +91,5 @@ def test_an_allocation_fails(libvirtd, make_daemon, rng, long, tmp_path):
         settle(daemon, history)
         check_history(daemon, history, everything_agrees(daemon, libvirtd, canaries))
     check_events(daemon, history)
+    assert ledger.refused >= FAILURES * long // 3, "most of the failures that were asked for came"
     print(f"{ledger.refused} of {ledger.count} allocations failed, {answered} requests answered; how it ended: {ends}")
