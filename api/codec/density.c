@@ -59,14 +59,6 @@ static void add_vm(struct sum *sum, const struct vm *vm, const struct vm_sample 
     }
 }
 
-/* Pages that several share are in the resident memory of each; the zero page is in nobody's. */
-static uint64_t zero_bytes(const struct host_ksm *ksm)
-{
-    return ksm->has[HOST_KSM_ksm_zero_pages] && ksm->value[HOST_KSM_ksm_zero_pages] > 0
-               ? (uint64_t)ksm->value[HOST_KSM_ksm_zero_pages] * ksm->page_size_bytes
-               : 0;
-}
-
 static void put_sum(json_t *object, const struct sum *sum, enum codec_ksm detail)
 {
     put(object, "running", json_integer((json_int_t)sum->running));
@@ -163,10 +155,13 @@ static json_t *host_json(const struct codec_density *d, const struct sum *all)
 {
     const struct host_ksm *ksm = &d->snapshot->ksm;
     const struct admission_sum *a = d->admission;
-    uint64_t saved = (ksm->has_saved ? ksm->saved_bytes : 0) + zero_bytes(ksm);
-    uint64_t shared = ksm->has_saved && ksm->saved_bytes < all->resident ? ksm->saved_bytes : 0;
+    uint64_t saved = ksm->has_saved ? ksm->saved_bytes : 0;
+    /* Pages that several share are in the resident memory of each; the zero page is in nobody's. */
+    uint64_t shared = ksm->has_saved ? saved - ksm->zero_bytes : 0;
     json_t *object = json_object();
 
+    if (shared >= all->resident)
+        shared = 0;
     put_sum(object, all, d->detail);
     if (d->snapshot->memory.ok) {
         put(object, "total_bytes", json_integer((json_int_t)a->total_bytes));

@@ -25,12 +25,8 @@ enum codec_ksm codec_ksm_for(const struct principal *principal)
 
 static void put_cost(json_t *object, const struct host_ksm *ksm)
 {
-    uint64_t zero = 0;
-    double mib;
+    double mib = (double)ksm->saved_bytes / (1 << 20);
 
-    if (ksm->has[HOST_KSM_ksm_zero_pages] && ksm->value[HOST_KSM_ksm_zero_pages] > 0)
-        zero = (uint64_t)ksm->value[HOST_KSM_ksm_zero_pages] * ksm->page_size_bytes;
-    mib = (double)(ksm->saved_bytes + zero) / (1 << 20);
     if (ksm->has_ksmd_cpu && ksm->has_saved && mib >= 1)
         json_object_set_new(object, "ksmd_cpu_seconds_per_saved_mib",
                             json_real(ksm->ksmd_cpu_seconds / mib));

@@ -372,11 +372,7 @@ static void add_ksm_cost(struct metrics_writer *w, struct core *core, const stru
     struct ksm_tuner_status t;
 
     if (ksm->has_saved && exact)
-        add(w, METRIC_KSM_SAVED,
-            (double)ksm->saved_bytes + (ksm->has[HOST_KSM_ksm_zero_pages]
-                                            ? (double)ksm->value[HOST_KSM_ksm_zero_pages] *
-                                                  (double)ksm->page_size_bytes
-                                            : 0));
+        add(w, METRIC_KSM_SAVED, (double)ksm->saved_bytes);
     ksm_tuner_read(core_ksm_tuner(core), &t);
     metrics_add(w, METRIC_KSM_TUNER,
                 (const struct metric_label[]){

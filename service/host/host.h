@@ -38,7 +38,10 @@ struct host_ksm {
     bool has_ksmd_cpu;
     double ksmd_cpu_seconds; /* user + system of the ksmd thread */
     bool has_saved;
-    uint64_t saved_bytes; /* pages_sharing x page size */
+    /* Places that cost no page of their own: those that share one, and empty pages, which the kernel
+     * counts apart (Linux 6.6; not part of pages_sharing, nor of any process's resident memory). */
+    uint64_t saved_bytes;
+    uint64_t zero_bytes; /* of it, empty pages; 0 where the kernel does not tell */
 };
 
 const char *host_ksm_name(enum host_ksm_key key); /* "pages_sharing" */

@@ -1,6 +1,6 @@
 /*
  * Kernel samepage merging: the kernel's counters under the kernel's names. Deliberately interprets
- * nothing but saved_bytes: pages_sharing counts the places that cost no page of their own.
+ * nothing but saved_bytes: the places that cost no page of their own.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -113,8 +113,8 @@ bool host_ksm_is_knob(enum host_ksm_key key)
 void host_ksm_read(struct host *h, struct host_ksm *ret)
 {
     char buf[256];
-    int64_t sharing;
-    uint64_t saved;
+    int64_t sharing, zero;
+    uint64_t saved, empty;
 
     *ret = (struct host_ksm){.available = host_has(h, KSM_DIR)};
     ret->page_size_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -131,6 +131,12 @@ void host_ksm_read(struct host *h, struct host_ksm *ret)
         !__builtin_mul_overflow((uint64_t)sharing, ret->page_size_bytes, &saved)) {
         ret->has_saved = true;
         ret->saved_bytes = saved;
+        zero = ret->has[HOST_KSM_ksm_zero_pages] ? ret->value[HOST_KSM_ksm_zero_pages] : 0;
+        if (zero > 0 && !__builtin_mul_overflow((uint64_t)zero, ret->page_size_bytes, &empty) &&
+            !__builtin_add_overflow(saved, empty, &saved)) {
+            ret->saved_bytes = saved;
+            ret->zero_bytes = empty;
+        }
     }
 }
 

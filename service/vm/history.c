@@ -236,7 +236,7 @@ static void vm_values(const struct vm_sample *s, const struct host_ksm *ksm, dou
 static void host_values(const struct snapshot *now, const struct snapshot *before, double *ret)
 {
     const struct host_ksm *k = &now->ksm, *b = &before->ksm;
-    double page = (double)k->page_size_bytes, resident = 0, promised = 0;
+    double resident = 0, promised = 0;
     double seconds = (double)(now->sampled_at - before->sampled_at) / 1e3;
     int64_t scanned = k->value[HOST_KSM_pages_scanned] - b->value[HOST_KSM_pages_scanned];
 
@@ -246,10 +246,7 @@ static void host_values(const struct snapshot *now, const struct snapshot *befor
             resident += (double)now->samples[i].process.resident_bytes;
     }
     ret[0] = given(now->has_ksmd_percent, now->ksmd_percent);
-    ret[1] = given(k->has_saved, (double)k->saved_bytes +
-                                     (k->has[HOST_KSM_ksm_zero_pages]
-                                          ? (double)k->value[HOST_KSM_ksm_zero_pages] * page
-                                          : 0));
+    ret[1] = given(k->has_saved, (double)k->saved_bytes);
     ret[2] = given(k->has[HOST_KSM_general_profit], (double)k->value[HOST_KSM_general_profit]);
     ret[3] = given(k->has[HOST_KSM_pages_scanned] && b->has[HOST_KSM_pages_scanned] && seconds > 0 &&
                        scanned >= 0,

@@ -170,6 +170,29 @@ def test_the_live_topic_as_events_and_over_a_websocket(daemon, api, make_vm):
     assert (second["tick"], second["part"]) > (first["tick"], first["part"])
 
 
+def test_a_reader_who_stops_reading_skips_to_the_newest(fresh_daemon, wait_until):
+    """Nothing piles up for him, and the others go on."""
+    daemon = fresh_daemon(settings={"sample_interval_ms": 100})
+    api = daemon.client()
+    for number in range(300):
+        assert api.post("/v1/vms", {"name": f"many-{number}", "memory_mib": 16, "start": True}).status == 201
+    wait_until(lambda: len(api.get("/v1/stats").json["items"]) == 300, seconds=60)
+    with daemon.websocket("/v1/stats") as stopped:
+        first = json.loads(stopped.receive()[1])["tick"]
+        heard, stream = [], api.sse("/v1/stats")
+        for _, value in stream: # no buffer of a socket holds so many
+            heard.append(value["tick"])
+            if heard[-1] > first + 150:
+                break
+        stream.close()
+        assert len(set(heard)) > 75, "who reads is not held up"
+        ticks = [first]
+        while ticks[-1] <= heard[-1]:
+            ticks.append(json.loads(stopped.receive()[1])["tick"])
+    assert ticks == sorted(ticks)
+    assert max(after - before for before, after in zip(ticks, ticks[1:])) > 10, ticks
+
+
 def test_other_exporters_names(daemon, api, make_vm):
     vm = make_vm(memory_mib=72)
     text = api.get("/metrics", compat="libvirt").text

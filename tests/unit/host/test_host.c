@@ -100,6 +100,14 @@ TEST(ksm_of_a_newer_kernel_adds_the_advisor_and_a_negative_profit)
     CHECK(ksm.has_advisor_mode);
     CHECK_STR(ksm.advisor_mode, "scan-time");
     CHECK_INT(ksm.value[HOST_KSM_advisor_max_cpu], 70);
+    CHECK_INT(ksm.zero_bytes, 0);
+    fixture_write("sys/kernel/mm/ksm/ksm_zero_pages", "500\n");
+    host_ksm_read(h, &ksm);
+    CHECK_INT(ksm.zero_bytes, 500 * PAGE);
+    CHECK_INT(ksm.saved_bytes, 3500 * PAGE);
+    fixture_write("sys/kernel/mm/ksm/ksm_zero_pages", "9223372036854775807\n");
+    host_ksm_read(h, &ksm);
+    CHECK_INT(ksm.saved_bytes, 3000 * PAGE); /* that many there cannot be */
     fixture_close(h);
 }
 
