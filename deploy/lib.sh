@@ -56,7 +56,8 @@ wait_until() {
 }
 
 # run_logged SECONDS LABEL LOG COMMAND...: output goes to LOG; a line every 15 s tells that it is
-# alive and what it last said. After SECONDS it is ended with status 124.
+# alive and what it last said. After SECONDS it is ended with status 124. Callers that want something
+# done at the end of the shell put it into AT_EXIT; the EXIT trap is used here.
 run_logged() {
     local limit=$1 label=$2 log=$3 started=$SECONDS next=15 pid rc=0 timed_out=
     shift 3
@@ -67,7 +68,7 @@ run_logged() {
     pid=$!
     # Ctrl-C reaches this shell alone; the EXIT trap takes the other session with it.
     # shellcheck disable=SC2064
-    trap "kill_group $pid" EXIT
+    trap "kill_group $pid; ${AT_EXIT:-}" EXIT
     while kill -0 "$pid" 2>/dev/null; do
         if ((SECONDS - started >= limit)); then
             timed_out=1
@@ -82,7 +83,8 @@ run_logged() {
         sleep 0.2
     done
     wait "$pid" || rc=$?
-    trap - EXIT
+    # shellcheck disable=SC2064
+    trap "${AT_EXIT:--}" EXIT
     [[ -z $timed_out ]] || rc=124
     return "$rc"
 }
