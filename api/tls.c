@@ -23,8 +23,7 @@
 
 #define EVENTS     64
 #define WAITING    1024   /* connections on their way to the thread */
-#define PAIR_BYTES 131072 /* what a pair holds of each direction, and */
-#define UNSENT     131072 /* what the kernel may hold back for a client: together as without TLS */
+#define PAIR_BYTES 131072 /* what a pair holds of each direction; with TLS_UNSENT as without TLS */
 #define TICK_MS    500
 #define STOP_MS    1000
 
@@ -142,6 +141,7 @@ static void tls_free(struct tls *t)
     if (t->wake_fd >= 0)
         close(t->wake_fd);
     SSL_CTX_free(t->context);
+    BIO_meth_free(t->out);
     pthread_mutex_destroy(&t->lock);
     free(t->certificate);
     free(t->key);
@@ -188,6 +188,7 @@ int tls_start(const struct settings *s, struct tls **ret, struct error *err)
     t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     t->mailbox = mailbox_new(WAITING, wake, t);
+    t->out = tls_out_new();
     if (open_loop(t, err) || tls_reload(t, err) || thread_start(&t->thread, "tls", loop, t, err))
         return -1;
     t->started = true;
@@ -223,22 +224,25 @@ void tls_stop(struct tls *t)
 
 /* ---- adopting ---- */
 
-static SSL *new_ssl(struct tls *t, int fd)
+static SSL *new_ssl(struct tls *t, struct tls_conn *c, int fd)
 {
+    BIO *in = BIO_new_socket(fd, BIO_NOCLOSE), *out = BIO_new(t->out);
     SSL *ssl;
 
     {
         LOCK_SCOPE(&t->lock);
         ssl = SSL_new(t->context); /* and holds it */
     }
-    if (!ssl || SSL_set_fd(ssl, fd) != 1)
+    if (!ssl || !in || !out)
         abort();
+    BIO_set_data(out, c);
+    SSL_set_bio(ssl, in, out);
     return ssl;
 }
 
 static void bound_buffers(int net, const int pair[2])
 {
-    const int unsent = UNSENT, bytes = PAIR_BYTES;
+    const int unsent = TLS_UNSENT, bytes = PAIR_BYTES;
 
     /* Best effort: without them a Ctrl-C is seen later on a slow line. */
     (void)setsockopt(net, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
@@ -261,7 +265,8 @@ int tls_adopt(struct tls *t, int fd, int *ret_plain, struct tls_link **ret, stru
     c->tls = t;
     c->net = (struct tls_side){.conn = c, .fd = fd};
     c->plain = (struct tls_side){.conn = c, .fd = pair[0]};
-    c->ssl = new_ssl(t, fd);
+    c->up_chunk = c->down_chunk = TLS_RECORD;
+    c->ssl = new_ssl(t, c, fd);
     c->link = xcalloc(1, sizeof(*c->link));
     atomic_store(&c->link->refs, 2);
     *ret = c->link;

@@ -79,12 +79,12 @@ static SSL_CTX *new_context(void)
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     /* Of TLS 1.2; all suites of 1.3 are as good. */
     if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
         abort();
-    SSL_CTX_set_read_ahead(ctx, 1); /* a record's head and body with one call */
+    SSL_CTX_set_read_ahead(ctx, 1); /* several records with one call */
+    SSL_CTX_set_default_read_buffer_len(ctx, TLS_CHUNK / 2);
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
     return ctx;
 }

@@ -15,7 +15,10 @@
 
 #include "api/tls.h"
 
-#define TLS_CHUNK 16384 /* a record's most */
+#define TLS_RECORD 16384             /* a record's most, RFC 8446, 5.1 */
+#define TLS_CHUNK  (8 * TLS_RECORD)  /* what is moved at once, at most */
+#define TLS_STAGE  (TLS_CHUNK + 8192) /* and with what sealing adds */
+#define TLS_UNSENT 131072            /* what the kernel may hold back for a client */
 #define TLS_NAME  64
 
 struct tls_link {
@@ -51,13 +54,13 @@ struct tls_conn {
     struct tls_link *link;
     struct tls_side net, plain;
     enum tls_phase phase;
-    struct tls_rest up, down; /* to the plain side; to the client */
+    struct tls_rest up, down; /* to the plain side; to the client, sealed */
+    size_t up_chunk, down_chunk; /* what to move next, at most */
     unsigned ripe;
     bool net_ended;           /* the client will send no more */
     bool plain_ended;         /* the server will send no more */
     bool told;                /* the plain side knows that the client has ended */
     bool deaf;                /* the plain side takes no more */
-    bool wants_out;           /* OpenSSL waits for room in the network's socket */
     bool listed;              /* among its front's: the thread has it */
     bool busy;                /* there is more, but others come first */
     int64_t until_ms;         /* of TLS_LINGER */
@@ -74,7 +77,10 @@ struct tls {
     pthread_mutex_t lock;    /* leaf: context */
     SSL_CTX *context;        /* for new connections; each holds the one it has */
     struct tls_conn *conns;
-    char scratch[TLS_CHUNK];
+    BIO_METHOD *out;
+    struct tls_conn *staged_of; /* whose bytes are in stage; NULL between two calls into OpenSSL */
+    size_t staged;
+    char scratch[TLS_CHUNK], stage[TLS_STAGE];
 };
 
 /* tls_context.c */
@@ -82,6 +88,19 @@ int tls_context_new(const char *certificate, const char *key, const char *client
                     struct error *err);
 /* The name in the certificate that the client showed, or "". */
 void tls_peer_name(SSL *ssl, char ret[TLS_NAME]);
+
+/* tls_move.c; the tls thread. True: something moved. */
+bool tls_move_up(struct tls_conn *c);
+bool tls_move_down(struct tls_conn *c);
+/* More of c->down; not when it is empty. */
+bool tls_push(struct tls_conn *c);
+void tls_forget(struct tls_rest *r);
+/* SSL_accept or SSL_shutdown, and what it had to send is on its way. */
+int tls_call(struct tls_conn *c, int (*call)(SSL *ssl));
+/* What a call that did not succeed means; false: nothing now. */
+bool tls_came_to_an_end(struct tls_conn *c, int rc);
+/* Where OpenSSL writes: its data is the struct tls_conn. Freed with BIO_meth_free(). */
+BIO_METHOD *tls_out_new(void);
 
 /* tls_conn.c; the tls thread */
 void tls_conn_begin(struct tls_conn *c);
