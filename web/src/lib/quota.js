@@ -1,5 +1,6 @@
-/* What a project and a token may use at the same time, and do: a table. */
+/* What a project and a token may use at the same time, and do: a table, and fields to change it. */
 import { h } from './dom.js';
+import { field } from './forms.js';
 import { bytes, count, mib } from './format.js';
 import { titleRow } from './table.js';
 
@@ -11,6 +12,48 @@ export const RESOURCES = [
     ['leases', 'Leases', count],
     ['consoles', 'Open consoles', count],
 ];
+
+const GIB = 2 ** 30;
+/* [member, label, what one of the field's units is in the API's] */
+const LIMITS = [
+    ['vms', 'Machines', 1],
+    ['cpus', 'Virtual CPUs', 1],
+    ['memory_mib', 'Memory in MiB', 1],
+    ['disk_bytes', 'Disks in GiB', GIB],
+    ['leases', 'Leases', 1],
+    ['consoles', 'Open consoles', 1],
+];
+
+export const limitFields = () =>
+    LIMITS.map(([member, label, unit]) =>
+        field({
+            label,
+            pointer: `/quota/${member}`,
+            control: h('input', {
+                type: 'number',
+                min: 0,
+                step: unit === 1 ? 1 : 'any',
+                inputmode: 'numeric',
+                placeholder: 'no limit',
+            }),
+        }),
+    );
+
+/* As the API takes them; an empty field is no limit. */
+export const limitsOf = (fields) =>
+    Object.fromEntries(
+        LIMITS.map(([member, , unit], i) => {
+            const text = fields[i].control.value.trim();
+            return [member, text === '' ? null : Math.round(Number(text) * unit)];
+        }),
+    );
+
+export function showLimits(fields, quota) {
+    LIMITS.forEach(([member, , unit], i) => {
+        const limit = quota[member];
+        fields[i].control.value = limit === null ? '' : limit / unit;
+    });
+}
 
 function cells(owner, name, show) {
     const limit = owner.quota[name];

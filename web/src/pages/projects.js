@@ -8,19 +8,8 @@ import { time } from '../lib/format.js';
 import { nameField, textInput } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { projectShown } from '../lib/place.js';
-import { RESOURCES } from '../lib/quota.js';
+import { limitFields, limitsOf, RESOURCES, showLimits } from '../lib/quota.js';
 import { redraw, reloader } from '../lib/reload.js';
-
-const GIB = 2 ** 30;
-/* [member, label, what one of the field's units is in the API's] */
-const LIMITS = [
-    ['vms', 'Machines', 1],
-    ['cpus', 'Virtual CPUs', 1],
-    ['memory_mib', 'Memory in MiB', 1],
-    ['disk_bytes', 'Disks in GiB', GIB],
-    ['leases', 'Leases', 1],
-    ['consoles', 'Open consoles', 1],
-];
 
 export async function projectsPage({ session, signal, moveTo, projectsChanged }) {
     const list = h('ul', { class: 'cards' });
@@ -143,19 +132,7 @@ function button(text, label, onclick, extra = '') {
 
 function projectForm({ load }) {
     const name = nameField();
-    const limits = LIMITS.map(([member, label, unit]) =>
-        field({
-            label,
-            pointer: `/quota/${member}`,
-            control: h('input', {
-                type: 'number',
-                min: 0,
-                step: unit === 1 ? 1 : 'any',
-                inputmode: 'numeric',
-                placeholder: 'no limit',
-            }),
-        }),
-    );
+    const limits = limitFields();
     const merges = field({
         label: 'Its machines may merge memory with one another',
         pointer: '/memory_merge',
@@ -189,13 +166,8 @@ function projectForm({ load }) {
     }
 
     function wish() {
-        const quota = {};
-        LIMITS.forEach(([member, , unit], i) => {
-            const text = limits[i].control.value.trim();
-            quota[member] = text === '' ? null : Math.round(Number(text) * unit);
-        });
         const others = trusts.control.value.split(/[\s,]+/).filter(Boolean);
-        return { quota, memory_merge: merges.control.checked, merge_with: others };
+        return { quota: limitsOf(limits), memory_merge: merges.control.checked, merge_with: others };
     }
 
     async function send(event) {
@@ -224,10 +196,7 @@ function projectForm({ load }) {
         edited = project;
         name.control.value = project.name;
         name.control.readOnly = true;
-        LIMITS.forEach(([member, , unit], i) => {
-            const limit = project.quota[member];
-            limits[i].control.value = limit === null ? '' : limit / unit;
-        });
+        showLimits(limits, project.quota);
         merges.control.checked = project.memory_merge;
         trusts.control.value = (project.merge_with ?? []).join(', ');
         setText(heading, `Change ${project.name}`);

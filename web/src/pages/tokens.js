@@ -1,12 +1,12 @@
 /* Tokens: who else may use the API. A secret is shown once and kept nowhere. */
 import { accessTabs } from '../lib/accesstabs.js';
-import { del, get, listAll, post } from '../lib/api.js';
-import { confirm } from '../lib/dialog.js';
+import { del, get, listAll, post, request } from '../lib/api.js';
+import { confirm, formSheet } from '../lib/dialog.js';
 import { h, replace } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
-import { quotaTable } from '../lib/quota.js';
+import { limitFields, limitsOf, quotaTable, showLimits } from '../lib/quota.js';
 import { showSecret } from '../lib/secret.js';
 import { scroll, scrollTable } from '../lib/table.js';
 
@@ -68,7 +68,8 @@ export async function tokensPage({ session, signal }) {
     ];
     const [name, role, life] = fields.map((f) => f.control);
     const scopes = scopePicker(session.scopes);
-    fields.push(scopes.field);
+    const limits = limitFields();
+    fields.push(scopes.field, ...limits);
 
     async function load() {
         const tokens = await listAll('/v1/tokens', { signal });
@@ -87,19 +88,58 @@ export async function tokensPage({ session, signal }) {
                         'td',
                         null,
                         h(
-                            'button',
-                            {
-                                type: 'button',
-                                class: 'button small danger',
-                                'aria-label': `Revoke ${token.name}`,
-                                onclick: () => revoke(token),
-                            },
-                            'Revoke',
+                            'div',
+                            { class: 'button-row' },
+                            h(
+                                'button',
+                                {
+                                    type: 'button',
+                                    class: 'button small',
+                                    'aria-label': `Limits of ${token.name}`,
+                                    onclick: () => limit(token),
+                                },
+                                'Limits',
+                            ),
+                            h(
+                                'button',
+                                {
+                                    type: 'button',
+                                    class: 'button small danger',
+                                    'aria-label': `Revoke ${token.name}`,
+                                    onclick: () => revoke(token),
+                                },
+                                'Revoke',
+                            ),
                         ),
                     ),
                 ),
             ),
         );
+    }
+
+    /* Role and scopes of a token stay what they are: its quota is all of it that changes. */
+    async function limit(token) {
+        const changed = limitFields();
+        showLimits(changed, token.quota);
+        const sent = await formSheet({
+            title: `What ${token.name} may use`,
+            body: h(
+                'p',
+                { class: 'help' },
+                'Empty: no limit but that of its project. What it uses already stays.',
+            ),
+            fields: changed,
+            action: 'Change',
+            async send() {
+                await request('PATCH', `/v1/tokens/${encodeURIComponent(token.id)}`, {
+                    body: { quota: limitsOf(changed) },
+                });
+            },
+        });
+        if (sent) {
+            announce(`${token.name} has other limits now`);
+            await load();
+        }
     }
 
     async function revoke(token) {
@@ -144,10 +184,15 @@ export async function tokensPage({ session, signal }) {
             if (life.value) {
                 wish.expires_in_seconds = Number(life.value);
             }
+            const quota = Object.entries(limitsOf(limits)).filter(([, most]) => most !== null);
+            if (quota.length) {
+                wish.quota = Object.fromEntries(quota);
+            }
             const made = await post('/v1/tokens', wish);
             showSecret(secret, `Token ${made.name}`, made.token, 'the token');
             name.value = '';
             scopes.clear();
+            limits.forEach((f) => (f.control.value = ''));
             await load();
         } catch (problem) {
             showFormProblem(fields, trouble, problem);
@@ -187,6 +232,16 @@ export async function tokensPage({ session, signal }) {
                     ),
                 ),
                 scopes.field.root,
+                h(
+                    'details',
+                    { class: 'fold' },
+                    h('summary', null, 'Limits of its own'),
+                    h(
+                        'div',
+                        { class: 'form-grid' },
+                        limits.map((f) => f.root),
+                    ),
+                ),
                 trouble,
                 h(
                     'div',
