@@ -1,9 +1,11 @@
 /* Sets: the same machines for many. The list with its form, and one set with its members. */
 import { operationProblem } from '../lib/actions.js';
-import { del, get, listAll, post, randomKey } from '../lib/api.js';
-import { confirm } from '../lib/dialog.js';
+import { del, get, listAll, post, randomKey, request } from '../lib/api.js';
+import { confirm, formSheet } from '../lib/dialog.js';
 import { h, icon, setHidden, setText } from '../lib/dom.js';
+import { field } from '../lib/forms.js';
 import { fromNow, plural, time } from '../lib/format.js';
+import { imageOptions, select } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { every, redraw, reloader } from '../lib/reload.js';
 import { titleRow } from '../lib/table.js';
@@ -16,12 +18,9 @@ const VERBS = {
         when: (set) => set.vms.running + set.vms.starting + set.vms.paused > 0,
         lost: 'Like pulling all plugs: what the guests have not written to their disks is lost.',
     },
-    reimage: {
-        words: 'Put back',
-        when: () => true,
-        lost: 'Every machine gets fresh disks from its image: everything on their disks is lost. Names and addresses stay.',
-    },
 };
+const PUT_BACK_LOST =
+    'Every machine gets fresh disks from its image: everything on their disks is lost. Names and addresses stay.';
 
 function setState(set) {
     return h('span', { class: 'tag', 'data-state': set.state }, set.state);
@@ -37,6 +36,17 @@ function facts(set) {
     ]
         .filter(Boolean)
         .join(' · ');
+}
+
+function ends(set) {
+    return (
+        set.expires_at &&
+        h(
+            'p',
+            { class: 'help', title: time(set.expires_at) },
+            `Ends ${fromNow(set.expires_at)}: ${set.on_expiry}`,
+        )
+    );
 }
 
 /* How far the operation at work is. */
@@ -108,6 +118,102 @@ function actions({ herd, load }) {
             }
             await follow(set, words, () => post(`${path(set)}/${verb}`));
         },
+        async reimage(set) {
+            const images = (await listAll('/v1/images').catch(() => [])).filter(
+                (image) => image.state === 'ready' && image.kind !== 'iso',
+            );
+            const chosen = set.machines.map((machine) => [
+                machine.name,
+                field({
+                    label: `Image of ${machine.name}`,
+                    pointer: `/images/${machine.name}`,
+                    control: select(
+                        imageOptions(images)
+                            .filter(([value]) => value && value !== machine.image)
+                            .concat([['', `as before (${machine.image ?? 'none'})`]])
+                            .reverse(),
+                        '',
+                    ),
+                }),
+            ]);
+            const after = field({
+                label: 'Afterwards',
+                pointer: '/start',
+                control: select(
+                    [
+                        ['', 'start those that were on'],
+                        ['true', 'start all'],
+                        ['false', 'start none'],
+                    ],
+                    '',
+                ),
+            });
+            let operation = null;
+            const sent = await formSheet({
+                title: `Put back: ${set.name}?`,
+                body: PUT_BACK_LOST,
+                fields: [...chosen.map(([, f]) => f), after],
+                action: 'Put back',
+                danger: true,
+                async send() {
+                    const wish = {};
+                    const other = chosen.filter(([, f]) => f.control.value);
+                    if (other.length) {
+                        wish.images = Object.fromEntries(
+                            other.map(([machine, f]) => [machine, f.control.value]),
+                        );
+                    }
+                    if (after.control.value) {
+                        wish.start = after.control.value === 'true';
+                    }
+                    operation = await post(`${path(set)}/reimage`, wish);
+                },
+            });
+            if (sent) {
+                await follow(set, 'Put back', () => operation);
+            }
+        },
+        async extend(set) {
+            const hours = field({
+                label: 'It ends in so many hours',
+                pointer: '/ttl_seconds',
+                help: 'From now. Empty: it does not end by itself.',
+                control: h('input', {
+                    type: 'number',
+                    min: 0,
+                    step: 'any',
+                    inputmode: 'decimal',
+                    value: set.expires_at ? '24' : '',
+                }),
+            });
+            let now = set;
+            const sent = await formSheet({
+                title: `When ${set.name} ends`,
+                body: h(
+                    'p',
+                    null,
+                    set.expires_at
+                        ? `Now it ends ${fromNow(set.expires_at)}: ${set.on_expiry}.`
+                        : 'Now it does not end by itself.',
+                ),
+                fields: [hours],
+                action: 'Change',
+                async send() {
+                    const text = hours.control.value;
+                    now = await request('PATCH', path(set), {
+                        body: { ttl_seconds: text === '' ? null : Math.round(Number(text) * 3600) },
+                    });
+                },
+            });
+            if (sent) {
+                announce(
+                    now.expires_at
+                        ? `${set.name} ends ${fromNow(now.expires_at)}`
+                        : `${set.name} does not end by itself`,
+                );
+                await load();
+            }
+        },
         async remove(set) {
             const yes = await confirm({
                 title: `Delete the set ${set.name}?`,
@@ -165,6 +271,10 @@ function buttons(set, can) {
                 .map(([verb, { words, lost }]) =>
                     button(words, () => can.act(set, verb), Boolean(lost)),
                 ),
+        set.state !== 'deleting' && [
+            button('Put back', () => can.reimage(set), true),
+            button('Extend', () => can.extend(set)),
+        ],
         button('Delete', () => can.remove(set), true),
     );
 }
@@ -201,12 +311,7 @@ export async function setsPage({ herd, session, signal }) {
             ),
             h('p', null, facts(set)),
             set.state_reason && h('p', { class: 'problem-detail' }, set.state_reason),
-            set.expires_at &&
-                h(
-                    'p',
-                    { class: 'help', title: time(set.expires_at) },
-                    `Ends ${fromNow(set.expires_at)}: ${set.on_expiry}`,
-                ),
+            ends(set),
             progress(set, mayWrite && can.cancel),
             mayWrite && buttons(set, can),
         );
@@ -243,6 +348,7 @@ export async function setPage({ herd, session, signal, params }) {
             redraw(head, [
                 h('div', { class: 'vm-title' }, setState(set), h('span', null, facts(set))),
                 set.state_reason && h('p', { class: 'problem-detail' }, set.state_reason),
+                ends(set),
                 progress(set, mayWrite && can.cancel),
                 mayWrite && buttons(set, can),
             ]);
