@@ -1,7 +1,7 @@
 /* Webhooks: who else is told what happens, and how that goes. A secret that is drawn is shown once. */
 import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post, request } from '../lib/api.js';
-import { confirm, dialogForm } from '../lib/dialog.js';
+import { confirm, dialogForm, formSheet } from '../lib/dialog.js';
 import { h, replace, setHidden } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { ABSENT, count, fromNow, plural, span, time } from '../lib/format.js';
@@ -77,6 +77,7 @@ export async function webhooksPage({ herd, session, signal }) {
                 { class: 'button-row' },
                 act('Send a ping', hook, () => ping(hook)),
                 act(hook.enabled ? 'Disable' : 'Enable', hook, () => enable(hook)),
+                act('Edit', hook, () => edit(hook)),
                 act('Deliver again', hook, () => redeliver(hook)),
                 act('Delete', hook, () => remove(hook), 'danger'),
             ),
@@ -143,6 +144,20 @@ export async function webhooksPage({ herd, session, signal }) {
         tried('Changing it', () =>
             request('PATCH', pathOf(hook), { body: { enabled: !hook.enabled } }),
         );
+
+    async function edit(hook) {
+        const fields = hookFields(hook);
+        const sent = await formSheet({
+            title: 'Change this webhook',
+            fields,
+            action: 'Change',
+            send: () => request('PATCH', pathOf(hook), { body: hookOf(fields) }),
+        });
+        if (sent) {
+            announce('The webhook was changed');
+            await load();
+        }
+    }
 
     async function redeliver(hook) {
         const from = field({
@@ -227,30 +242,42 @@ function deliveryRow(d) {
     );
 }
 
-function webhookForm({ load, secret }) {
+/* hook: what they begin with. */
+function hookFields(hook) {
     const url = field({
         label: 'Address',
         pointer: '/url',
         help: 'Each event is sent there with POST, signed as standardwebhooks.com describes.',
-        control: h('input', { type: 'url', required: true, maxlength: 2048, autocomplete: 'off' }),
+        control: textInput({
+            type: 'url',
+            required: true,
+            maxlength: 2048,
+            value: hook?.url ?? '',
+        }),
     });
     const events = field({
         label: 'Events',
         pointer: '/events',
         help: 'Types or patterns with commas, such as vm.state, lease.*; * is everything.',
-        control: textInput({ value: '*', required: true }),
+        control: textInput({ value: hook?.events.join(', ') ?? '*', required: true }),
     });
+    return [url, events];
+}
+
+const hookOf = ([url, events]) => ({
+    url: url.control.value.trim(),
+    events: events.control.value.split(/[\s,]+/).filter(Boolean),
+});
+
+function webhookForm({ load, secret }) {
     const trouble = h('div', { role: 'alert' });
-    const all = [url, events];
+    const all = hookFields();
 
     async function make(event) {
         event.preventDefault();
         clearMarks(all, trouble);
         try {
-            const made = await post('/v1/webhooks', {
-                url: url.control.value.trim(),
-                events: events.control.value.split(/[\s,]+/).filter(Boolean),
-            });
+            const made = await post('/v1/webhooks', hookOf(all));
             showSecret(
                 secret,
                 `The secret of ${made.url}, with which the receiver checks signatures`,
