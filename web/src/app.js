@@ -87,8 +87,14 @@ function shell(session, live, picker) {
             light,
             picker.root,
             h(
-                'span',
-                { class: 'who', title: `Role: ${session.role}, project: ${session.project}` },
+                'button',
+                {
+                    type: 'button',
+                    class: 'button small quiet who',
+                    title: `Role: ${session.role}, project: ${session.project}`,
+                    onclick: async () =>
+                        (await import('./lib/account.js')).accountSheet(session),
+                },
                 session.name || session.role,
                 session.project !== 'default' && h('span', { class: 'hint' }, ` in ${session.project}`),
             ),
@@ -181,6 +187,7 @@ async function show({ moveFocus = false } = {}) {
     }
     page?.abort();
     page = new AbortController();
+    closeDialogs();
     const { signal } = page;
     const address = location.hash.replace(/^#\/?/, '').split('?')[0];
     const found = ROUTES.map(([pattern, make]) => [pattern.exec(address), make]).find(
@@ -223,6 +230,13 @@ async function show({ moveFocus = false } = {}) {
                 h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(problem)),
             );
         }
+    }
+}
+
+/* A question belongs to the page that asked it. */
+function closeDialogs() {
+    for (const dialog of document.querySelectorAll('dialog[open]')) {
+        dialog.close('no');
     }
 }
 
