@@ -5,12 +5,15 @@ import { confirm } from '../lib/dialog.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { bytes, plural, time } from '../lib/format.js';
+import { menu } from '../lib/menu.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
 import { upload } from '../lib/upload.js';
 import { cardWords, editCard, runButton } from './images_card.js';
 import { catalogue } from './images_catalogue.js';
 import { fetchForm } from './images_fetch.js';
+import { askLabel, labelSection } from './images_labels.js';
+import { sourceSection } from './images_sources.js';
 
 const KINDS = [
     ['disk', 'a disk'],
@@ -28,6 +31,7 @@ export async function imagesPage({ herd, session, signal }) {
     let images = [];
     let labels = [];
     let uploads = 0;
+    const labelled = labelSection({ mayWrite, onSaved: () => load() });
 
     /* Events that come in a burst cost one or two reads. */
     let loading = null;
@@ -79,8 +83,23 @@ export async function imagesPage({ herd, session, signal }) {
 
     function watch(operation) {
         const id = operation.image_id;
-        const image = images.find((i) => i.id === id);
-        const what = `Fetching ${image?.name ?? 'an image'}`;
+        const name = images.find((i) => i.id === id)?.name ?? 'an image';
+        track(id, operation, `Fetching ${name}`, `${name} is ready`);
+    }
+
+    /* Every byte is read again and compared: what changed on the disk is found before a machine starts from it. */
+    async function verify(image) {
+        try {
+            const operation = await post(`/v1/images/${encodeURIComponent(image.id)}/verify`);
+            const good = `${image.name} is whole: every byte is as it was`;
+            track(image.id, operation, `Verifying ${image.name}`, good);
+            show();
+        } catch (problem) {
+            showProblem(`Verifying ${image.name} did not work`, problem);
+        }
+    }
+
+    function track(id, operation, what, good) {
         const root = operationProgress({
             operation,
             what,
@@ -88,7 +107,7 @@ export async function imagesPage({ herd, session, signal }) {
             onEnd(end) {
                 running.delete(id);
                 if (end.state === 'succeeded') {
-                    announce(`${image?.name ?? 'The image'} is ready`);
+                    announce(good);
                 } else if (end.state !== 'cancelled') {
                     showProblem(`${what} did not work`, operationProblem(end));
                 }
@@ -102,6 +121,7 @@ export async function imagesPage({ herd, session, signal }) {
         const focused = document.activeElement?.getAttribute('aria-label');
         images.sort((a, b) => (a.name < b.name ? -1 : 1));
         replace(list, images.map(card));
+        labelled.show(labels, images);
         setHidden(blank, images.length > 0);
         replace(
             blank,
@@ -146,7 +166,7 @@ export async function imagesPage({ herd, session, signal }) {
             ),
             cardWords(image),
             h('p', { class: 'help' }, facts.join(' · ')),
-            h('p', { class: 'help' }, `since ${time(image.created_at)}`),
+            h('p', { class: 'help' }, wholeness(image, files)),
             image.state_reason && h('p', { class: 'problem-detail' }, image.state_reason),
             job?.root,
             h('div', { class: 'button-row' }, buttons(image, job)),
@@ -183,6 +203,7 @@ export async function imagesPage({ herd, session, signal }) {
                     },
                     'Describe',
                 ),
+            mayWrite && image.state === 'ready' && !job && moreFor(image),
             mayWrite &&
                 !job &&
                 h(
@@ -196,6 +217,22 @@ export async function imagesPage({ herd, session, signal }) {
                     'Delete',
                 ),
         ];
+    }
+
+    function moreFor(image) {
+        const item = (text, label, onclick) =>
+            h(
+                'button',
+                { type: 'button', class: 'button small', 'aria-label': label, onclick },
+                text,
+            );
+        return menu(
+            { label: `More for ${image.name}` },
+            item('Label …', `Label ${image.name}`, () =>
+                askLabel({ image: image.name, images, onSaved: load }),
+            ),
+            item('Verify', `Verify ${image.name}`, () => verify(image)),
+        ).root;
     }
 
     /* Once more, after it broke off. */
@@ -291,6 +328,7 @@ export async function imagesPage({ herd, session, signal }) {
     );
     await load();
     const offered = await catalogue({ session, signal });
+    const sources = mayWrite && (await sourceSection({ signal, onChange: offered.load }));
     return {
         title: 'Images',
         root: h(
@@ -300,11 +338,20 @@ export async function imagesPage({ herd, session, signal }) {
             trouble,
             list,
             blank,
-            offered,
+            labelled.root,
+            offered.root,
+            sources,
             mayWrite && fetchForm({ onStarted: load }),
             mayWrite && uploadForm({ send, load }),
         ),
     };
+}
+
+/* Since when it is here, and when its bytes were last found to be what they were. */
+function wholeness(image, files) {
+    const read = files.map((file) => file?.verified_at).filter(Boolean);
+    const last = read.length > 0 && `verified ${time(read.sort()[0])}`;
+    return [`since ${time(image.created_at)}`, last].filter(Boolean).join(' · ');
 }
 
 function uploadForm({ send, load }) {

@@ -73,5 +73,5 @@ export async function catalogue({ session, signal }) {
 
     setHidden(root, true);
     await load();
-    return root;
+    return { root, load };
 }

@@ -13,6 +13,15 @@ const ARRIVES = [
     ['qcow2', 'qcow2'],
 ];
 
+const HASH = '[0-9a-fA-F]{64}|[0-9a-fA-F]{128}';
+
+/* A file to fetch: its address, and which of the two hashes it has. */
+function link(url, hash) {
+    const digest = hash.control.value.trim().toLowerCase();
+    return { url: url.control.value.trim(), [hashName(digest)]: digest };
+}
+const hashName = (digest) => (digest.length === 128 ? 'sha512' : 'sha256');
+
 export function fetchForm({ onStarted }) {
     const select = (options) =>
         h(
@@ -37,7 +46,7 @@ export function fetchForm({ onStarted }) {
         label: 'SHA-256 or SHA-512',
         pointer: '/source/sha256',
         help: 'Of the file at that address, as its makers publish it.',
-        control: text({ required: true, pattern: '[0-9a-fA-F]{64}|[0-9a-fA-F]{128}' }),
+        control: text({ required: true, pattern: HASH }),
     });
     const name = field({
         label: 'Name',
@@ -50,6 +59,7 @@ export function fetchForm({ onStarted }) {
         control: select([
             ['disk', 'a disk'],
             ['iso', 'an installation disc (ISO)'],
+            ['kernel', 'a kernel, perhaps with an initrd'],
         ]),
     });
     const arrives = field({
@@ -63,7 +73,23 @@ export function fetchForm({ onStarted }) {
         pointer: '/source/compression',
         control: h('input', { type: 'checkbox' }),
     });
-    const all = [url, hash, name, kind, arrives, packed];
+    const initrd = field({
+        label: 'Address of the initrd',
+        pointer: '/source/initrd/url',
+        control: text({ type: 'url', placeholder: 'https://' }),
+    });
+    const initrdHash = field({
+        label: 'SHA-256 or SHA-512 of the initrd',
+        pointer: '/source/initrd',
+        control: text({ pattern: HASH }),
+    });
+    const cmdline = field({
+        label: 'Kernel command line',
+        pointer: '/cmdline',
+        control: text({ value: 'console=ttyS0' }),
+    });
+    cmdline.control.defaultValue = cmdline.control.value;
+    const all = [url, hash, name, kind, arrives, packed, initrd, initrdHash, cmdline];
     const trouble = h('div', { role: 'alert' });
     const checks = h('div', { role: 'status' });
     const check = h(
@@ -78,7 +104,8 @@ export function fetchForm({ onStarted }) {
         const base = file.replace(/\.xz$/, '');
         packed.control.checked = base !== file;
         const ending = /\.(iso|vmdk|vdi|vhdx|qcow2|raw)$/.exec(base)?.[1];
-        kind.control.value = ending === 'iso' ? 'iso' : 'disk';
+        const kernel = /vmlinuz|bzimage/.test(base);
+        kind.control.value = ending === 'iso' ? 'iso' : kernel ? 'kernel' : 'disk';
         arrives.control.value = ['vmdk', 'vdi', 'vhdx', 'raw'].includes(ending) ? ending : '';
         if (name.control.value === named) {
             named = base
@@ -92,17 +119,28 @@ export function fetchForm({ onStarted }) {
     }
 
     function arrange() {
+        const kernel = kind.control.value === 'kernel';
         setHidden(arrives.root, kind.control.value !== 'disk');
+        setHidden(packed.root, kernel);
+        [initrd, initrdHash, cmdline].forEach((f) => setHidden(f.root, !kernel));
     }
 
     function wish() {
-        const digest = hash.control.value.trim().toLowerCase();
-        hash.pointer = digest.length === 128 ? '/source/sha512' : '/source/sha256';
-        const source = {
-            url: url.control.value.trim(),
-            [digest.length === 128 ? 'sha512' : 'sha256']: digest,
-        };
+        const at = kind.control.value === 'kernel' ? '/source/kernel' : '/source';
+        const source = link(url, hash);
+        url.pointer = `${at}/url`;
+        hash.pointer = `${at}/${'sha512' in source ? 'sha512' : 'sha256'}`;
         const body = { name: name.control.value.trim(), kind: kind.control.value, source };
+        if (body.kind === 'kernel') {
+            body.source = { kernel: source };
+            if (initrd.control.value.trim()) {
+                body.source.initrd = link(initrd, initrdHash);
+            }
+            if (cmdline.control.value.trim()) {
+                body.cmdline = cmdline.control.value.trim();
+            }
+            return body;
+        }
         if (body.kind === 'disk') {
             body.format = arrives.control.value === 'raw' ? 'raw' : 'qcow2';
             if (arrives.control.value && arrives.control.value !== body.format) {
@@ -179,6 +217,7 @@ export function fetchForm({ onStarted }) {
     }
 
     kind.control.addEventListener('change', arrange);
+    arrange();
     const form = h(
         'form',
         {
