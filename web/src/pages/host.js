@@ -4,6 +4,7 @@ import { copyButton } from '../lib/clipboard.js';
 import { h, setText } from '../lib/dom.js';
 import { plural } from '../lib/format.js';
 import { redraw, reloader } from '../lib/reload.js';
+import { guestsSection } from './host_guests.js';
 
 const RESULT_WORDS = { ok: 'fine', warning: 'look here', failed: 'does not work' };
 
@@ -19,7 +20,7 @@ const GROUPS = {
 };
 const WORST_FIRST = ['failed', 'warning', 'ok'];
 
-export async function hostPage({ signal }) {
+export async function hostPage({ herd, session, signal }) {
     const host = await get('/v1/host', { signal });
     const list = h('ul', { class: 'checks' });
     const sum = h('p', { class: 'help', role: 'status' });
@@ -51,7 +52,10 @@ export async function hostPage({ signal }) {
         again.disabled = false;
     }
 
-    await load();
+    const [guests] = await Promise.all([
+        session.can('host:write') && guestsSection({ herd, signal }),
+        load(),
+    ]);
     return {
         title: 'Host',
         root: h(
@@ -66,6 +70,7 @@ export async function hostPage({ signal }) {
                 sum,
                 list,
             ),
+            guests,
             h(
                 'div',
                 { class: 'masonry' },
