@@ -1,8 +1,9 @@
 /* A terminal as pages show it: who has the keyboard, what can be done, the screen, how it stands. */
 import { h, setHidden, setText, uniqueId } from '../lib/dom.js';
-import { announce, showNote } from '../lib/notify.js';
+import { del } from '../lib/api.js';
+import { announce, showNote, showProblem } from '../lib/notify.js';
 import { bytes } from '../lib/format.js';
-import { dialogForm } from '../lib/dialog.js';
+import { confirm, dialogForm } from '../lib/dialog.js';
 import { field } from '../lib/forms.js';
 import { menu } from '../lib/menu.js';
 import { here } from '../lib/place.js';
@@ -81,6 +82,7 @@ export function terminalPane({
         { class: 'button small', href: here(logPath(vm().id, name)), download: '' },
         'Download output',
     );
+    const forget = action('Forget output …', forgetOutput, { class: 'button small danger' });
     const more = menu(
         { label: `More for ${title}` },
         ticket === null && mayControl && mode,
@@ -90,7 +92,7 @@ export function terminalPane({
         usual,
         reader,
         plain && lines,
-        logged && !stream.pipe && ticket === null && log,
+        logged && !stream.pipe && ticket === null && [log, mayControl && forget],
         menuExtras,
         leave,
     );
@@ -258,6 +260,25 @@ export function terminalPane({
             showNote('This browser gives pages without https no clipboard');
         }
         terminal.focus();
+    }
+
+    /* What is on this screen stays until the page is loaded again. */
+    async function forgetOutput() {
+        const yes = await confirm({
+            title: `Forget what ${title} of ${vm().name} printed?`,
+            action: 'Forget',
+            danger: true,
+            body: 'The output that is kept of it is lost: nobody can scroll back to it or download it any more. Recordings stay, and the machine goes on.',
+        });
+        if (!yes) {
+            return;
+        }
+        try {
+            await del(logPath(vm().id, name));
+            announce(`What ${title} of ${vm().name} printed is forgotten`);
+        } catch (problem) {
+            showProblem(`Forgetting the output of ${vm().name} did not work`, problem);
+        }
     }
 
     /* Asked for each time: what is in the clipboard may be a secret, or end in a line end. */

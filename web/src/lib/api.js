@@ -78,7 +78,7 @@ async function exchange(method, path, { body, headers, signal }) {
 
 /* Asked to wait for something, so that a late answer says nothing about the daemon. */
 function isPatient(method, path) {
-    return /[?&]wait=/.test(path) || (method === 'POST' && path.endsWith('/exec'));
+    return /[?&]wait=/.test(path) || (method === 'POST' && /\/(exec|dirty-rate)$/.test(path));
 }
 
 function parse(text) {

@@ -65,6 +65,9 @@ export function definitionPanel({ vm: first, herd, session, signal }) {
         control: area,
     });
     const edit = button('Edit', begin);
+    const userData = button('User data …', async () =>
+        (await import('./inner.js')).userDataSheet({ vm, herd }),
+    );
     const preview = button('Preview changes', showChanges, 'primary');
     const cancel = button('Cancel', end);
     const meanwhile = h('div', { role: 'status' });
@@ -101,7 +104,7 @@ export function definitionPanel({ vm: first, herd, session, signal }) {
             h(
                 'span',
                 { class: 'button-row' },
-                session.can('vm:write') && edit,
+                session.can('vm:write') && [edit, userData],
                 copyButton(code, 'the definition'),
             ),
         ),

@@ -3,6 +3,7 @@ import { get, toProblem } from './api.js';
 import { h, replace, setHidden, setText } from './dom.js';
 import { clearMarks, field, showFormProblem } from './forms.js';
 import { bytes, time } from './format.js';
+import { careRow } from './guestcare.js';
 import { problemBody } from './notify.js';
 import { here } from './place.js';
 import { runner } from './runner.js';
@@ -24,6 +25,7 @@ export function guestPanel({ vm, herd, session, signal }) {
     const tools = h(
         'div',
         { class: 'guest-tools' },
+        careRow({ vm, session, signal }),
         mayRun && [runner({ vm, signal }), files(path)],
     );
     const root = h(

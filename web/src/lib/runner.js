@@ -1,9 +1,10 @@
 /* Runs a shell line in a guest: its output as it comes, something to type to it, a way to kill it. */
-import { get, post } from './api.js';
+import { del, get, post } from './api.js';
+import { confirm } from './dialog.js';
 import { h, setHidden, setText } from './dom.js';
 import { clearMarks, field, showFormProblem } from './forms.js';
-import { bytes, span } from './format.js';
-import { announce, problemBody } from './notify.js';
+import { bytes, span, time } from './format.js';
+import { announce, problemBody, showProblem } from './notify.js';
 import { Program } from './program.js';
 
 const RESULTS_KEPT = 5;
@@ -65,13 +66,20 @@ export function runner({ vm, signal }) {
         }
     }
 
-    /* Programs that somebody began and that still run: of another page, or before a reload. */
+    /*
+     * Programs that somebody began and that still run: of another page, or before a reload. One whose
+     * output somebody else reads, or nobody can, is only named: it can be killed.
+     */
     get(path, { signal }).then(
         ({ items }) =>
             items
-                .filter((exec) => exec.stream && exec.state === 'running' && !exec.attached)
+                .filter((exec) => exec.state === 'running')
                 .slice(0, RESULTS_KEPT)
-                .forEach(follow),
+                .forEach((exec) =>
+                    exec.stream && !exec.attached
+                        ? follow(exec)
+                        : results.append(otherProgram(path, exec)),
+                ),
         () => {},
     );
 
@@ -82,6 +90,48 @@ export function runner({ vm, signal }) {
         trouble,
         results,
     );
+}
+
+function otherProgram(path, exec) {
+    const command = exec.argv.join(' ');
+    const kill = h(
+        'button',
+        {
+            type: 'button',
+            class: 'button small danger',
+            'aria-label': `Kill ${command}`,
+            onclick: end,
+        },
+        'Kill',
+    );
+    const words = h('span', null, `Runs since ${time(exec.created_at)}, begun by ${exec.created_by}`);
+    const root = h(
+        'section',
+        { class: 'program', 'data-exec': exec.id },
+        h('p', { class: 'help' }, h('code', null, command), ' · ', words, ' ', kill),
+    );
+
+    async function end() {
+        const yes = await confirm({
+            title: 'Kill this program?',
+            body: `${command}: what it has not written is lost. Somebody else began it.`,
+            action: 'Kill',
+            danger: true,
+        });
+        if (!yes) {
+            return;
+        }
+        try {
+            await del(`${path}/${encodeURIComponent(exec.id)}`);
+            kill.remove();
+            setText(words, 'was killed');
+            announce(`${command} was killed`);
+        } catch (problem) {
+            showProblem(`Killing ${command} did not work`, problem);
+        }
+    }
+
+    return root;
 }
 
 function programCard(vm, exec, signal) {

@@ -4,6 +4,7 @@ import { actorNames } from '../lib/actors.js';
 import { streamArea } from '../lib/area.js';
 import { staleMark } from '../lib/density.js';
 import { definitionPanel } from '../lib/definition.js';
+import { dirtyRate } from '../lib/dirtyrate.js';
 import { eventWords } from '../lib/eventwords.js';
 import { pastPanel } from '../lib/past.js';
 import { recordingList } from '../lib/recordings.js';
@@ -41,16 +42,28 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
         'The definition has changed since this machine started. Shut it down and start it to apply the change.',
     );
     const area = streamArea({ vm, herd, desk, session, signal });
+    const rate = dirtyRate({ vm, session, signal });
     const figures = figuresPanel(herd, () => vm);
+    figures.root.append(rate.root);
     const past = historyPanel(id, () => vm, signal);
     const events = eventsPanel(herd, session, id, signal);
     const timeline = timelinePanel({ herd, id, signal });
     const recordings = session.can('console:view') && recordingsPanel();
     const inside = h('div');
     if (vm.guest_agent) {
-        import('../lib/guest.js').then(({ guestPanel }) => {
+        import('../lib/inner.js').then(({ guestPanel }) => {
             if (!signal.aborted) {
                 inside.append(guestPanel({ vm, herd, session, signal }));
+            }
+        });
+    }
+    const disk = h('div');
+    let diskPanel = null;
+    if (vm.image) {
+        import('../lib/inner.js').then((lib) => {
+            if (!signal.aborted) {
+                diskPanel = lib.diskPanel({ vm, session, signal });
+                disk.append(diskPanel.root);
             }
         });
     }
@@ -81,6 +94,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
                 null,
                 recordings,
                 h('section', { class: 'panel' }, h('h2', null, 'About'), facts),
+                disk,
                 definition.root,
             ),
         ),
@@ -117,6 +131,8 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
         setHidden(why, !vm.acceleration_reason);
         setHidden(pending, !vm.pending_changes);
         definition.show(vm);
+        rate.show(vm);
+        diskPanel?.show(vm);
         replace(
             facts,
             [
