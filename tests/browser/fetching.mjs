@@ -89,7 +89,7 @@ async function fetchIt(url, goOn) {
 }
 
 /* A signed index of one entry, as `drover catalogue build` writes it, and the disk it names. */
-async function withCatalogue(picture, use) {
+export async function withCatalogue(picture, use) {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const key = Buffer.from(publicKey.export({ format: 'jwk' }).x, 'base64url').toString('base64');
     const index = Buffer.from(

@@ -1,0 +1,59 @@
+// All guests of the host are shut down and started again, from the page of the host.
+import { axe, equal, ok, test, until } from './harness.mjs';
+import { displayDisk } from './guest.mjs';
+import { api, go, makeImage, makeVm, name, page, secondContext, shot } from './shared.mjs';
+
+test('the guests of the host are shut down, the report says how, and they start again', async () => {
+    await makeImage({ name: `${name}-sector`, kind: 'disk', format: 'raw' }, displayDisk());
+    const vm = await makeVm({
+        name: `${name}-deaf`,
+        image: `${name}-sector`,
+        memory_mib: 32,
+        networks: [],
+        host_shutdown_seconds: 1,
+        start: true,
+    });
+    const state = async () => (await api('GET', `/v1/vms/${vm.id}`)).state;
+    await go(page, 'host', 'Host');
+    await page.getByRole('button', { name: 'Shut down all guests …' }).click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByText('what it has not written to its disks is lost').waitFor();
+    const send = dialog.getByRole('button', { name: 'Shut down all guests', exact: true });
+    await send.click();
+    const sure = dialog.getByLabel(/^I know/);
+    ok(await sure.evaluate((e) => e.validity.valueMissing), 'it wants to be sure');
+    equal(await state(), 'running', 'the machine meanwhile');
+    await axe(page, 'the question about all guests');
+    await shot(page, 'shutdown-guests.png');
+    await sure.check();
+    await send.click();
+    await dialog.waitFor({ state: 'detached' });
+    const again = page.getByRole('button', { name: 'Start the guests again' });
+    try {
+        const row = page.getByRole('row', { name: `${name}-deaf` });
+        await row.getByText('its plug was pulled').waitFor({ timeout: 60000 });
+        await page.getByText('No machine starts at the moment').waitFor();
+        ok((await api('GET', '/v1/host/shutdown-guests')).refuses_starts, 'nothing starts');
+        await until('it is off', async () => (await state()) === 'stopped');
+        await axe(page, 'the report of a shutdown');
+        await row.scrollIntoViewIfNeeded();
+        await shot(page, 'guests-report.png');
+        const phone = await secondContext({
+            viewport: { width: 360, height: 740 },
+            hasTouch: true,
+            colorScheme: 'dark',
+        });
+        await go(phone, 'host', 'Host');
+        const width = await phone.evaluate(() => document.scrollingElement.scrollWidth);
+        ok(width <= 360, `Host is ${width} wide`);
+        await phone.getByRole('heading', { name: 'All guests' }).scrollIntoViewIfNeeded();
+        await shot(phone, 'phone-guests-report.png');
+        await phone.context().close();
+        await until('it may be pressed', async () => again.isEnabled());
+        await again.click();
+        await until('it runs again', async () => (await state()) === 'running', 60000);
+    } finally {
+        await api('POST', '/v1/host/start-guests');
+    }
+    equal((await api('GET', '/v1/host/shutdown-guests')).refuses_starts, false, 'starts refused');
+});
