@@ -40,7 +40,8 @@ test('a password that the machine refuses stays typed, keys are let in, a progra
     if (env.guest !== 'linux') {
         return;
     }
-    await inside.getByRole('button', { name: 'Password …' }).click();
+    await go(page, `vms/${name}`, name);
+    await inside.getByRole('button', { name: 'Password …' }).click({ timeout: BOOT_MS });
     await dialog.getByLabel('New password').fill('browser-word');
     await press('Set the password');
     await dialog.getByRole('alert').filter({ hasText: 'Request' }).waitFor({ timeout: 30000 });

@@ -2,7 +2,7 @@
 import { BOOT_MS, axe, env, equal, newPage, ok, test, until } from './harness.mjs';
 import { withCatalogue } from './fetching.mjs';
 import { displayDisk } from './guest.mjs';
-import { api, browser, go, makeImage, makeVm, name, page, shot } from './shared.mjs';
+import { api, browser, go, makeImage, makeVm, name, page, secondContext, shot, shots } from './shared.mjs';
 
 const dialog = page.getByRole('dialog');
 const press = (words) => dialog.getByRole('button', { name: words, exact: true }).click();
@@ -132,7 +132,7 @@ test('a running machine is measured, its output forgotten, an image made of it',
     await panel.getByText(/shut the machine down first/).waitFor();
     ok(await panel.getByRole('button', { name: 'Make it stand alone' }).isDisabled(), 'while it is on');
     const rate = page.locator('.dirty-rate');
-    await heldBack(rate, 'How fast it writes to its memory: look for so many seconds', '61', 'Measure');
+    await heldBack(rate, 'Seconds to watch how fast it writes to its memory', '61', 'Measure');
     await rate.getByRole('spinbutton').fill('1');
     await rate.getByRole('button', { name: 'Measure' }).click();
     await rate.getByText(/per second, at/).waitFor({ timeout: 30000 });
@@ -148,8 +148,7 @@ test('a running machine is measured, its output forgotten, an image made of it',
     await until('nothing is kept', async () => (await log()).length === 0);
 
     await axe(page, 'a machine with a root disk');
-    await panel.scrollIntoViewIfNeeded();
-    await shot(page, 'root-disk.png');
+    await panel.screenshot({ path: `${shots}/root-disk.png` });
     await panel.getByRole('button', { name: 'Make an image' }).click();
     await dialog.getByLabel('Name of the image').fill(two);
     await dialog.getByLabel('Description').fill('What was typed');
@@ -189,8 +188,6 @@ test('a disk is put onto another image and made to stand alone; user data is rea
     await press('Copy');
     await panel.getByText('It stands alone').waitFor({ timeout: 30000 });
     equal((await api('GET', `/v1/vms/${guest}`)).image_id, null, 'what it stands on now');
-    await panel.scrollIntoViewIfNeeded();
-    await shot(page, 'root-disk-alone.png');
 
     const text = '#cloud-config\nhostname: <b>x</b>\n';
     await page.getByRole('button', { name: 'User data …' }).click();
@@ -366,4 +363,39 @@ test('forms keep what was typed: lease, set, project, share, tuner', async () =>
         await heldBack(tuner, 'Pages in one go', '0', 'Apply');
     }
     await tuner.getByRole('button', { name: 'Forget my changes' }).click();
+});
+
+test('the forms of rare controls fit a phone, light and dark', async () => {
+    const machine = [
+        [`vms/${guest}`, guest, 'Make an image …'],
+        [`vms/${guest}`, guest, 'User data …'],
+    ];
+    const agent = ['Freeze …', 'Password …', 'SSH keys …'].map((words) => [`vms/${name}`, name, words]);
+    const forms = [
+        ['images', 'Images', 'New label'],
+        ['images', 'Images', 'Add a source'],
+        ['tokens', 'Access', 'Limits of'],
+        ['host', 'Host', 'Shut down all guests …'],
+        ...machine,
+        ...(env.guest === 'linux' ? agent : []),
+    ];
+    const on = await secondContext({ viewport: { width: 360, height: 740 }, hasTouch: true });
+    for (const [address, heading, opener] of forms) {
+        await go(on, address, heading);
+        await on.getByRole('button', { name: opener }).first().click();
+        const open = on.getByRole('dialog');
+        await open.waitFor();
+        const [all, over] = await open.evaluate((d) => [
+            document.scrollingElement.scrollWidth,
+            d.scrollWidth - d.clientWidth,
+        ]);
+        ok(all <= 360 && over <= 0, `${opener}: the page is ${all} wide, the form ${over} too wide`);
+        for (const colorScheme of ['light', 'dark']) {
+            await on.emulateMedia({ colorScheme });
+            await axe(on, `${opener}, phone, ${colorScheme}`);
+            await shot(on, `phone-form-${opener.replaceAll(/\W+/g, '-').toLowerCase()}${colorScheme}.png`);
+        }
+        await open.getByRole('button', { name: 'Cancel' }).click();
+    }
+    await on.context().close();
 });

@@ -34,18 +34,20 @@ function cancelButton() {
 
 /*
  * A form that stays open until send() has worked: what is refused is shown at its field, and what was
- * typed is still there. Answers whether it was sent.
+ * typed is still there. Answers whether it was sent. wide: many short fields, side by side where there is room.
  */
-export async function formSheet({ title, body, fields, action, danger, send }) {
+export async function formSheet({ title, body, fields, action, danger, wide, send }) {
     const trouble = h('div', { role: 'alert' });
     const submit = h('button', { class: danger ? 'button danger' : 'button primary' }, action);
     const made = build(
         title,
-        [body, fields.map((f) => f.root), trouble],
+        [body, h('div', { class: wide ? 'form-grid' : 'stack' }, fields.map((f) => f.root)), trouble],
         [cancelButton(), submit],
         'form',
         submitted,
     );
+
+    made.dialog.classList.toggle('dialog-wide', Boolean(wide));
 
     async function submitted(event) {
         event.preventDefault();

@@ -9,7 +9,7 @@ import { announce } from './notify.js';
 export function dirtyRate({ vm: first, session, signal }) {
     const path = `/v1/vms/${encodeURIComponent(first.id)}/dirty-rate`;
     const seconds = field({
-        label: 'How fast it writes to its memory: look for so many seconds',
+        label: 'Seconds to watch how fast it writes to its memory',
         pointer: '/seconds',
         control: numberInput(1, 1, 60, { value: '1' }),
     });

@@ -167,7 +167,7 @@ export function careRow({ vm, session, signal }) {
         (mayWrite || mayEnter) &&
         h(
             'div',
-            { class: 'guest-care' },
+            { class: 'stack' },
             h(
                 'div',
                 { class: 'button-row' },

@@ -33,14 +33,18 @@ export function diskPanel({ vm: first, session, signal }) {
         'section',
         { class: 'panel', 'aria-label': 'Root disk' },
         h('h2', null, 'Root disk'),
-        words,
-        why,
-        going,
         h(
             'div',
-            { class: 'button-row' },
-            mayPublish && publish,
-            mayChange && [flatten, rebase],
+            { class: 'stack' },
+            words,
+            why,
+            going,
+            h(
+                'div',
+                { class: 'button-row' },
+                mayPublish && publish,
+                mayChange && [flatten, rebase],
+            ),
         ),
     );
 

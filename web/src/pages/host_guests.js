@@ -4,7 +4,7 @@ import { get, post } from '../lib/api.js';
 import { formSheet } from '../lib/dialog.js';
 import { h, replace, setHidden } from '../lib/dom.js';
 import { field } from '../lib/forms.js';
-import { clock, plural, seconds, span, time } from '../lib/format.js';
+import { clock, plural, span, time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
 import { redraw, reloader } from '../lib/reload.js';
@@ -183,7 +183,7 @@ function row(vm) {
         'tr',
         null,
         h('th', { scope: 'row' }, vm.name),
-        h('td', null, `${TRIED[vm.action] ?? vm.action}, in ${seconds(vm.seconds)}`),
+        h('td', null, `${TRIED[vm.action] ?? vm.action}, within ${vm.seconds} s`),
         h('td', null, h('span', { class: 'tag', 'data-state': bad ? 'failed' : 'ok' }, came)),
         h('td', null, span(vm.took_ms)),
         h('td', null, h('time', { datetime: vm.started_at, title: time(vm.started_at) }, clock(vm.started_at))),

@@ -129,6 +129,7 @@ export async function tokensPage({ session, signal }) {
                 'Empty: no limit but that of its project. What it uses already stays.',
             ),
             fields: changed,
+            wide: true,
             action: 'Change',
             async send() {
                 await request('PATCH', `/v1/tokens/${encodeURIComponent(token.id)}`, {
