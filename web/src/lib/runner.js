@@ -104,7 +104,7 @@ function otherProgram(path, exec) {
         },
         'Kill',
     );
-    const words = h('span', null, `Runs since ${time(exec.created_at)}, begun by ${exec.created_by}`);
+    const words = h('span', null, `Runs since ${time(exec.created_at)}; its output is read elsewhere.`);
     const root = h(
         'section',
         { class: 'program', 'data-exec': exec.id },
@@ -114,7 +114,7 @@ function otherProgram(path, exec) {
     async function end() {
         const yes = await confirm({
             title: 'Kill this program?',
-            body: `${command}: what it has not written is lost. Somebody else began it.`,
+            body: `${command}: what it has not written is lost, also for who reads its output.`,
             action: 'Kill',
             danger: true,
         });

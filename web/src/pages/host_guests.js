@@ -66,7 +66,7 @@ export async function guestsSection({ herd, signal }) {
                       { class: 'help' },
                       vms.length
                           ? `The last time, ${time(vms[0].started_at)}: ${plural(vms.length, 'machine')}.`
-                          : 'The guests were not shut down together since the report began.',
+                          : 'They were not shut down together yet.',
                   ),
         );
         setHidden(start, !report.refuses_starts);

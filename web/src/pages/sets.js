@@ -180,7 +180,8 @@ function actions({ herd, load }) {
                 help: 'From now. Empty: it does not end by itself.',
                 control: h('input', {
                     type: 'number',
-                    min: 0,
+                    min: 0.1,
+                    max: 8760,
                     step: 'any',
                     inputmode: 'decimal',
                     value: set.expires_at ? '24' : '',
