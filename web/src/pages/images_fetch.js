@@ -74,12 +74,12 @@ export function fetchForm({ onStarted }) {
         control: h('input', { type: 'checkbox' }),
     });
     const initrd = field({
-        label: 'Address of the initrd',
+        label: 'Its initrd is at',
         pointer: '/source/initrd/url',
         control: text({ type: 'url', placeholder: 'https://' }),
     });
     const initrdHash = field({
-        label: 'SHA-256 or SHA-512 of the initrd',
+        label: 'Hash of the initrd',
         pointer: '/source/initrd',
         control: text({ pattern: HASH }),
     });
