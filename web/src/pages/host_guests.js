@@ -161,7 +161,7 @@ export async function guestsSection({ herd, signal }) {
 
     herd.on(
         'event',
-        (event) => followed && event.type.startsWith('operation.') && load(),
+        (event) => going.firstChild && /^(operation|vm)\./.test(event.type) && load(),
         signal,
     );
     await load();
