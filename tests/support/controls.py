@@ -111,7 +111,7 @@ CONTROLS = {
     "stopSet": SET_ACT,
     "reimageSet": ("pages/sets.js", "post(`${path(set)}/reimage`"),
     "resetSetMember": ("pages/sets.js", "post(`${path(set)}/members/${member}/reset`)"),
-    "listEvents": ("lib/live.js", "fetch(here('/v1/events')"),
+    "listEvents": ("lib/live.js", "/v1/events"),
     "listOperations": ("pages/activity.js", "/v1/operations?"),
     "getOperation": ("lib/herd.js", "get(`/v1/operations/${operation.id}`"),
     "cancelOperation": ("pages/activity.js", "del(`/v1/operations/${encodeURIComponent(op.id)}`)"),
