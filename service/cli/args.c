@@ -3,10 +3,13 @@
  * may precede its words), then parses what follows with the command's own options.
  */
 #include <getopt.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "service/base/str.h"
 #include "service/cli/command.h"
+#include "service/cli/words.h"
 
 #define ROWS_MAX 64
 
@@ -51,12 +54,31 @@ static const struct option_row *spec_row(const struct spec *s, int val)
     return NULL;
 }
 
-static int bad_option(const char *command, int c, const char *word, struct failure *fail)
+/* The long option that was probably meant; NULL: none. */
+static const char *meant_option(const struct spec *s, const char *word)
 {
+    auto_free char *name = str_starts(word, "--") ? xstrndup(word + 2, strcspn(word + 2, "=")) : NULL;
+    const char *best = NULL;
+    int least = INT_MAX, d;
+
+    for (int i = 0; name && i < s->count; i++) {
+        if (words_near(name, s->row[i]->name, &d) && d < least) {
+            least = d;
+            best = s->row[i]->name;
+        }
+    }
+    return best;
+}
+
+static int bad_option(const struct spec *s, const char *command, int c, const char *word, struct failure *fail)
+{
+    const char *meant = meant_option(s, word);
+
     if (c == ':')
         failure_set(fail, CLI_USAGE, "the option %s needs a value", word);
     else
-        failure_set(fail, CLI_USAGE, "there is no option %s here", word);
+        failure_set(fail, CLI_USAGE, "there is no option %s here%s%s%s", word, meant ? "; did you mean --" : "",
+                    meant ? meant : "", meant ? "?" : "");
     if (command)
         failure_remedy(fail, "drover help %s", command);
     else
@@ -80,7 +102,7 @@ static int parse_options(const struct spec *s, const char *command, int argc, ch
             bool is_letter = optopt > 0 && optopt < 256;
 
             letter = xasprintf("-%c", is_letter ? optopt : '?');
-            return bad_option(command, c, is_letter ? letter : argv[optind - 1], fail);
+            return bad_option(s, command, c, is_letter ? letter : argv[optind - 1], fail);
         }
         if (args->given_count == ARGS_MAX)
             return failure_set(fail, CLI_USAGE, "too many options");
@@ -91,76 +113,69 @@ static int parse_options(const struct spec *s, const char *command, int argc, ch
     return 0;
 }
 
-/* Words that end a thing, whatever that is called for its kind: people type what they are used to. */
-static bool is_end(const char *word, size_t len)
+/*
+ * Words that name no command: args->family if they are a family's and no other follows, else what may have
+ * been meant.
+ */
+static int no_command(const struct command *const *groups, int argc, const char *const *typed, struct args *args,
+                      struct failure *fail)
 {
-    static const char *const words[] = {"delete", "rm", "remove", "revoke", "release"};
+    int known = words_of_family(groups, argc, typed);
+    auto_free char *meant = NULL, *words = NULL;
 
-    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-        if (strlen(words[i]) == len && strncmp(words[i], word, len) == 0)
-            return true;
+    for (int i = 0; i < known; i++) {
+        size_t len = strlen(args->family);
+
+        snprintf(args->family + len, sizeof(args->family) - len, "%s%s", i ? " " : "", typed[i]);
     }
-    return false;
+    if (argc == 0 || known == argc) {
+        failure_set(fail, CLI_USAGE, *args->family ? "'%s' needs another word" : "no command given", args->family);
+    } else {
+        words = xasprintf("%s%s%s", args->family, known ? " " : "", typed[known]);
+        meant = words_meant(groups, argc, typed);
+        failure_set(fail, CLI_USAGE, "there is no command '%s'%s%s%s", words, meant ? "; did you mean '" : "",
+                    meant ? meant : "", meant ? "'?" : "");
+    }
+    failure_remedy(fail, "drover help%s%s", meant || *args->family ? " " : "", meant ? meant : args->family);
+    if (known < argc)
+        *args->family = '\0';
+    return -1;
 }
 
-int args_match(const char *words, int count, const char *const *typed)
+/* What follows the words of a family: its options say whether help is asked for; else a wrong word. */
+static int parse_family(const struct command *const *groups, const struct option_row *globals, int argc, char **argv,
+                        struct args *ret, struct failure *fail)
 {
-    int n = 0;
+    const char *const *typed = (const char *const *)argv;
+    struct spec after = {.shorts = "+:"};
+    int known = words_of_family(groups, argc, typed), first = 0;
 
-    while (*words) {
-        size_t len = strcspn(words, " ");
-
-        if (n == count)
-            return 0;
-        if ((strlen(typed[n]) != len || strncmp(typed[n], words, len) != 0) &&
-            (n == 0 || !is_end(words, len) || !is_end(typed[n], strlen(typed[n]))))
-            return 0;
-        n++;
-        words += len + (words[len] == ' ');
-    }
-    return n;
-}
-
-static const struct command *find(const struct command *const *groups, int argc, char **argv,
-                                  int *ret_words)
-{
-    const struct command *best = NULL;
-
-    *ret_words = 0;
-    for (; *groups; groups++) {
-        for (const struct command *c = *groups; c->words; c++) {
-            int n = args_match(c->words, argc, (const char *const *)argv);
-
-            if (n > *ret_words) {
-                best = c;
-                *ret_words = n;
-            }
+    if (known && known < argc && argv[known][0] == '-') {
+        spec_add(&after, globals);
+        no_command(groups, known, typed, ret, fail);
+        if (parse_options(&after, ret->family, argc - known + 1, argv + known - 1, ret, &first, fail)) {
+            *ret->family = '\0';
+            return -1;
         }
+        if (args_flag(ret, "help") || args_flag(ret, "version"))
+            return -1;
+        argc = known;
     }
-    return best;
+    *ret->family = '\0';
+    return no_command(groups, argc, typed, ret, fail);
 }
 
-static int unknown_command(const struct command *const *groups, int argc, char **argv,
-                           struct failure *fail)
+/* Too few or too many; the first may be a word of a longer command, such as `ksm tune`, mistyped. */
+static int bad_operands(const struct command *const *groups, const struct command *command, int count,
+                        const char *const *operands, struct failure *fail)
 {
-    failure_set(fail, CLI_USAGE, "no command given");
-    failure_remedy(fail, "drover help");
-    if (argc == 0)
-        return -1;
-    failure_set(fail, CLI_USAGE, "there is no command '%s'", argv[0]);
-    failure_remedy(fail, "drover help");
-    for (; *groups; groups++) {
-        size_t len = strlen(argv[0]);
+    const char *typed[] = {command->words, count ? operands[0] : NULL};
+    auto_free char *meant = count && words_of_family(groups, 1, typed) ? words_meant(groups, 2, typed) : NULL;
 
-        if (strncmp((*groups)->words, argv[0], len) != 0 || (*groups)->words[len] != ' ')
-            continue;
-        if (argc > 1)
-            failure_set(fail, CLI_USAGE, "there is no command '%s %s'", argv[0], argv[1]);
-        else
-            failure_set(fail, CLI_USAGE, "'%s' needs a second word", argv[0]);
-        failure_remedy(fail, "drover help %s", argv[0]);
-        break;
-    }
+    failure_set(fail, CLI_USAGE, "'%s' takes %s%s%s%s", command->words,
+                *command->operands ? command->operands : "no operand", meant ? "; did you mean '" : "",
+                meant ? meant : "", meant ? "'?" : "");
+    failure_remedy(fail, "drover help %s", meant ? meant : command->words);
     return -1;
 }
 
@@ -168,15 +183,15 @@ int args_parse(const struct command *const *groups, const struct option_row *glo
                char **argv, struct args *ret, struct failure *fail)
 {
     struct spec before = {.shorts = "+:"}, after = {.shorts = ":"};
-    int first, words;
+    int first = 0, words;
 
     *ret = (struct args){0};
     spec_add(&before, globals);
     if (parse_options(&before, NULL, argc, argv, ret, &first, fail))
         return -1;
-    ret->command = find(groups, argc - first, argv + first, &words);
+    ret->command = words_find(groups, argc - first, (const char *const *)argv + first, &words);
     if (!ret->command)
-        return unknown_command(groups, argc - first, argv + first, fail);
+        return parse_family(groups, globals, argc - first, argv + first, ret, fail);
 
     /* getopt skips argv[0]: let that be the command's last word. */
     argc -= first + words - 1;
@@ -185,13 +200,10 @@ int args_parse(const struct command *const *groups, const struct option_row *glo
     spec_add(&after, globals);
     if (parse_options(&after, ret->command->words, argc, argv, ret, &first, fail))
         return -1;
-    if (args_flag(ret, "help"))
+    if (args_flag(ret, "help") || args_flag(ret, "version"))
         return 0;
     if (argc - first < ret->command->operands_min || argc - first > ret->command->operands_max) {
-        failure_set(fail, CLI_USAGE, "'%s' takes %s", ret->command->words,
-                    *ret->command->operands ? ret->command->operands : "no operand");
-        failure_remedy(fail, "drover help %s", ret->command->words);
-        return -1;
+        return bad_operands(groups, ret->command, argc - first, (const char *const *)argv + first, fail);
     }
     for (int i = first; i < argc; i++)
         ret->operand[ret->count++] = argv[i];

@@ -35,7 +35,7 @@ static const struct ask {
     {"catalogue show", "GET", "/v1/catalogue/%s", SHOW_ROWS, NULL, NULL},
     {"catalogue sources", "GET", "/v1/catalogue-sources?limit=200", SHOW_LIST,
      "NAME name,KIND kind,URL url,ENTRIES entries,READ refreshed_at",
-     "No sources. Add one: drover catalogue add NAME URL --key FILE"},
+     "No sources. Add one: drover catalogue create NAME URL --key FILE"},
 };
 
 #define COLUMNS_MAX 8

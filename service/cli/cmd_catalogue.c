@@ -49,7 +49,7 @@ static int run_list(struct cli *cli, const struct args *args, struct failure *fa
         table_cell_take(t, print_bytes(size));
         table_cell(t, value_text(entry, "title", NULL));
     }
-    table_print(t, stdout, "The catalogue is empty. Add a source: drover catalogue add NAME URL --key FILE");
+    table_print(t, stdout, "The catalogue is empty. Add a source: drover catalogue create NAME URL --key FILE");
     return 0;
 }
 
@@ -412,7 +412,7 @@ const struct command catalogue_commands[] = {
     {"catalogue list", "", 0, 0, "list what can be run with one call", NULL, run_list, NULL},
     {"catalogue run", "ENTRY [NAME]", 1, 2, "fetch an entry's image if need be, and start a VM of it", NULL,
      run_run, NULL},
-    {"catalogue add", "NAME URL", 2, 2, "add a source: a signed index", add_options, run_add, NULL},
+    {"catalogue create", "NAME URL", 2, 2, "add a source: a signed index", add_options, run_add, NULL},
     {"catalogue refresh", "NAME", 1, 1, "read a source's index again", NULL, run_refresh, NULL},
     {"catalogue delete", "NAME", 1, 1, "forget a source; images stay", NULL, run_remove, NULL},
     {"catalogue key", "FILE", 1, 1, "make a key pair: FILE and FILE.pub", NULL, run_key, NULL},

@@ -84,7 +84,8 @@ static void offer_value(struct cli *cli, const struct complete_line *l, const ch
     bool is_copy = str_eq(command, "cp");
     enum complete_kind kind;
 
-    if (str_eq(option, "context") || (!option && str_starts(command, "context ") && !str_eq(command, "context add"))) {
+    if (str_eq(option, "context") ||
+        (!option && str_starts(command, "context ") && !str_eq(command, "context create"))) {
         offer_contexts(l);
         return;
     }

@@ -74,7 +74,7 @@ static int run_add(struct cli *cli, const struct args *args, struct failure *fai
     contexts = json_object_get(file, "contexts");
     if (json_object_get(contexts, name) && !args_flag(args, "replace")) {
         failure_set(fail, CLI_CONFLICT, "there is a context '%s' already", name);
-        failure_remedy(fail, "drover context add --replace …");
+        failure_remedy(fail, "drover context create --replace …");
         return -1;
     }
     if (!cli->token && cli->url)
@@ -159,9 +159,9 @@ static const struct option_row add_options[] = {
 
 const struct command context_commands[] = {
     {"context list", "", 0, 0, "list the servers you use; * is the one that is used", NULL, run_list, NULL},
-    {"context add", "NAME", 1, 1, "give a server a name: its --url or --socket, and a token", add_options,
+    {"context create", "NAME", 1, 1, "give a server a name: its --url or --socket, and a token", add_options,
      run_add,
-     "drover context add lab --url https://lab.example.org --token-file FILE. Without --token-file the "
+     "drover context create lab --url https://lab.example.org --token-file FILE. Without --token-file the "
      "token is asked for on a terminal. It is kept in ~/.config/drover/contexts, which only you can read, "
      "and is sent to no other server."},
     {"context use", "NAME", 1, 1, "use this server from now on; local is this host's socket", NULL, run_use,

@@ -6,6 +6,7 @@
 #include "service/base/str.h"
 #include "service/cli/manifest.h"
 #include "service/cli/value.h"
+#include "service/cli/words.h"
 
 static const struct {
     enum cli_exit exit;
@@ -83,6 +84,40 @@ void help_overview(FILE *out)
     fputs("\n`drover help COMMAND` says more about one.\n", out);
 }
 
+void help_version(FILE *out)
+{
+    fprintf(out, "drover %s\n", DROVER_VERSION);
+}
+
+static bool print_family(const char *family, const char *heading, FILE *out)
+{
+    bool found = false;
+
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            if (!words_in_family(c, family))
+                continue;
+            auto_free char *line = xasprintf("%s%s%s", c->words, *c->operands ? " " : "", c->operands);
+
+            if (!found)
+                fputs(heading, out);
+            found = true;
+            fprintf(out, "  %-30s %s\n", line, c->summary);
+        }
+    }
+    return found;
+}
+
+void help_family(const char *family, FILE *out)
+{
+    auto_free char *heading = xasprintf("Usage: drover %s COMMAND [OPTION...]\n\n", family);
+
+    if (!*family)
+        help_overview(out);
+    else if (print_family(family, heading, out))
+        fprintf(out, "\n`drover help %s COMMAND` says more about one.\n", family);
+}
+
 void help_command(const struct command *c, FILE *out)
 {
     fprintf(out, "Usage: drover %s [OPTION...]%s%s\n\n%c%s.\n", c->words, *c->operands ? " " : "",
@@ -97,6 +132,7 @@ void help_command(const struct command *c, FILE *out)
     }
     fputs("\nOptions of every command\n", out);
     print_options(global_options, out);
+    print_family(c->words, "\nBeside it\n", out);
 }
 
 static json_t *options_value(const struct option_row *o)
@@ -144,37 +180,29 @@ static void dump(void)
 
 static int run_help(struct cli *cli, const struct args *args, struct failure *fail)
 {
-    bool found = false;
-    auto_free char *words = NULL;
+    auto_free char *meant = NULL, *words = NULL;
+    auto_strbuf struct strbuf b = {0};
 
     if (cli->json)
         return dump(), 0;
     if (args->count == 0)
         return help_overview(stdout), 0;
-    words = xstrdup(args->operand[0]);
-    for (int i = 1; i < args->count; i++) {
-        char *longer = xasprintf("%s %s", words, args->operand[i]);
-
-        free(words);
-        words = longer;
-    }
+    for (int i = 0; i < args->count; i++)
+        strbuf_addf(&b, "%s%s", i ? " " : "", args->operand[i]);
+    words = strbuf_take(&b);
     for (size_t g = 0; command_groups[g]; g++) {
         for (const struct command *c = command_groups[g]; c->words; c++) {
             if (args_match(c->words, args->count, args->operand) == args->count)
                 return help_command(c, stdout), 0;
         }
     }
-    for (size_t g = 0; command_groups[g]; g++) {
-        for (const struct command *c = command_groups[g]; c->words; c++) {
-            if (str_starts(c->words, words) && c->words[strlen(words)] == ' ') {
-                printf("  %-24s %s\n", c->words, c->summary);
-                found = true;
-            }
-        }
-    }
-    if (found)
-        return 0;
-    return failure_set(fail, CLI_USAGE, "there is no command '%s'", words);
+    if (words_of_family(command_groups, args->count, args->operand) == args->count)
+        return help_family(words, stdout), 0;
+    meant = words_meant(command_groups, args->count, args->operand);
+    failure_set(fail, CLI_USAGE, "there is no command '%s'%s%s%s", words, meant ? "; did you mean '" : "",
+                meant ? meant : "", meant ? "'?" : "");
+    failure_remedy(fail, "drover help%s%s", meant ? " " : "", meant ? meant : "");
+    return -1;
 }
 
 static int run_version(struct cli *cli, const struct args *args, struct failure *fail)
@@ -182,7 +210,7 @@ static int run_version(struct cli *cli, const struct args *args, struct failure 
     auto_answer struct answer a = {0};
 
     if (!args_flag(args, "server"))
-        return printf("drover %s\n", DROVER_VERSION), 0;
+        return help_version(stdout), 0;
     if (cli_connect(cli, fail) || client_get(cli->client, "/v1", &a, fail))
         return -1;
     if (cli->json)

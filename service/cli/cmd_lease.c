@@ -174,7 +174,7 @@ static int pool_list(struct cli *cli, const struct args *args, struct failure *f
         table_cell_take(t, value_show("own_bytes", value_at(pool, "status.memory.own_bytes")));
         table_cell(t, value_text(pool, "status.last_error", NULL));
     }
-    table_print(t, stdout, "No pools. Make one: drover pool put NAME --image IMAGE --ready 2");
+    table_print(t, stdout, "No pools. Make one: drover pool create NAME --image IMAGE --ready 2");
     return 0;
 }
 
@@ -210,6 +210,25 @@ static int pool_put(struct cli *cli, const struct args *args, struct failure *fa
     return one(cli, "PUT", "pools", args->operand[0], "", body, fail);
 }
 
+/* The server makes a pool or changes it with one request: what is there is looked for first. */
+static int pool_create(struct cli *cli, const struct args *args, struct failure *fail)
+{
+    auto_free char *name = url_escape(args->operand[0]), *path = xasprintf("/v1/pools/%s", name);
+    auto_answer struct answer a = {0};
+
+    if (cli_connect(cli, fail))
+        return -1;
+    if (client_get(cli->client, path, &a, fail) == 0) {
+        failure_set(fail, CLI_CONFLICT, "there is a pool '%s' already", args->operand[0]);
+        failure_remedy(fail, "drover pool put changes it");
+        return -1;
+    }
+    if (fail->exit != CLI_NOT_FOUND)
+        return -1;
+    *fail = (struct failure){.exit = CLI_FAILED};
+    return pool_put(cli, args, fail);
+}
+
 static const struct option_row put_options[] = {
     {"image", 'i', "IMAGE", "what its VMs start from"},
     {"memory", 'm', "MIB", "memory of each"},
@@ -232,6 +251,8 @@ const struct command lease_commands[] = {
     {"lease record", "LEASE", 1, 1, "show what happened to a lease", NULL, lease_record, NULL},
     {"pool list", "", 0, 0, "list pools", NULL, pool_list, NULL},
     {"pool show", "POOL", 1, 1, "show a pool", NULL, pool_show, NULL},
+    {"pool create", "NAME", 1, 1, "make a pool", put_options, pool_create,
+     "What this command has no option for can be sent with PUT /v1/pools/NAME, or kept in a file: drover help apply."},
     {"pool put", "POOL", 1, 1, "make a pool, or change it", put_options, pool_put,
      "VMs that wait and were made from a former definition are replaced. What this command has no "
      "option for can be sent with PUT /v1/pools/POOL."},

@@ -124,7 +124,7 @@ static int run_set(struct cli *cli, const struct args *args, struct failure *fai
     return send_project(cli, "PATCH", path, body, fail);
 }
 
-static int run_rm(struct cli *cli, const struct args *args, struct failure *fail)
+static int run_delete(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_free char *path = path_of(args);
     struct client_request r = {.method = "DELETE", .path = path};
@@ -149,5 +149,5 @@ const struct command project_commands[] = {
      "Merging memory lets VMs learn of one another, so VMs of projects that do not name each other never "
      "merge at the same time on one host."},
     {"project set", "PROJECT", 1, 1, "change what it may use, and whom it trusts", policy_options, run_set, NULL},
-    {"project rm", "PROJECT", 1, 1, "delete an empty project", NULL, run_rm, NULL},
+    {"project delete", "PROJECT", 1, 1, "delete an empty project", NULL, run_delete, NULL},
     {0}};

@@ -200,7 +200,7 @@ static const struct option_row add_rows[] = {
     {0}};
 
 const struct command webhook_commands[] = {
-    {"webhook add", "URL", 1, 1, "post events to a server from now on", add_rows, run_add,
+    {"webhook create", "URL", 1, 1, "post events to a server from now on", add_rows, run_add,
      "Deliveries are signed as standardwebhooks.com describes, in order, and repeated until the "
      "server answers 2xx."},
     {"webhook list", "", 0, 0, "list webhooks and how their deliveries go", NULL, run_list, NULL},

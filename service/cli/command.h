@@ -56,6 +56,7 @@ int cli_connect(struct cli *cli, struct failure *fail);
 
 struct args {
     const struct command *command;
+    char family[40]; /* when the words name no command, but begin some: "vm" */
     int count;
     const char *operand[ARGS_MAX];
     int given_count;
@@ -67,7 +68,8 @@ struct args {
 
 /*
  * How many of the typed words name the command that is called `words`; 0: not this one. What ends a
- * thing (delete, revoke, release) goes by each of those words, and by rm and remove.
+ * thing (delete, revoke, release) goes by each of those words, and by rm and remove; create by add and
+ * new, list by ls.
  */
 int args_match(const char *words, int count, const char *const *typed);
 /*

@@ -12,6 +12,7 @@
 #include "service/cli/output.h"
 #include "service/cli/secret_file.h"
 #include "service/cli/watch.h"
+#include "service/cli/words.h"
 
 const struct command *const command_groups[] = {
     vm_commands,
@@ -63,7 +64,8 @@ const struct option_row global_options[] = {
     {"token", 't', "TOKEN", "API token; prefer --token-file, DROVER_TOKEN or a context, which others cannot see"},
     {"project", 'P', "NAME", "act in this project (default: DROVER_PROJECT, else the token's own)"},
     {"socket", 's', "PATH", "the daemon's Unix socket (default: DIR/drover.sock)"},
-    {"help", 'h', NULL, "show help for the command"},
+    {"help", 'h', NULL, "show help for the command, or for a family of commands such as vm"},
+    {"version", 0, NULL, "show the version of this command"},
     {0}};
 
 static const char *env(const char *name)
@@ -119,6 +121,47 @@ static int read_token(const struct args *args, char **ret, struct failure *fail)
     return file ? secret_file_read(file, ret, fail) : 0;
 }
 
+/* What to do about it, where nobody closer to it said so. */
+static void add_remedy(const struct args *args, struct failure *fail)
+{
+    const char *words = args->command ? args->command->words : "";
+    auto_free char *family = xstrndup(words, strcspn(words, " "));
+    const char *list[] = {family, "list"};
+    int n = 0;
+
+    if (*fail->remedy)
+        return;
+    switch (fail->exit) {
+    case CLI_CONNECT:
+        failure_remedy(fail, "drover context show says which server is asked, and why");
+        return;
+    case CLI_AUTH:
+        failure_remedy(fail, "drover whoami says who the server takes you for, and what you may do");
+        return;
+    case CLI_CONFLICT:
+        failure_remedy(fail, "Look at it as it is now, and ask again.");
+        return;
+    case CLI_NOT_FOUND:
+        (void)words_find(command_groups, 2, list, &n);
+        failure_remedy(fail, n == 2 ? "drover %s list" : "drover help %s", n == 2 ? family : words);
+        return;
+    case CLI_TIMEOUT:
+        failure_remedy(fail, "drover op list says what is still under way; drover help %s how to wait longer", words);
+        return;
+    default:
+        if (*fail->request_id && !*fail->pointer)
+            failure_remedy(fail, "The daemon's log has more under this request: journalctl -u droverd");
+        else
+            failure_remedy(fail, "drover help%s%s", *words ? " " : "", words);
+    }
+}
+
+static void complain(const struct args *args, struct failure *fail)
+{
+    add_remedy(args, fail);
+    failure_print(fail, stderr);
+}
+
 int cli_main(int argc, char **argv)
 {
     struct cli cli = {0};
@@ -131,15 +174,21 @@ int cli_main(int argc, char **argv)
     setlocale(LC_CTYPE, "");
     secret_init();
     if (args_parse(command_groups, global_options, argc, argv, &args, &fail)) {
+        if (!args.command && args_flag(&args, "version"))
+            return help_version(stdout), CLI_OK;
         if (!args.command && args_flag(&args, "help"))
-            return help_overview(stdout), CLI_OK;
-        failure_print(&fail, stderr);
+            return help_family(args.family, stdout), CLI_OK;
+        if (!args.command && *args.family)
+            help_family(args.family, stderr);
+        complain(&args, &fail);
         return args.command && args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
+    if (args_flag(&args, "version"))
+        return help_version(stdout), CLI_OK;
     if (args_flag(&args, "help"))
         return help_command(args.command, stdout), CLI_OK;
     if (output_choose(args_text(&args, "output", args_flag(&args, "json") ? "json" : NULL), &form, &fail)) {
-        failure_print(&fail, stderr);
+        complain(&args, &fail);
         return fail.exit;
     }
     output_start(form, args.command->words);
@@ -160,11 +209,11 @@ int cli_main(int argc, char **argv)
         if (!*fail.detail && !*fail.title)
             return fail.exit; /* not ours: what ran there ended so */
         fflush(stdout);
-        failure_print(&fail, stderr);
+        complain(&args, &fail);
         return args.command->failure_exit ? args.command->failure_exit : fail.exit;
     }
     if (output_end(&fail)) {
-        failure_print(&fail, stderr);
+        complain(&args, &fail);
         return fail.exit;
     }
     return CLI_OK;

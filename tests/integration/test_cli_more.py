@@ -61,7 +61,7 @@ def test_history_is_a_line_for_each_step(drover, vm):  # noqa: F811
 
 
 def test_empty_lists_say_how_to_fill_them(drover):  # noqa: F811
-    assert b"catalogue add" in drover("catalogue", "sources").stderr
+    assert b"catalogue create" in drover("catalogue", "sources").stderr
     drover("catalogue", "show", "nosuch", status=4)
     drover("pool", "user-data", "nosuch", status=4)
 

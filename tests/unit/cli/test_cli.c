@@ -57,10 +57,10 @@ TEST(a_wrong_command_line_is_a_usage_failure_that_names_the_word)
     static const struct {
         const char *line, *says;
     } wrong[] = {
-        {"", "no command given"},       {"vn list", "vn"},       {"vm", "second word"},
+        {"", "no command given"},       {"vn list", "vn"},       {"vm", "another word"},
         {"vm lst", "vm lst"},           {"vm start", "takes VM"}, {"vm start a b", "takes VM"},
         {"vm list --bogus", "--bogus"}, {"vm list -q", "-q"},    {"vm create x --cpus", "needs a value"},
-        {"--bogus vm list", "--bogus"},
+        {"--bogus vm list", "--bogus"}, {"vm --bogus", "--bogus"}, {"version x", "takes no operand"},
     };
 
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -74,6 +74,70 @@ TEST(a_wrong_command_line_is_a_usage_failure_that_names_the_word)
             CHECK(!"the message names what is wrong");
         }
         CHECK(str_starts(fail.remedy, "drover help"));
+    }
+}
+
+TEST(what_was_probably_meant_is_said)
+{
+    static const struct {
+        const char *line, *meant; /* NULL: nothing comes near */
+    } wrong[] = {
+        {"vmm list", "vm list"},     {"vm lst", "vm list"},         {"pol shwo x", "pool show"},
+        {"list vms", "vm list"},     {"list pools", "pool list"},   {"start x", "vm start"},
+        {"rm x", "vm delete"},       {"ci gitlab prep", "ci gitlab prepare"}, {"cataloge", "catalogue"},
+        {"ksm tnue auto", "ksm tune"}, {"vm create x --memroy 4", "--memory"}, {"vm list --watsh", "--watch"},
+        {"version x", NULL},         {"xyzzy", NULL},               {"vm xyzzy", NULL},
+        {"vm list --xyzzy", NULL},   {"v", NULL},                   {"__complet", NULL},
+        {"vm start-all-of-the-machines-that-there-are", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        auto_free char *says = wrong[i].meant ? xasprintf("did you mean %s%s%s?", *wrong[i].meant == '-' ? "" : "'",
+                                                          wrong[i].meant, *wrong[i].meant == '-' ? "" : "'")
+                                              : xstrdup("did you mean");
+        struct args args;
+        struct failure fail;
+
+        CHECK_INT(parse(wrong[i].line, &args, &fail), -1);
+        if (!strstr(fail.detail, says) != !wrong[i].meant) {
+            printf("# '%s': %s\n", wrong[i].line, fail.detail);
+            CHECK(!"it says what was meant, if anything");
+        }
+    }
+}
+
+TEST(a_family_is_known_when_no_wrong_word_follows)
+{
+    struct args args;
+    struct failure fail;
+
+    CHECK_INT(parse("vm --help", &args, &fail), -1);
+    CHECK(args_flag(&args, "help"));
+    CHECK_STR(args.family, "vm");
+    CHECK_INT(parse("--help ci gitlab", &args, &fail), -1);
+    CHECK_STR(args.family, "ci gitlab");
+    CHECK_INT(parse("vm nosuch --help", &args, &fail), -1);
+    CHECK_STR(args.family, "");
+    CHECK_INT(parse("vm --version", &args, &fail), -1);
+    CHECK(args_flag(&args, "version"));
+}
+
+TEST(words_for_the_same_are_understood_everywhere_but_at_the_front)
+{
+    static const struct {
+        const char *line, *words;
+    } same[] = {
+        {"vm rm x", "vm delete"},       {"project rm x", "project delete"},   {"token delete x", "token revoke"},
+        {"webhook add u", "webhook create"}, {"context new x", "context create"}, {"catalogue add n u", "catalogue create"},
+        {"vm ls", "vm list"},           {"recording ls", "recording list"},
+    };
+
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        struct args args;
+        struct failure fail;
+
+        CHECK_INT(parse(same[i].line, &args, &fail), 0);
+        CHECK_STR(args.command->words, same[i].words);
     }
 }
 
