@@ -11,6 +11,7 @@
 #include "service/cli/manifest_file.h"
 #include "service/cli/manifest_server.h"
 #include "service/cli/print.h"
+#include "service/cli/prune.h"
 #include "service/cli/style.h"
 #include "service/cli/unified.h"
 #include "service/cli/yamldoc.h"
@@ -193,9 +194,9 @@ static int check_one(struct cli *cli, const struct definition *d, struct failure
     return definition_get(cli, d, false, &f, fail) ? -1 : check_have(d, &f, fail);
 }
 
-static void say_result(const struct definition *d, const char *result, bool dry, bool pending)
+static void say_result(const struct kind *kind, const char *what, const char *result, bool dry, bool pending)
 {
-    auto_free char *name = xasprintf("%s/%s", d->kind->name, d->name);
+    auto_free char *name = xasprintf("%s/%s", kind->name, what);
 
     print_safe(stdout, name);
     putchar(' ');
@@ -208,10 +209,10 @@ static void say_result(const struct definition *d, const char *result, bool dry,
     fflush(stdout);
 }
 
-static void say_failure(const struct definition *d, const struct failure *fail)
+static void say_failure(const struct kind *kind, const char *name, const struct failure *fail)
 {
     fflush(stdout);
-    fprintf(stderr, "%s/%s: ", d->kind->name, d->name);
+    fprintf(stderr, "%s/%s: ", kind->name, name);
     failure_print(fail, stderr);
 }
 
@@ -225,7 +226,7 @@ static int check_all(struct cli *cli, const struct files *f, struct failure *fai
             continue;
         if (fail->exit == CLI_CONNECT)
             return -1;
-        say_failure(&f->definition[i], fail);
+        say_failure(f->definition[i].kind, f->definition[i].name, fail);
         exit_code = exit_code ? exit_code : fail->exit;
         refused++;
     }
@@ -251,7 +252,7 @@ static int apply_kind(struct cli *cli, const struct definition *first, const str
                 continue;
             if (fail->exit == CLI_CONNECT)
                 return -1;
-            say_failure(d, fail);
+            say_failure(d->kind, d->name, fail);
             *exit_code = *exit_code ? *exit_code : fail->exit;
             o->result = "failed";
             failed++;
@@ -261,9 +262,35 @@ static int apply_kind(struct cli *cli, const struct definition *first, const str
         const struct outcome *o = &outcomes[d - first];
 
         if (!cli->json && !str_eq(o->result, "failed"))
-            say_result(d, o->result, dry, o->pending);
+            say_result(d->kind, d->name, o->result, dry, o->pending);
         json_array_append_new(results, json_pack("{s:s, s:s, s:s}", "kind", d->kind->name, "name", d->name,
                                                  "result", o->result));
+    }
+    return failed;
+}
+
+/* Returns how many could not be deleted, or -1: the server is gone. */
+static int prune_all(struct cli *cli, const struct prune *p, bool dry, json_t *results, enum cli_exit *exit_code,
+                     struct failure *fail)
+{
+    int failed = 0;
+
+    for (size_t i = 0; i < p->count; i++) {
+        const struct doomed *d = &p->doomed[i];
+        const char *result = "deleted";
+
+        if (!dry && prune_one(cli, d, fail)) {
+            if (fail->exit == CLI_CONNECT)
+                return -1;
+            say_failure(d->kind, d->name, fail);
+            *exit_code = *exit_code ? *exit_code : fail->exit;
+            result = "failed";
+            failed++;
+        } else if (!cli->json) {
+            say_result(d->kind, d->name, result, dry, false);
+        }
+        json_array_append_new(results, json_pack("{s:s, s:s, s:s}", "kind", d->kind->name, "name", d->name,
+                                                 "result", result));
     }
     return failed;
 }
@@ -271,12 +298,17 @@ static int apply_kind(struct cli *cli, const struct definition *first, const str
 static int run_apply(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_value json_t *results = json_pack("{s:[]}", "items");
+    const char *label = args_text(args, "prune", NULL);
     bool dry = args_flag(args, "dry-run");
     auto_files struct files f = {0};
+    auto_prune struct prune doomed = {0};
     enum cli_exit exit_code = CLI_OK;
-    int failed = 0;
+    int failed = 0, kept = 0;
 
-    if (files_read(args, &f, fail) || cli_connect(cli, fail) || check_all(cli, &f, fail))
+    if (files_read(args, &f, fail) || cli_connect(cli, fail) || check_all(cli, &f, fail) ||
+        prune_find(cli, &f, label, &doomed, fail))
+        return -1;
+    if (!dry && !args_flag(args, "yes") && prune_ask(&doomed, label, fail))
         return -1;
     for (const struct definition *d = f.definition, *next, *end = d + f.count; d < end; d = next) {
         int n;
@@ -288,11 +320,16 @@ static int run_apply(struct cli *cli, const struct args *args, struct failure *f
             return -1;
         failed += n;
     }
+    if (!failed)
+        kept = prune_all(cli, &doomed, dry, json_object_get(results, "items"), &exit_code, fail);
+    if (kept < 0)
+        return -1;
     if (cli->json)
         cli_print_value(results);
-    if (!failed)
-        return 0;
-    return failure_set(fail, exit_code, "%d of %zu definitions could not be applied", failed, f.count);
+    if (failed)
+        return failure_set(fail, exit_code, "%d of %zu definitions could not be applied%s", failed, f.count,
+                           doomed.count ? "; nothing was deleted" : "");
+    return kept ? failure_set(fail, exit_code, "%d of %zu could not be deleted", kept, doomed.count) : 0;
 }
 
 /* ---- diff ---- */
@@ -330,18 +367,28 @@ static int diff_one(struct cli *cli, const struct definition *d, bool *ret_diffe
     if (!unified_print(stdout, old_label, old_text, new_label, new_text))
         printf("--- %s\n+++ %s\n", old_label, new_label); /* to be made, with defaults only */
     if (d->kind->remedy && check_have(d, &f, fail))
-        say_failure(d, fail);
+        say_failure(d->kind, d->name, fail);
     return 0;
 }
 
 static int run_diff(struct cli *cli, const struct args *args, struct failure *fail)
 {
     auto_files struct files f = {0};
+    auto_prune struct prune doomed = {0};
     bool differ = false;
-    int rc = files_read(args, &f, fail) || cli_connect(cli, fail) ? -1 : 0;
+    int rc = files_read(args, &f, fail) || cli_connect(cli, fail) ||
+                     prune_find(cli, &f, args_text(args, "prune", NULL), &doomed, fail)
+                 ? -1
+                 : 0;
 
     for (size_t i = 0; rc == 0 && i < f.count; i++)
         rc = diff_one(cli, &f.definition[i], &differ, fail);
+    for (size_t i = 0; rc == 0 && i < doomed.count; i++) {
+        auto_free char *name = xasprintf("%s/%s", doomed.doomed[i].kind->name, doomed.doomed[i].name);
+
+        printf("--- %s  (server)\n+++ %s  (in none of the files: deleted)\n", name, name);
+        differ = true;
+    }
     if (rc) {
         /* 1 says that something differs, and nothing else. */
         fail->exit = fail->exit == CLI_FAILED ? CLI_USAGE : fail->exit;
@@ -359,18 +406,27 @@ static int run_diff(struct cli *cli, const struct args *args, struct failure *fa
 static const struct option_row apply_options[] = {
     FILE_OPTION,
     {"dry-run", 'n', NULL, "only say what would be done"},
+    {"prune", 0, "KEY=VALUE", "afterwards delete VMs, sets and webhooks with this label that no file defines"},
+    {"yes", 'y', NULL, "do not ask before something is deleted"},
     {0}};
-static const struct option_row diff_options[] = {FILE_OPTION, {0}};
+static const struct option_row diff_options[] = {
+    FILE_OPTION,
+    {"prune", 0, "KEY=VALUE", "also show what apply --prune would delete"},
+    {0}};
 
 const struct command apply_commands[] = {
     {"apply", "", 0, 0, "make the server have what files define", apply_options, run_apply,
      "Each document has a kind (project, image, label, pool, set, vm or webhook), a name and a spec. What "
      "is missing is created, what differs is changed, in the order in which they need one another, and each "
      "object is said to be created, changed or unchanged. A member that the spec does not name is left as it "
-     "is; labels and lists are made exactly so. Nothing is deleted, and a VM's `start` and a webhook's "
+     "is; labels and lists are made exactly so. Nothing is deleted without --prune, and a VM's `start` and a webhook's "
      "`secret` count only when it is created. An image is waited for until it is there. What an image or a "
      "set cannot change is said, with what can be done, before anything is changed. A change that somebody "
-     "made meanwhile is not overwritten (exit status 5); the other definitions are applied even when one fails."},
+     "made meanwhile is not overwritten (exit status 5); the other definitions are applied even when one fails.\n"
+     "--prune KEY=VALUE deletes what carries this label and is in none of the files: VMs with their disks, "
+     "also those that run, sets and webhooks; nothing that a pool, a lease or a set made, and nothing without "
+     "labels, such as pools and images. It asks first, unless there is --yes, and only deletes when all "
+     "definitions could be applied. Each definition in the files that can have labels must carry this one."},
     {"diff", "", 0, 0, "show what apply would change", diff_options, run_diff,
      "The exit status is 0 when there is nothing to change, 1 when there is, and above 1 when something "
      "went wrong."},

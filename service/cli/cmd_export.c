@@ -7,42 +7,10 @@
 #include "service/cli/manifest_server.h"
 #include "service/cli/output.h"
 
-static const char *name_of(const struct kind *kind, const json_t *object)
-{
-    return kind->by_label ? value_text(object, "labels.name", value_text(object, "id", ""))
-                          : value_text(object, "name", "");
-}
-
-static bool has_limit(const json_t *quota)
-{
-    const char *resource;
-    json_t *limit;
-
-    json_object_foreach((json_t *)(uintptr_t)quota, resource, limit) {
-        if (!json_is_null(limit))
-            return true;
-    }
-    return false;
-}
-
-/* What a pool or set makes, a lease ends, no file can bring, or every server has. */
-static bool is_nobodys(const struct kind *kind, const json_t *object)
-{
-    const char *state = value_text(object, "state", "");
-
-    if (str_eq(kind->name, "vm"))
-        return value_text(object, "pool_id", NULL) || value_text(object, "lease_id", NULL) || value_at(object, "set");
-    if (str_eq(kind->name, "image"))
-        return str_eq(state, "retired") || str_eq(state, "failed") || str_eq(state, "empty");
-    return str_eq(kind->name, "project") && str_eq(value_text(object, "name", NULL), "default") &&
-           !has_limit(value_at(object, "quota")) && value_true(object, "memory_merge") &&
-           !json_array_size(value_at(object, "merge_with"));
-}
-
 static int export_object(struct cli *cli, const struct args *args, const struct kind *kind,
                          const json_t *object, struct failure *fail)
 {
-    const char *name = name_of(kind, object);
+    const char *name = definition_name(kind, object);
     auto_free char *id = url_escape(name), *path = xasprintf("%s/%s", kind->path, id), *secret = NULL;
     auto_value json_t *spec = NULL, *sparse = NULL, *document = NULL;
 
@@ -75,7 +43,7 @@ static int export_all(struct cli *cli, const struct args *args, const struct kin
         return 0;
     }
     json_array_foreach(json_object_get(all, "items"), i, object) {
-        if (!is_nobodys(kind, object) && export_object(cli, args, kind, object, fail))
+        if (!definition_is_nobodys(kind, object) && export_object(cli, args, kind, object, fail))
             return -1;
     }
     return 0;
@@ -97,7 +65,7 @@ static int export_one(struct cli *cli, const struct args *args, const struct kin
     if (cli_get_all(cli, list, &all, fail))
         return -1;
     json_array_foreach(json_object_get(all, "items"), i, object) {
-        if (!str_eq(name, name_of(kind, object)) && !str_eq(name, value_text(object, "id", NULL)))
+        if (!str_eq(name, definition_name(kind, object)) && !str_eq(name, value_text(object, "id", NULL)))
             continue;
         found = true;
         if (export_object(cli, args, kind, object, fail))

@@ -21,6 +21,37 @@ int definition_secret(struct cli *cli, const char *path, const json_t *object, c
     return 0;
 }
 
+const char *definition_name(const struct kind *kind, const json_t *object)
+{
+    return kind->by_label ? value_text(object, "labels.name", value_text(object, "id", ""))
+                          : value_text(object, "name", "");
+}
+
+static bool has_limit(const json_t *quota)
+{
+    const char *resource;
+    json_t *limit;
+
+    json_object_foreach((json_t *)(uintptr_t)quota, resource, limit) {
+        if (!json_is_null(limit))
+            return true;
+    }
+    return false;
+}
+
+bool definition_is_nobodys(const struct kind *kind, const json_t *object)
+{
+    const char *state = value_text(object, "state", "");
+
+    if (str_eq(kind->name, "vm"))
+        return value_text(object, "pool_id", NULL) || value_text(object, "lease_id", NULL) || value_at(object, "set");
+    if (str_eq(kind->name, "image"))
+        return str_eq(state, "retired") || str_eq(state, "failed") || str_eq(state, "empty");
+    return str_eq(kind->name, "project") && str_eq(value_text(object, "name", NULL), "default") &&
+           !has_limit(value_at(object, "quota")) && value_true(object, "memory_merge") &&
+           !json_array_size(value_at(object, "merge_with"));
+}
+
 static bool wants_secret(const struct kind *kind, const json_t *want)
 {
     for (const struct spec_member *m = kind->members; m->name; m++) {

@@ -6,6 +6,11 @@
 #include "service/cli/command.h"
 #include "service/cli/manifest.h"
 
+/* What a definition of the server's object is called; borrowed from it. */
+const char *definition_name(const struct kind *kind, const json_t *object);
+/* What a pool or set makes, a lease ends, no file can bring, or every server has. */
+bool definition_is_nobodys(const struct kind *kind, const json_t *object);
+
 /* The text of the object's hidden member; *ret stays NULL when there is none, else the caller's. */
 int definition_secret(struct cli *cli, const char *path, const json_t *object, char **ret,
                       struct failure *fail);

@@ -25,7 +25,7 @@ WITHIN = {
     "drover project create lab --merge --merge-with default": "drover project create {project}-2 --merge --merge-with default",
     "drover vm set web-1 cpus=4 labels.tier=db": "drover vm set {vm} cpus=4 labels.tier=db",
     "drover export [KIND [NAME…]]": "drover export vm {vm}", "drover export > herd.yaml": "drover export > herd.yaml",
-    "drover diff -f FILE": "drover diff -f FILE", "drover apply -f FILE": "drover apply -f FILE",
+    "drover diff -f FILE": "drover diff -f FILE", "drover diff": "drover diff -f FILE", "drover apply -f FILE": "drover apply -f FILE",
     "drover apply --dry-run": "drover apply --dry-run -f FILE", "drover help COMMAND": "drover help apply",
     "drover login-link": "drover login-link", "drover help run": "drover help run", "drover help": "drover help",
     "drover db backup": 'drover db backup --state-dir "$DROVER_STATE_DIR"', "drover quota show": "drover quota show",
