@@ -180,10 +180,11 @@ static void print_host(const struct top *top)
     auto_free char *free_memory = bytes_or_dash(top->host, "available_bytes");
     auto_free char *all = bytes_or_dash(top->host, "total_bytes");
     auto_free char *saved = bytes_or_dash(top->host, "ksm_saved_bytes");
-    double ksmd = 0;
+    double share;
+    auto_free char *ksmd =
+        value_number(top->host, "ksmd_cpu_percent", &share) ? xasprintf("%.1f %%", share) : xstrdup("-");
 
-    (void)value_number(top->host, "ksmd_cpu_percent", &ksmd);
-    printf("%zu VMs run; %s of %s memory free; KSM saves %s and takes %.1f %% of a CPU\n", json_array_size(top->items),
+    printf("%zu VMs run; %s of %s memory free; KSM saves %s and takes %s of a CPU\n", json_array_size(top->items),
            free_memory, all, saved, ksmd);
 }
 

@@ -1,9 +1,13 @@
 """drover's completion, as bash runs it (and zsh and fish, where they are installed)."""
+import contextlib
+import fcntl
 import os
 import pty
 import select
 import shutil
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -137,38 +141,63 @@ def test_nonsense_is_no_error(complete):
         complete(line)
 
 
-def test_tab_in_a_real_shell(daemon, tmp_path):  # noqa: F811
-    """Readline's own splitting and inserting."""
+@contextlib.contextmanager
+def shell(daemon, where, *command, **env):  # noqa: F811
+    """(send, until) of a shell on a terminal; until(text) waits for what is shown after all it waited for before."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DROVER_")}
     pid, fd = pty.fork()
     if pid == 0:
-        os.chdir(tmp_path)
-        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"],
-                   {**clean, "DROVER_STATE_DIR": str(daemon.state_dir), "PATH": f"{DROVER.parent}:{os.environ['PATH']}",
-                    "PS1": "READY ", "TERM": "dumb", "INPUTRC": "/dev/null", "HOME": str(tmp_path)})
+        os.chdir(where)
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
+        os.execvpe(command[0], command, {**clean, "DROVER_STATE_DIR": str(daemon.state_dir), "TERM": "dumb", "HOME": str(where),
+                                         "PATH": f"{DROVER.parent}:{os.environ['PATH']}", **env})
     shown = b""
 
     def until(text):
         nonlocal shown
         deadline = time.monotonic() + 30
         while text not in shown:
-            assert select.select([fd], [], [], max(0, deadline - time.monotonic()))[0], shown
+            assert select.select([fd], [], [], max(0, deadline - time.monotonic()))[0], (text, shown)
             shown += os.read(fd, 4096)
         shown = shown[shown.index(text) + len(text):]
 
     try:
-        until(b"READY ")
-        os.write(fd, b"source <(drover completion bash); bind 'set enable-bracketed-paste off'; echo DO''NE\r")
-        until(b"DONE")
-        until(b"READY ")
-        for typed, expected in ((b"vm sho\td\t", b"vm show db "), (b"vm list --stat\trun\t", b"vm list --state=running "),
-                                (b"cp web-1\t/tmp/x", b"cp web-1:/tmp/x"), (b"vm create x --netw\tbri\tbr0", b"--network=bridge=br0")):
-            os.write(fd, b"echo 'IS' drover " + typed[:0] + b"\x15drover " + typed)
-            until(expected)
-            os.write(fd, b"\x15")
+        yield lambda keys: os.write(fd, keys), until
     finally:
         os.close(fd)
         os.waitpid(pid, 0)
+
+
+TYPED = ((b"vm sho\td\t", b"vm show db "), (b"vm list --stat\trun\t", b"vm list --state=running "),
+         (b"cp web-1\t/tmp/x", b"cp web-1:/tmp/x"), (b"vm create x --netw\tbri\tbr0", b"--network=bridge=br0"))
+
+
+def test_tab_in_a_real_shell(daemon, tmp_path):  # noqa: F811
+    """Readline's own splitting and inserting."""
+    with shell(daemon, tmp_path, "bash", "--norc", "--noprofile", "-i", PS1="READY ", INPUTRC="/dev/null") as (send, until):
+        until(b"READY ")
+        send(b"source <(drover completion bash); bind 'set enable-bracketed-paste off'; echo DO''NE\r")
+        until(b"DONE")
+        until(b"READY ")
+        for typed, expected in TYPED:
+            send(b"drover " + typed)
+            until(expected)
+            send(b"\x15")
+
+
+@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
+def test_tab_in_a_real_zsh(daemon, tmp_path):  # noqa: F811
+    """compinit's own splitting and inserting. The line is printed at the end: while it is edited, escape sequences are in it."""
+    with shell(daemon, tmp_path, "zsh", "-f", "-i", PS1="READY ") as (send, until):
+        until(b"READY ")
+        send(b"unsetopt zle_bracketed_paste; autoload -U compinit; compinit -u -D; source <(drover completion zsh); echo DO''NE\r")
+        until(b"DONE")
+        until(b"READY ")
+        for typed, expected in TYPED:
+            send(b"drover " + typed + b"\x01print -r -- GO''T \r")
+            until(b"GOT drover ")
+            until(expected.strip())
+            until(b"READY ")
 
 
 @pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
