@@ -110,6 +110,27 @@ static int wait_for_import(struct cli *cli, const struct found *f, struct failur
     return 0;
 }
 
+/*
+ * A secret that is never shown cannot be compared here: it is sent, and the server says whether it was
+ * another one. What came before has changed `updated_at` already, so it is read again.
+ */
+static int change_secret(struct cli *cli, const struct definition *d, const struct found *f, bool *changed,
+                         struct failure *fail)
+{
+    const char *secret = d->kind->by_label ? value_text(d->spec, "secret", NULL) : NULL;
+    auto_value json_t *body = secret ? json_pack("{s:s}", "secret", secret) : NULL;
+    struct client_request r = {.method = "PATCH", .path = f->path, .body = body};
+    auto_answer struct answer before = {0}, after = {0};
+
+    if (!secret)
+        return 0;
+    if (client_get(cli->client, f->path, &before, fail) || client_do(cli->client, &r, &after, fail))
+        return -1;
+    *changed = *changed || !str_eq(value_text(before.value, "updated_at", ""),
+                                   value_text(after.value, "updated_at", ""));
+    return 0;
+}
+
 struct outcome {
     const char *result; /* created, changed, unchanged or failed */
     bool pending;       /* a running guest does not have it yet */
@@ -134,6 +155,8 @@ static int apply_one(struct cli *cli, const struct definition *d, bool dry, stru
     else if (same(d->kind, f.have, now))
         changed = false;
     else if (change(cli, d, &f, now, &changed, &o->pending, fail))
+        return -1;
+    if (!dry && change_secret(cli, d, &f, &changed, fail))
         return -1;
     o->result = changed ? "changed" : "unchanged";
     return 0;
@@ -419,10 +442,12 @@ const struct command apply_commands[] = {
      "Each document has a kind (project, image, label, pool, set, vm or webhook), a name and a spec. What "
      "is missing is created, what differs is changed, in the order in which they need one another, and each "
      "object is said to be created, changed or unchanged. A member that the spec does not name is left as it "
-     "is; labels and lists are made exactly so. Nothing is deleted without --prune, and a VM's `start` and a webhook's "
-     "`secret` count only when it is created. An image is waited for until it is there. What an image or a "
-     "set cannot change is said, with what can be done, before anything is changed. A change that somebody "
-     "made meanwhile is not overwritten (exit status 5); the other definitions are applied even when one fails.\n"
+     "is; labels and lists are made exactly so. Nothing is deleted without --prune, and a VM's `start` counts only "
+     "when it is created. A webhook's `secret` is sent each time, for the server shows it to nobody: only the server "
+     "knows whether it is another one, so that --dry-run and diff do not. An image is waited for until it is there. "
+     "What an image or a set cannot change is said, with what can be done, before anything is changed. A change that "
+     "somebody made meanwhile is not overwritten (exit status 5); the other definitions are applied even when one "
+     "fails.\n"
      "--prune KEY=VALUE deletes what carries this label and is in none of the files: VMs with their disks, "
      "also those that run, sets and webhooks; nothing that a pool, a lease or a set made, and nothing without "
      "labels, such as pools and images. It asks first, unless there is --yes, and only deletes when all "

@@ -91,7 +91,7 @@ static const struct spec_member webhook_members[] = {
     {"events", 0, NULL},
     {"labels", SPEC_SPARSE, NULL},
     {"enabled", 0, NULL},
-    {"secret", SPEC_ONCE, NULL}, /* the server never shows it, so it cannot be compared */
+    {"secret", SPEC_ONCE, NULL}, /* the server never shows it: change_secret sends it */
     {0}};
 
 /* In the order in which they need one another, which is the order of an export, too. */

@@ -137,6 +137,9 @@ def test_a_webhook_is_known_by_its_label_or_its_id(drover, course):  # noqa: F81
     done = drover("apply", "-f", "-", stdin=named)
     assert lines(done) == ["webhook/n created"] and b"whsec" not in done.stderr
     assert lines(drover("apply", "-f", "-", stdin=named)) == ["webhook/n unchanged"]
+    other = named.replace(SECRET.encode(), b"whsec_" + b"REVG" * 12)
+    assert lines(drover("apply", "-f", "-", stdin=other)) == ["webhook/n changed"]
+    assert lines(drover("apply", "-f", "-", stdin=other)) == ["webhook/n unchanged"]
     drover("webhook", "add", "https://hooks.example.org/y", "--disabled", "--label", "name=n")
     refused = drover("apply", "-f", "-", stdin=named, status=5).stderr
     assert b"both have the label name=n" in refused and b"id of the one" in refused

@@ -167,6 +167,19 @@ def test_a_changed_hook_uses_what_it_was_changed_to(client, receiver):
     assert not receiver.messages
 
 
+def test_another_secret_signs_from_then_on_and_the_same_one_changes_nothing(client, receiver):
+    hook = add(client, receiver, events=["vm.created"])
+    first = client.get(f"/v1/webhooks/{hook}").json["updated_at"]
+    assert client.patch(f"/v1/webhooks/{hook}", {"secret": SECRET}).json["updated_at"] == first
+    other = "whsec_" + base64.b64encode(b"another key of 32 bytes for this").decode()
+    assert client.patch(f"/v1/webhooks/{hook}", {"secret": other}).json["updated_at"] > first
+    receiver.key = base64.b64decode(other[len("whsec_"):])
+    make_vm(client, "signed")
+    eventually(lambda: receiver.types() == ["vm.created"])
+    kinds = [e["type"] for e in client.get("/v1/events?limit=1000").json["items"] if e["subject"]["id"] == hook]
+    assert kinds == ["webhook.created", "webhook.changed"], "once"
+
+
 # ---- receivers that fail ----
 
 
