@@ -62,3 +62,29 @@ def test_commands_of_the_guides_exist(guide):
             assert name, (guide.name, line)
             options = set(re.findall(r"(?<!\S)--([a-z][\w-]*)", said[1].split(" -- ")[0]))
             assert options <= commands[name] | everywhere, (guide.name, line, options - commands[name])
+
+
+# Words after the program's name that are no command: prose, paths, shells' functions, a catalogue's kinds.
+PROSE = ("by default", "virt-builder", "plain", "open", "command")
+
+
+def spoken(path):
+    """What a source says to people: its text without comments, a C literal's lines joined."""
+    text = path.read_text(encoding="utf-8")
+    return re.sub(r'"\s*\n\s*"', "", re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)) if path.suffix == ".c" else text
+
+
+def test_commands_that_the_programs_advise_exist():
+    """Remedies, help, the dashboard and the contract: `drover WORDS` names a command or a family."""
+    table = json.loads(subprocess.run([DROVER, "help", "--json"], capture_output=True, check=True, timeout=30).stdout)
+    commands = {c["words"] for c in table["commands"]}
+    families = {c.rsplit(" ", 1)[0] for c in commands if " " in c}
+    sources = [p for folder, suffix in (("service", "c"), ("service", "def"), ("api", "c"), ("web/src", "js"))
+               for p in sorted((ROOT / folder).rglob(f"*.{suffix}"))]
+    seen = 0
+    for path in [*sources, ROOT / "openapi.yaml"]:
+        for said in re.findall(r"\bdrover ([a-z][a-z-]*(?: [a-z][a-z-]*)*)(?![\w:/.])", spoken(path)):
+            first, two = said.split()[0], " ".join(said.split()[:2])
+            seen += 1
+            assert first in commands or two in commands | families or said in families or said.startswith(PROSE), (path, said)
+    assert seen > 50

@@ -228,6 +228,17 @@ def test_dashboard_and_alerts_use_names_that_exist(contract):
         assert used and used <= known, (where, used - known)
 
 
+def test_promtool_accepts_the_scrape_configuration(tmp_path):
+    if not shutil.which("promtool"):
+        pytest.skip("promtool (package prometheus) is not installed")
+    text = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "drover.token").write_text("x")
+    (tmp_path / "prometheus.yml").write_text(block.replace("/etc/prometheus/", f"{tmp_path}/"))
+    done = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, check=False)
+    assert done.returncode == 0, done
+
+
 def test_promtool_accepts_the_alerts():
     if not shutil.which("promtool"):
         pytest.skip("promtool (package prometheus) is not installed")
