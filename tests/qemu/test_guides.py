@@ -16,9 +16,8 @@ ROOT = TESTS.parent
 # the test that does. Commands within the text are run here, from all of them.
 LINES, TEXT = "lines", "text"
 DOCUMENTS = {
-    **dict.fromkeys(("docs/clients.md", "docs/operating.md", "docs/density.md", "docs/command-line.md", "docs/troubleshooting.md",
-                     "deploy/ci/README.md"), LINES),
-    **dict.fromkeys(("docs/comparison.md", "ARCHITECTURE.md", "SECURITY.md", "RELIABILITY.md", "deploy/README.md",
+    **dict.fromkeys(("docs/clients.md", "docs/operating.md", "docs/density.md", "docs/command-line.md", "docs/troubleshooting.md", "docs/ci.md"), LINES),
+    **dict.fromkeys(("docs/comparison.md", "deploy/ci/README.md", "ARCHITECTURE.md", "SECURITY.md", "RELIABILITY.md", "deploy/README.md",
                      "deploy/demo-image/README.md", "deploy/proxy/README.md"), TEXT),
     "README.md": "tests/qemu/test_readme.py::test_every_block_is_run",
     "HACKING.md": "tests/qemu/test_guides.py::test_the_developers_daemon_starts",
@@ -29,9 +28,9 @@ DOCUMENTS = {
 }
 NOT_OURS = {"node_modules", ".git"}
 # A smaller VM, and another way to get the image and do the work, than a CI system has.
-INSTEAD = {"deploy/ci/README.md": {"--image ci-base --memory 4096 --cpus 2": "--image demo --memory 128 --cpus 1",
-                                   "--ready 3 --max 12": "--ready 1 --max 1", "make test": "mkdir reports"}}
-AFTERWARDS = {"deploy/ci/README.md": ["pool", "delete", "ci"]}
+INSTEAD = {"docs/ci.md": {"--image ci-base --memory 4096 --cpus 2": "--image demo --memory 128 --cpus 1",
+                          "--ready 3 --max 12": "--ready 1 --max 1", "make test": "mkdir reports"}}
+AFTERWARDS = {"docs/ci.md": ["pool", "delete", "ci"]}
 # Within the text: what to type, {vm} being a VM that runs and {project} a project; or why not.
 WITHIN = {
     "drover vm timeline NAME": "drover vm timeline {vm}", "drover vm log NAME": "drover vm log {vm}",
@@ -52,6 +51,7 @@ WITHIN = {
                     "droverd --check-config --config /dev/null"),
     "droverd --dump": "droverd --dump routes", "drover vsock": "drover help vsock",
     "droverd --dump routes|errors|settings|metrics": "for what in routes errors settings metrics; do droverd --dump $what; done",
+    "drover lease list": "drover lease list", "drover run --image": "drover help run", "drover ci gitlab": "drover help ci gitlab",
     "drover ksm": "drover ksm", "drover ksm density": "drover ksm density", "drover vm list": "drover vm list",
     "drover export": "drover export", "drover quota": "drover help quota show",
 }
@@ -59,6 +59,7 @@ NOT_RUN = {
     "drover db restore": "puts back the daemon's database; tests/fault/test_database.py does",
     "drover db rebuild": "makes a new database; test_rebuild.py does",
     "drover host check": "its exit status is this host's", "drover display NAME": "goes on until somebody ends it",
+    "drover pool show ci": "docs/ci.md's lines do",
     "drover top": "goes on until somebody ends it", "drover console": "goes on until somebody ends it",
     "drover ksm tune auto": "turns the knobs of the host that the test runs on",
     "drover op cancel": "a name, without the operation",

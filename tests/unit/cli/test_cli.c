@@ -106,6 +106,23 @@ TEST(what_was_probably_meant_is_said)
     }
 }
 
+TEST(every_command_takes_help_and_refuses_an_unknown_option)
+{
+    for (size_t g = 0; command_groups[g]; g++) {
+        for (const struct command *c = command_groups[g]; c->words; c++) {
+            auto_free char *wrong = xasprintf("%s --nosuch", c->words), *help = xasprintf("%s --help", c->words);
+            auto_free char *remedy = xasprintf("drover help %s", c->words);
+            struct args args;
+            struct failure fail;
+
+            CHECK_INT(parse(wrong, &args, &fail), -1);
+            CHECK_STR(fail.remedy, remedy);
+            CHECK_INT(parse(help, &args, &fail), 0);
+            CHECK(args_flag(&args, "help"));
+        }
+    }
+}
+
 TEST(a_family_is_known_when_no_wrong_word_follows)
 {
     struct args args;
