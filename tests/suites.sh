@@ -221,6 +221,17 @@ suite_fuzz() {
             fi
         done
     } >"$results/fuzz.tap"
+    [[ -z ${DROVER_TEST_LONG:-} ]] || fuzz_with_afl
+}
+
+# Another fuzzer, which looks for other things, on the daemon as a whole.
+fuzz_with_afl() {
+    local result=ok seconds=600
+    run_logged $((seconds + 1500)) "AFL++" "$results/fuzz-afl.log" "$root/tests/fuzz/afl" "$work/afl" "$seconds" || {
+        result='not ok'
+        tail -n 30 "$results/fuzz-afl.log" >>"$results/fuzz.log"
+    }
+    printf '1..1\n%s 1 - the whole daemon under AFL++\n' "$result" >"$results/fuzz.afl.tap"
 }
 
 suite_browser() {

@@ -34,7 +34,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char dir[] = "/tmp/drover-fuzz-XXXXXX";
+static char *dir;
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static struct settings *settings;
 static struct core *core;
@@ -62,6 +62,7 @@ static bool shut_in(void)
     if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0)
         die("cannot bring up the loopback interface", NULL);
     close(fd);
+    dir = xasprintf("%s/drover-fuzz-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(dir))
         die("cannot make a folder", NULL);
     if (uid)
@@ -95,7 +96,7 @@ static void end(void)
 static bool begin(void)
 {
     static char socket_path[sizeof(address.sun_path)];
-    struct core_options options = {.state_dir = dir};
+    struct core_options options = {0};
     struct http_options listen = {.listen = "127.0.0.1:0", .unix_socket = socket_path};
     struct error err;
 
@@ -112,7 +113,7 @@ static bool begin(void)
     set("ksm_tuner", "off");
     snprintf(socket_path, sizeof(socket_path), "%s/drover.sock", dir);
     memcpy(address.sun_path, socket_path, sizeof(socket_path));
-    options.settings = settings;
+    options = (struct core_options){.settings = settings, .state_dir = dir};
     if (core_start(&options, &core, &err) || ws_start(30, &ws, &err))
         die("cannot start", &err);
     listen.core = core;
