@@ -60,7 +60,8 @@ class Campaign:
         self.misses, self.spent = {}, dict.fromkeys(("load", "start", "checks", "settling"), 0.0)
 
     def total(self):
-        return sum(self.kills.values())
+        """Those that count: at the named points, unless any moment will do."""
+        return sum(self.kills.values()) - (0 if self.args.anywhere else self.kills["anywhere"])
 
     def run(self):
         lab = self.lab
@@ -161,9 +162,9 @@ def main():
     result = {"seed": args.seed, "kills": campaign.total(), "seconds": round(seconds, 1), "violation": why and why[:300],
               "point": campaign.point, "answered": campaign.ledger.answered, "repeated": campaign.ledger.repeated,
               "ready_ms_p50": round(1000 * starts[len(starts) // 2]), "ready_ms_max": round(1000 * starts[-1]),
-              "never": args.kills >= 300 and [p for p in campaign.points if not campaign.kills[p]] if not args.anywhere else [],
+              "never": [] if args.anywhere else [p for p in campaign.points if not campaign.kills[p]],
               "spent": {k: round(v, 1) for k, v in campaign.spent.items()},
-              "missed": campaign.misses, "by_point": {p: n for p, n in campaign.kills.items() if n}, "resources": resources}
+              "missed": campaign.misses, "elsewhere": campaign.kills["anywhere"], "by_point": {p: n for p, n in campaign.kills.items() if n}, "resources": resources}
     if why:
         print(f"after {campaign.total()} kills, at {campaign.point}: {why}\nagain: {' '.join(sys.argv)}"
               f"{'' if '--seed' in sys.argv else f' --seed {args.seed}'}")
