@@ -70,7 +70,7 @@ static struct chunk *chunk_new(void)
 
     c->data = mmap(NULL, CHUNK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (c->data == MAP_FAILED)
-        abort();
+        out_of_memory();
     return c;
 }
 

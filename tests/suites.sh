@@ -55,7 +55,7 @@ build() {
     # What is installed, and what tests put under it; its own tests are the sanitizer build's.
     release)
         targets=(droverd drover drover-ksm-helper drover.bash _drover drover.fish deploy/drover.1 tests/jumping_clock.so
-            tests/late_unlocks.so tests/scarce_memory.so tests/deaf_guests.so)
+            tests/late_unlocks.so tests/scarce_memory.so tests/failing_calls.so tests/deaf_guests.so)
         ;;
     esac
     [[ -z ${built[$name]:-} ]] || return 0

@@ -10,7 +10,7 @@ struct blob *blob_new(const void *data, size_t len)
     struct blob *b = malloc(sizeof(*b) + len + 1);
 
     if (!b)
-        abort();
+        out_of_memory();
     atomic_init(&b->refs, 1);
     b->len = len;
     if (len)

@@ -42,7 +42,7 @@ struct hash *hash_new(enum hash_kind kind)
     pthread_once(&once, init);
     h->context = EVP_MD_CTX_new();
     if (!h->context || EVP_DigestInit_ex(h->context, kind == HASH_SHA512 ? EVP_sha512() : EVP_sha256(), NULL) != 1)
-        abort(); /* no memory: these two are built in */
+        out_of_memory(); /* these two are built in */
     return h;
 }
 

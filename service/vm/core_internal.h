@@ -207,8 +207,9 @@ enum execute_result {
  * EXECUTE_WAITS: a shutdown was asked for; done when the VM is off or the deadline passes.
  * EXECUTE_AGAIN: libvirt went away, the disk refuses or the daemon stops; to be done anew later.
  * EXECUTE_CANCELLED: it was asked to end while it copied bytes, and has cleaned up.
+ * tries: how often it came to EXECUTE_AGAIN before.
  */
-enum execute_result op_execute(struct core *core, const struct op *op, struct error *err);
+enum execute_result op_execute(struct core *core, const struct op *op, unsigned tries, struct error *err);
 
 /* What the engine has to know of a kind before it runs. */
 enum op_traits {

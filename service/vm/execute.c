@@ -16,6 +16,8 @@
 #include "service/vm/pool.h"
 #include "service/vm/project_internal.h"
 
+#define DELETE_TRIES 10
+
 static int set_state(struct vm *next, enum vm_state state, const char *reason)
 {
     next->state = state;
@@ -557,6 +559,15 @@ static bool comes_back(struct core *core, const struct error *failure)
             !db_is_writable(core->db, &ignored));
 }
 
+/*
+ * Who gave a lease back, or let it expire, will not ask again for the deletion of its VM: one refusal of the
+ * disk must not leave it there.
+ */
+static bool is_worth_another(const struct op *op, unsigned tries, const struct error *failure)
+{
+    return tries < DELETE_TRIES && failure->code == ERROR_SYSTEM && str_eq(op->kind, "vm.delete");
+}
+
 /* What was asked for before the VM's deletion, and has not begun. */
 static bool is_in_vain(struct core *core, const struct op *op)
 {
@@ -566,7 +577,7 @@ static bool is_in_vain(struct core *core, const struct op *op)
            !str_eq(op->kind, "vm.delete");
 }
 
-enum execute_result op_execute(struct core *core, const struct op *op, struct error *err)
+enum execute_result op_execute(struct core *core, const struct op *op, unsigned tries, struct error *err)
 {
     if (is_in_vain(core, op))
         return EXECUTE_CANCELLED;
@@ -577,7 +588,7 @@ enum execute_result op_execute(struct core *core, const struct op *op, struct er
             return kinds[i].copy(core, op, err);
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
-        if (comes_back(core, err))
+        if (comes_back(core, err) || is_worth_another(op, tries, err))
             return EXECUTE_AGAIN;
         after_failure(core, op, err);
         return EXECUTE_FAILED;

@@ -24,7 +24,7 @@ struct job {
     struct op *op;      /* the newest snapshot */
     struct op *outcome; /* PHASE_UNSTORED */
     enum phase phase;
-    unsigned traits;
+    unsigned traits, tries;
     int64_t deadline; /* PHASE_WAITING: until then; PHASE_QUEUED: not before; monotonic ms */
     struct job *prev, *next;
     UT_hash_handle hh;
@@ -349,10 +349,11 @@ static void run(struct op_engine *e, struct job *job)
         (void)TAKE_PTR(next);
     }
     log_set_request(job->op->request_id);
-    result = op_execute(e->core, job->op, &err);
+    result = op_execute(e->core, job->op, job->tries, &err);
     CRASH_POINT(OP_EXECUTED);
     switch (result) {
     case EXECUTE_AGAIN:
+        job->tries++;
         job->deadline = clock_monotonic_ms() + AGAIN_MS;
         set_phase(e, job, PHASE_QUEUED);
         break;

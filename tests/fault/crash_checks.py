@@ -16,7 +16,7 @@ def wait_until(condition, what, seconds=None):
     while not (value := condition()):
         if time.monotonic() > end:
             raise Violation(f"{what} did not happen within {seconds} s")
-        time.sleep(0.002)
+        time.sleep(0.004)
     return value
 
 

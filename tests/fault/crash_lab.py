@@ -74,6 +74,8 @@ class Link:
 
 
 class Lab:
+    build = CRASH_BUILD
+
     def __init__(self, bug=None, power_cut=False, keep=False):
         self.keep = keep or bool(os.environ.get("DROVER_KEEP"))
         self.libvirtd = Libvirtd().start()
@@ -95,7 +97,7 @@ class Lab:
         """True once it is ready; False when it died on its way there."""
         (self.state / "listen.addr").unlink(missing_ok=True)
         begin = time.monotonic()
-        command = [CRASH_BUILD / "droverd", "--state-dir", self.state, "--listen", "127.0.0.1:0",
+        command = [self.build / "droverd", "--state-dir", self.state, "--listen", "127.0.0.1:0",
                    "--libvirt", self.libvirtd.uri, "--free-space-floor-mib=1", "--log-level=warning"]
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -104,7 +106,7 @@ class Lab:
         while True:
             if self.process.poll() is not None:
                 return self._died()
-            if (self.state / "listen.addr").exists():
+            if self.is_listening():
                 try:
                     if self.link.ask("GET", "/readyz")[0] == 200:
                         self.starts.append(time.monotonic() - begin)
@@ -114,6 +116,9 @@ class Lab:
             if time.monotonic() - begin > START_SECONDS:
                 raise Violation(f"not ready within {START_SECONDS} s; {self.log()}")
             time.sleep(0.001)
+
+    def is_listening(self):
+        return (self.state / "listen.addr").exists()
 
     def _died(self):
         status = self.process.wait()
@@ -180,10 +185,10 @@ class Lab:
 
     def domains(self):
         """{uuid: (XML as it is defined, runs)}"""
-        found = {}
+        found, active = {}, {d.UUID() for d in self.conn.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)}
         for domain in self.conn.listAllDomains():
             try:
-                found[domain.UUIDString()] = (domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain.isActive())
+                found[domain.UUIDString()] = (domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE), domain.UUID() in active)
             except libvirt.libvirtError:
                 pass  # gone between the two calls
         return found

@@ -1,0 +1,319 @@
+"""A system call that fails once, wherever the daemon makes it: what was asked for is done, or its failure is said, and
+afterwards everything is in order.
+
+The walk is a VM's and an image's life, asked by one client that sends again, with its key, what is answered with an
+error of the server's or not at all. Where the call that fails is one of the start or the stop, the daemon may
+refuse to start, with a word, and starts the next time.
+"""
+import hashlib
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from crash_checks import Checks, quiet, wait_until
+from crash_lab import OFFLINE, Lab, Violation
+from daemon import BUILD
+from failing_calls import ERRORS, SHIM, Ledger, calls
+
+FAULTS, START_FAULTS = 120, 30
+PATIENCE = 15
+# Ours, libmicrohttpd's and glib's, before they give up.
+LAST_WORDS = re.compile("^<2>out of memory|^Fatal error in GNU libmicrohttpd|GLib|^Creating pipes|^Failed to create")
+pytestmark = [pytest.mark.skipif(not SHIM.exists(), reason=f"{SHIM} is not built"),
+              pytest.mark.skipif("san" in os.environ.get("DROVER_BUILD", ""), reason="a sanitizer calls by itself")]
+
+
+class FaultyLab(Lab):
+    build = BUILD
+
+    def __init__(self):
+        super().__init__()
+        self.ledger = Ledger(self.dir / "ledger")
+        self.environment.update(LD_PRELOAD=str(SHIM), FAILING_CALLS=str(self.ledger.path))
+        self.fault, self.ends = None, Counter()
+
+    def is_listening(self):
+        """The file with its address need not be there."""
+        return True
+
+    def refused(self):
+        """It has ended by itself: with a word, and not by a signal of the kernel's."""
+        status = self.process.wait()
+        self.link.close()
+        word = self.log_path.read_text(errors="replace").rstrip().splitlines()[-1:]
+        given_up = status in (-signal.SIGABRT, -signal.SIGTRAP) and word and LAST_WORDS.search(word[0])
+        if not word or not (status > 0 or given_up):
+            raise Violation(f"it ended with {status}: {self.log()}")
+        self.ends[f"{self.fault}: {status}, {word[0][:110]}"] += 1
+        return False
+
+    _died = refused
+
+    def revive(self):
+        """After a connection that broke: the daemon ends, or serves."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                self.refused()
+                if not self.start():
+                    raise Violation(f"it does not start again: {self.log()}")
+                return
+            try:
+                if self.link.ask("GET", "/livez")[0] == 200:
+                    return
+            except OFFLINE:
+                pass
+            time.sleep(0.005)
+        raise Violation(f"it neither ends nor answers: {self.log()}")
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise Violation(f"it does not stop; {self.log()}") from None
+        if status < 0:
+            raise Violation(f"its stop ended with {status}; {self.log()}")
+        self.link.close()
+
+
+class Walk:
+    """One life of an image and a VM; `failures` are the operations that ended as failed."""
+
+    def __init__(self, lab, rng, number):
+        self.lab, self.rng, self.number, self.keys, self.failures, self.told = lab, rng, number, 0, [], []
+        self.failed = lab.ledger.failed
+
+    def ask(self, method, path, body=None, ok=(200, 201, 202, 204), headers=None):
+        self.keys += 1
+        headers = headers or ({"Idempotency-Key": f"k{self.number}-{self.keys}"} if method in ("POST", "DELETE") else {})
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                status, value = self.lab.link.ask(method, path, body, headers)
+            except OFFLINE:
+                self.lab.revive()
+                status, value = 599, None
+            # These have no key: what was sent twice, here or by the connection itself, finds that it has come.
+            twice = self.lab.ledger.failed > self.failed and method in ("DELETE", "PUT")
+            if status in ok or (twice and status in (404, 409)):
+                return value
+            self.told.append((method, path, status, value and value.get("code")))
+            if status < 500:
+                raise Violation(f"{method} {path} answers {status}: {value}; before: {self.told}")
+            if time.monotonic() > end:
+                raise Violation(f"{method} {path} still answers {status}: {value}; {self.lab.log()}")
+            time.sleep(0.005)
+
+    def ended(self, operation):
+        """Whether it succeeded."""
+        end = time.monotonic() + 2 * PATIENCE
+        while operation:
+            op = self.ask("GET", f"/v1/operations/{operation['id']}?wait=5")
+            if op["state"] not in ("pending", "running"):
+                if op["state"] != "succeeded":
+                    self.failures.append((op["kind"], op["error"]["code"], op["error"].get("detail")))
+                return op["state"] == "succeeded"
+            if time.monotonic() > end:
+                raise Violation(f"it does not end: {op}; {self.lab.log()}")
+        return True
+
+    def image(self):
+        data = self.rng.randbytes(65536)
+        image = self.ask("POST", "/v1/images", {"name": f"image-{self.number}", "kind": "disk", "format": "raw"})
+        path = f"/v1/images/{image['id']}"
+        self.ask("PUT", f"{path}/content", data)
+        told = self.ask("GET", path)
+        found = {f["sha256"] for f in told["files"].values()}
+        if told["state"] != "ready" or found != {hashlib.sha256(data).hexdigest()}:
+            raise Violation(f"not the image that was sent: {told}")
+        return image
+
+    def vm(self, image):
+        for attempt in range(3):
+            vm = self.ask("POST", "/v1/vms", {"name": f"vm-{self.number}-{attempt}", "memory_mib": 16, "vsock": True,
+                                              "image": image["name"], "user_data": "#cloud-config\n", "start": True,
+                                              "networks": [{"mode": "user"}], "disks": [{"size_gib": 1}]})
+            if self.ended(vm.get("operation")):
+                return vm
+            self.expect(vm, "failed")
+            self.delete(vm)
+        raise Violation(f"no VM can be made: {self.failures}")
+
+    def expect(self, vm, state):
+        now = self.ask("GET", f"/v1/vms/{vm['id']}")
+        if now["state"] != state:
+            raise Violation(f"{now['name']} is {now['state']} ({now['state_reason']}) instead of {state}; {self.failures}")
+
+    def verb(self, vm, verb, state):
+        """Twice at most: after a failure the VM is as it was, or as was asked for, or failed and can be started."""
+        for _ in range(2):
+            operation = self.ask("POST", f"/v1/vms/{vm['id']}/{verb}")
+            if self.ended(operation):
+                break
+            if self.ask("GET", f"/v1/vms/{vm['id']}")["state"] == state:
+                break
+        self.expect(vm, state)
+
+    def delete(self, vm):
+        for _ in range(3):
+            operation = self.ask("DELETE", f"/v1/vms/{vm['id']}?force=true", ok=(202, 404))
+            if not operation or operation.get("status") == 404 or self.ended(operation):
+                break
+        if self.ask("GET", f"/v1/vms/{vm['id']}", ok=(404, 200)).get("status") != 404:
+            raise Violation(f"it cannot be deleted: {self.failures}")
+
+    def lease(self):
+        lease = self.ask("POST", "/v1/leases", {"vm": {"name": f"lease-{self.number}", "memory_mib": 16, "networks": []},
+                                                "ttl_seconds": 600})
+        self.ask("PATCH", f"/v1/leases/{lease['id']}", {"ttl_seconds": 700})
+        self.ask("DELETE", f"/v1/leases/{lease['id']}")
+
+    def run(self):
+        image = self.image()
+        vm = self.vm(image)
+        self.ask("PATCH", f"/v1/vms/{vm['id']}", {"description": "changed"})
+        if self.ask("GET", f"/v1/vms/{vm['id']}")["description"] != "changed":
+            raise Violation("a change is lost")
+        for verb, state in (("pause", "paused"), ("resume", "running"), ("save", "saved"), ("start", "running"),
+                            ("stop", "stopped")):
+            self.verb(vm, verb, state)
+        self.lease()
+        self.ask("GET", "/v1/host")
+        self.delete(vm)
+        self.ask("DELETE", f"/v1/images/{image['id']}")
+
+
+class Trials:
+    def __init__(self, lab, rng):
+        self.lab, self.rng, self.checks, self.number = lab, rng, None, 0
+        self.failures, self.answers, self.came, self.late = Counter(), Counter(), Counter(), []
+
+    def walk(self):
+        self.number += 1
+        walk = Walk(self.lab, self.rng, self.number)
+        walk.run()
+        return walk
+
+    def in_order(self, fault):
+        """At once; or, what could not be removed, after the next start, which looks for it."""
+        quiet(self.lab)
+        self.checks.patience = 3
+        try:
+            self.checks.all()
+        except Violation as why:
+            if fault[1] not in ("unlink", "unlinkat", "rmdir", "opendir", "openat"):
+                raise
+            self.lab.stop()
+            self.lab.start()
+            quiet(self.lab)
+            self.checks.all()
+            self.late.append(f"{fault}: {why}"[:200])
+
+    def one(self, site, passes, error, at_start=False):
+        lab, ledger = self.lab, self.lab.ledger
+        fault, before, walk = (site.module, site.call, hex(site.offset), error, passes), ledger.failed, None
+        size, lab.fault = lab.log_path.stat().st_size, fault
+        try:
+            if at_start:
+                ledger.arm(site.key, passes, error)
+                lab.stop()
+                if not lab.start() and not lab.start():
+                    raise Violation("it does not start the second time")
+                ledger.disarm()
+            else:
+                ledger.arm(site.key, passes, error)
+                walk = self.walk()
+                ledger.disarm()
+            if not lab.alive():
+                lab.revive()
+            came = ledger.failed > before
+            self.came[site.call] += came
+            if walk:
+                if walk.failures and not came:
+                    raise Violation(f"operations failed: {walk.failures}")
+                self.failures.update(f"{site.call} {kind} {code}" for kind, code, _ in walk.failures)
+                self.answers.update(f"{status} {code}" for _, _, status, code in walk.told)
+            self.in_order(fault)
+        except (Violation, AssertionError) as why:
+            with open(lab.log_path, "rb") as log:
+                log.seek(size)
+                raise AssertionError(f"after {fault} ({walk and walk.told}): {why}\n"
+                                     f"{log.read().decode(errors='replace')[-3000:]}") from None
+        return came
+
+
+@pytest.fixture
+def trials(libvirtd, rng):
+    del libvirtd  # only whether there is one
+    lab = FaultyLab()
+    try:
+        assert lab.start()
+        made = Trials(lab, rng)
+        status, model = lab.link.ask("POST", "/v1/vms", {"name": "model", "memory_mib": 16})
+        assert status == 201
+        quiet(lab)
+        wait_until(lambda: model["id"] in lab.domains(), "the model's domain")
+        lab.plant_canaries(model["id"])
+        made.checks = Checks(lab)
+        made.walk()  # what is done once only
+        quiet(lab)
+        yield made
+    finally:
+        lab.close()
+
+
+def seed():
+    return int(os.environ.get("DROVER_SEED") or (random.SystemRandom().randrange(1 << 31) if os.environ.get("DROVER_TEST_LONG")
+                                                 else 1121))
+
+
+def plan(rng, passed, ledger, most):
+    """(site, passes, error): every error of every site, at its first call and at one in its middle; or a sample."""
+    faults = []
+    for key in sorted(passed):
+        site = ledger.site(key)
+        for error in ERRORS[site.call].split():
+            faults += [(site, 0, error), (site, rng.randrange(passed[key]), error)]
+    rng.shuffle(faults)
+    return faults[:most] if most else faults
+
+
+def tell(trials, faults, came):
+    print(f"{came} of {len(faults)} calls failed at {len({f[0].key for f in faults})} places; by call: {dict(trials.came)}\n"
+          f"answers with an error of the server's: {dict(trials.answers)}\noperations that failed: {dict(trials.failures)}\n"
+          f"ends: {dict(trials.lab.ends)}\nin order after the next start: {trials.late}")
+
+
+def test_a_call_fails_under_way(trials, long):
+    trials.rng = random.Random(seed())
+    ledger = trials.lab.ledger
+    ledger.forget_counts()
+    trials.walk()
+    quiet(trials.lab)
+    faults = plan(trials.rng, ledger.counts(), ledger, 0 if long > 1 else FAULTS)
+    came = sum(trials.one(*fault) for fault in faults)
+    tell(trials, faults, came)
+    assert came > len(faults) // 2, "most of the failures that were asked for came"
+
+
+def test_a_call_fails_at_the_start_or_the_stop(trials, long):
+    trials.rng = random.Random(seed())
+    ledger = trials.lab.ledger
+    ledger.forget_counts()
+    trials.lab.stop()
+    assert trials.lab.start()
+    passed = ledger.counts()
+    faults = plan(trials.rng, passed, ledger, 0 if long > 1 else START_FAULTS)
+    came = sum(trials.one(*fault, at_start=True) for fault in faults)
+    tell(trials, faults, came)
+    assert came > len(faults) // 2, "most of the failures that were asked for came"
+
+
+def test_every_call_has_its_errors():
+    assert calls() == set(ERRORS)
