@@ -148,6 +148,9 @@ int conn_open(struct conn *c, const char *path, enum conn_mode mode, struct erro
         sqlite3_db_config(c->sq, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         return conn_exec(c, reader_pragmas, err);
     }
+    /* SQLite's way out when it may not write: every change would fail, for as long as this connection lives. */
+    if (sqlite3_db_readonly(c->sq, "main") == 1)
+        return error_set(err, ERROR_DATABASE_FAILED, "the database %s can only be read", path);
     if (db_check_identity(c, err) || set_wal(c, err))
         return -1;
     return conn_exec(c, writer_pragmas, err);
