@@ -82,11 +82,14 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
 }
 
 bool idem_again(struct core *core, const struct actor *actor, const struct idem *idem,
-                struct idem_found *ret)
+                struct idem_found *ret, struct error *err)
 {
-    struct error ignored;
+    struct error failure;
+    int rc = idem_lookup(core, actor, idem, ret, &failure);
 
-    return idem_lookup(core, actor, idem, ret, &ignored) > 0;
+    if (rc < 0)
+        *err = failure;
+    return rc > 0;
 }
 
 int idem_race(struct db_tx *tx, const struct actor *actor, const struct idem *idem,

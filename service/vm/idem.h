@@ -25,10 +25,11 @@ int idem_lookup(struct core *core, const struct actor *actor, const struct idem 
                 struct idem_found *ret, struct error *err);
 /*
  * After a refusal: was an equal request served since the look before the work? Its effect may be the very
- * reason of the refusal (the VM is not stopped any more, the name is taken), so that is not what is told.
+ * reason of the refusal (the VM is not stopped any more, the name is taken), so that is not what is told. Nor
+ * when nobody can look: then *err becomes the reason for that, and the request may be sent again.
  */
 bool idem_again(struct core *core, const struct actor *actor, const struct idem *idem,
-                struct idem_found *ret);
+                struct idem_found *ret, struct error *err);
 /* The same as idem_lookup within a write. */
 int idem_check(struct db_tx *tx, const struct actor *actor, const struct idem *idem,
                struct idem_found *ret, struct error *err);

@@ -259,7 +259,7 @@ int vm_rebase(struct core *core, const struct actor *actor, const char *vm_ref, 
     *ret_replayed = false;
     if (rc == 0 && rebase_anew(core, actor, vm_ref, image_ref, idem, ret_op, err) == 0)
         return 0;
-    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found);
+    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found, err);
     if (*ret_replayed)
         *ret_op = op_find(core, actor->project_id, found.id, err);
     return *ret_replayed && *ret_op ? 0 : -1;

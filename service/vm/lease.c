@@ -168,7 +168,7 @@ int lease_create(struct core *core, const struct actor *actor, const struct leas
                                 .idem = idem,
                                 .asked_ns = asked};
     if (serve_or_queue(core, r, pool, &write, err)) {
-        *ret_replayed = idem_again(core, actor, idem, &found);
+        *ret_replayed = idem_again(core, actor, idem, &found, err);
         return *ret_replayed ? replay_lease(core, actor, &found, ret, err) : -1;
     }
     CRASH_POINT(LEASE_CLAIMED);

@@ -182,7 +182,7 @@ int vm_create(struct core *core, const struct actor *actor, struct vm_spec *spec
     if (rc > 0)
         return replay(core, actor, &found, ret, ret_op, err);
     if (vm_create_born(core, actor, spec, start, &birth, ret, ret_op, err)) {
-        *ret_replayed = idem_again(core, actor, idem, &found);
+        *ret_replayed = idem_again(core, actor, idem, &found, err);
         return *ret_replayed ? replay(core, actor, &found, ret, ret_op, err) : -1;
     }
     return 0;
@@ -369,6 +369,6 @@ int vm_act(struct core *core, const struct actor *actor, const char *ref, enum v
     *ret_replayed = false;
     if (rc == 0 && act_anew(core, &a, ref, idem, ret_op, err) == 0)
         return 0;
-    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found);
+    *ret_replayed = rc > 0 || idem_again(core, actor, idem, &found, err);
     return *ret_replayed ? replay(core, actor, &found, &unused, ret_op, err) : -1;
 }

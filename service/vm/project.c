@@ -316,7 +316,7 @@ int project_create(struct core *core, const struct actor *actor, const struct pr
     if (apply(core, r, &w.project, err))
         return -1;
     if (db_write(core->db, create_fn, created_fn, &w, err)) {
-        if (idem_again(core, actor, idem, &found))
+        if (idem_again(core, actor, idem, &found, err))
             return replay(core, &found, ret, ret_replayed, err);
         return -1;
     }

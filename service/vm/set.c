@@ -229,7 +229,7 @@ int set_create(struct core *core, const struct actor *actor, const char *name,
         *ret_replayed = false;
         if (rc == 0)
             return 0;
-        if (!idem_again(core, actor, idem, &found))
+        if (!idem_again(core, actor, idem, &found, err))
             return -1;
     } else if (rc < 0) {
         return -1;
@@ -351,7 +351,7 @@ int set_act(struct core *core, const struct actor *actor, const char *ref,
         return replay(core, actor, &found, NULL, ret_op, err);
     if (act_anew(core, actor, ref, ask, idem, ret_op, err) == 0)
         return 0;
-    *ret_replayed = idem_again(core, actor, idem, &found);
+    *ret_replayed = idem_again(core, actor, idem, &found, err);
     return *ret_replayed ? replay(core, actor, &found, NULL, ret_op, err) : -1;
 }
 
