@@ -180,6 +180,7 @@ void op_enqueue(struct op_engine *e, struct op *op); /* after its commit */
 struct op *op_of_image(struct op_engine *e, const char *image_id); /* its oldest unfinished one */
 bool op_vm_busy(struct op_engine *e, const char *vm_id); /* one is running right now */
 bool op_vm_active(struct op_engine *e, const char *vm_id); /* a worker has one in its hands */
+bool op_vm_starts(struct op_engine *e, const char *vm_id); /* and that one starts it */
 struct op *op_in_memory(struct op_engine *e, const char *id); /* a reference or NULL */
 /* Those of a kind that begins so, worked off by the sets' keeper and not finished, oldest first; caller unrefs each
  * and frees the array. */
@@ -259,6 +260,8 @@ void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
 int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err);
+/* The same for who does not work on the VM: a start that is under way says itself what came of it. */
+int vm_sync_beside(struct core *core, const char *vm_id, const char *reason, struct error *err);
 /* Looks at the VM again soon, and for as long as it is on and its streams cannot be opened. Any thread. */
 void tracker_look_again(struct tracker *t, const char *vm_id);
 

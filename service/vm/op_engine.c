@@ -137,6 +137,24 @@ bool op_vm_busy(struct op_engine *e, const char *vm_id)
     return false;
 }
 
+/* Is its VM on when it is done? */
+static bool starts(const struct job *job)
+{
+    const char *params = job->op->params;
+
+    return job->traits & OP_STARTS && (strcmp(params, "{}") == 0 || strstr(params, "\"start\":true"));
+}
+
+bool op_vm_starts(struct op_engine *e, const char *vm_id)
+{
+    LOCK_SCOPE(&e->lock);
+    for (struct job *job = e->jobs; job; job = job->next) {
+        if (job->phase == PHASE_ACTIVE && starts(job) && strcmp(job->op->vm_id, vm_id) == 0)
+            return true;
+    }
+    return false;
+}
+
 bool op_vm_active(struct op_engine *e, const char *vm_id)
 {
     LOCK_SCOPE(&e->lock);
@@ -175,10 +193,7 @@ static bool is_blocked(const struct job *job)
 /* Starts that have not begun wait while the guests are shut down: until the next boot, if need be. */
 static bool is_held(struct op_engine *e, const struct job *job)
 {
-    const struct op *op = job->op;
-
-    return job->traits & OP_STARTS && op->state == OP_PENDING && host_stop_holds(e->core) &&
-           (strcmp(op->params, "{}") == 0 || strstr(op->params, "\"start\":true"));
+    return starts(job) && job->op->state == OP_PENDING && host_stop_holds(e->core);
 }
 
 static bool wait_is_over(struct op_engine *e, const struct job *job)
@@ -569,7 +584,7 @@ int op_cancel(struct core *core, const char *project_id, const char *id, struct 
     if (str_eq((*ret)->kind, HOST_STOP_KIND))
         host_stop_on_cancelled(core);
     if (*(*ret)->vm_id)
-        (void)vm_sync(core, (*ret)->vm_id, "cancelled", &ignored);
+        (void)vm_sync_beside(core, (*ret)->vm_id, "cancelled", &ignored);
     wait_wake_op(core->waits, (*ret)->id);
     return 0;
 }

@@ -11,6 +11,7 @@ struct track_sync {
     const struct vm *seen; /* the VM when libvirt was asked; NULL: apply the answer in any case */
     bool stale;            /* the VM has changed since: nothing was applied */
     bool soon;             /* asked for by the tracker, whom no hanging QEMU may hold up */
+    bool beside;           /* asked for by nobody who works on the VM, though there is a reason to say */
 };
 
 /* Commits it, opens or ends the VM's streams; any thread, blocks on the disk. -1: it could not be stored. */

@@ -22,6 +22,8 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
     int64_t defined = s->gone ? 0 : next->defined_generation;
     const char *reason = *s->reason ? s->reason : s->info.reason;
+    bool knows_better = s->beside ? op_vm_starts(core->ops, next->id)
+                                  : !*s->reason && op_vm_busy(core->ops, next->id);
 
     (void)err;
     /* An operation went on between question and answer: what libvirt said then is no news. */
@@ -31,9 +33,11 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     /* A guest we asked to shut down still runs until it is off. */
     if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
         state = VM_STATE_STOPPING;
-    /* An operation that is under way or queued knows better than a glance from outside. */
-    if (next->state == VM_STATE_DELETING ||
-        (next->state == VM_STATE_STARTING && op_vm_busy(core->ops, next->id) && !*s->reason))
+    /*
+     * An operation that is under way or queued knows better than a glance from outside. What is cancelled was
+     * only queued: the start before it, whose guest may be paused still, goes on.
+     */
+    if (next->state == VM_STATE_DELETING || (next->state == VM_STATE_STARTING && knows_better))
         return 1;
     if (!off && !running)
         running = s->info.generation ? (int64_t)s->info.generation : next->generation;
@@ -104,16 +108,32 @@ static int sync_vm(struct core *core, const char *vm_id, struct track_sync s, st
     for (int i = 0; i < SYNC_TRIES && s.stale; i++) {
         auto_vm struct vm *seen = registry_get(core->registry, vm_id);
 
-        s.seen = i + 1 < SYNC_TRIES ? seen : NULL;
+        s.seen = seen;
         if (ask(core, vm_id, &s, err))
             return -1;
     }
-    return 0;
+    /*
+     * Somebody changes it all the time. An operation believes libvirt: the VM's power is its own. For the
+     * tracker the answer may be one from before a start's last step, so it is asked again later.
+     */
+    if (!s.stale)
+        return 0;
+    if (s.soon) {
+        tracker_look_again(core->tracker, vm_id);
+        return 0;
+    }
+    s.seen = NULL;
+    return ask(core, vm_id, &s, err);
 }
 
 int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err)
 {
     return sync_vm(core, vm_id, (struct track_sync){.reason = reason}, err);
+}
+
+int vm_sync_beside(struct core *core, const char *vm_id, const char *reason, struct error *err)
+{
+    return sync_vm(core, vm_id, (struct track_sync){.reason = reason, .beside = true}, err);
 }
 
 int track_sync_soon(struct core *core, const char *vm_id, struct error *err)

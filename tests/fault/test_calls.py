@@ -77,8 +77,8 @@ class FaultyLab(Lab):
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise Violation(f"it does not stop; {self.log()}") from None
-        if status < 0:
-            raise Violation(f"its stop ended with {status}; {self.log()}")
+        if status:
+            self.refused()
         self.link.close()
 
 
