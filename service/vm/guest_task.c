@@ -13,6 +13,7 @@
 #include "service/vm/lease.h"
 
 #define THAW_MS 3000 /* for guests that are frozen when the daemon stops */
+#define SIGNAL_TRIES 3
 
 struct guest_task {
     struct guest_task *next; /* hub->lock, while it runs */
@@ -188,8 +189,12 @@ static void signal_fd(int fd)
 {
     const uint64_t one = 1;
 
-    if (write(fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-        log_warning("cannot wake the tasks of guests");
+    /* A stop waits for who does not hear it, so one refusal is not the end of it. */
+    for (int i = 0; i < SIGNAL_TRIES; i++) {
+        if (write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
+            return;
+    }
+    log_warning("cannot wake the tasks of guests");
 }
 
 void guest_hub_stop(struct guest_hub *hub)
