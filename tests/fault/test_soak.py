@@ -139,7 +139,8 @@ def test_nothing_grows(libvirtd, make_daemon, tmp_path, long):
     sizes.append(pages(daemon))
     everything_agrees(daemon, libvirtd)
     print(f"{lives} VMs, libvirtd killed {batches} times; the database {sizes} bytes after each third; in the last third {seen}")
-    # The first batch of a daemon's life makes its threads and its heap.
+    # A daemon's first batches make its threads and its heap.
+    warm = seen[len(seen) // 2 - 1]
     for what, more in MORE.items():
-        assert seen[-1][what] <= seen[1][what] + more, (what, seen)
+        assert seen[-1][what] <= warm[what] + more, (what, seen)
     assert sizes[2] <= sizes[1] * 1.1 + 65536, sizes
