@@ -2,6 +2,8 @@
 import { env, equal, ok, test, until } from './harness.mjs';
 import { api, go, name, page, row, secondContext, shot } from './shared.mjs';
 
+const OLD_REASON = 'QEMU has not answered';
+
 const drawn = (on, nth = 0) =>
     on
         .locator('.plot canvas')
@@ -121,20 +123,44 @@ test('charts are loaded when they come into view, and draw what was measured', a
     await on.context().close();
 });
 
+/* The daemon's own samples, said to be old: all of them, or as one tick of the stream. */
+async function oldFigures(route) {
+    const headers = { ...route.request().headers(), accept: 'application/json' };
+    const answer = await route.fetch({ headers });
+    const { sampled_at, items } = await answer.json();
+    if (!route.request().headers().accept.includes('event-stream')) {
+        const old = items.map((item) => ({ ...item, stale: true, stale_reason: OLD_REASON }));
+        await route.fulfill({ response: answer, json: { sampled_at, items: old } });
+        return;
+    }
+    const tick = {
+        tick: Date.parse(sampled_at),
+        sampled_at,
+        part: 1,
+        parts: 1,
+        host: { running: items.length },
+        items: items.map(({ vm_id, memory }) => ({
+            vm_id,
+            at: Date.parse(sampled_at),
+            stale: true,
+            promised_bytes: memory.promised_bytes,
+            resident_bytes: memory.resident_bytes,
+            ksm_cause: 'off',
+        })),
+    };
+    await route.fulfill({
+        contentType: 'text/event-stream',
+        body: `data: ${JSON.stringify(tick)}\n\n`,
+    });
+}
+
 test('old figures are marked, in the list, on the memory page and on the machine’s own', async () => {
     const on = await secondContext();
-    await on.route('**/v1/stats', async (route) => {
-        const answer = await route.fetch();
-        const body = await answer.json();
-        for (const item of body.items ?? []) {
-            Object.assign(item, { stale: true, stale_reason: 'QEMU has not answered' });
-        }
-        await route.fulfill({ response: answer, json: body });
-    });
+    await on.route('**/v1/stats', oldFigures);
     await go(on, '', 'Machines');
     await row(on).locator('.vm-figures.old-figures').waitFor();
     await go(on, `vms/${name}`, name);
-    await on.getByText('QEMU has not answered').waitFor();
+    await on.getByText(OLD_REASON).waitFor();
     await go(on, 'memory', 'Memory');
     await on.getByRole('row', { name }).getByText('old figures').first().waitFor();
     /* One may be on its way: the page asks again and again. */

@@ -9,7 +9,8 @@ import { Herd } from './lib/herd.js';
 import { Live } from './lib/live.js';
 import { forgetPlace, lookInto, projectShown } from './lib/place.js';
 import { projectPicker, returnToProject } from './lib/projects.js';
-import { announce, mountNotices, problemBody, showProblem } from './lib/notify.js';
+import { announce, mountNotices, showProblem } from './lib/notify.js';
+import { troubleNotice } from './lib/reload.js';
 import { currentSession, signIn, signOut, takeCode } from './lib/session.js';
 import { signInPage } from './pages/signin.js';
 import { listPage } from './pages/list.js';
@@ -181,7 +182,7 @@ function footer() {
     );
 }
 
-async function show({ moveFocus = false } = {}) {
+async function show({ moveFocus = false, tries = 0 } = {}) {
     if (!app) {
         return;
     }
@@ -224,10 +225,11 @@ async function show({ moveFocus = false } = {}) {
         }
     } catch (problem) {
         if (!signal.aborted) {
+            const again = () => show({ tries: tries + 1 });
             replace(
                 main,
                 h('h1', null, 'This page cannot be shown'),
-                h('div', { class: 'notice notice-bad', role: 'alert' }, problemBody(problem)),
+                h('div', { role: 'alert' }, troubleNotice(problem, { again, tries, signal })),
             );
         }
     }

@@ -19,6 +19,9 @@ export class Problem extends Error {
     }
 }
 
+/* What may be over by itself: nobody answered, too much at once, the daemon's own trouble. */
+export const isPassing = ({ status, retry }) => retry || !status || status === 429 || status >= 500;
+
 export const UNREACHABLE = 'unreachable';
 let onSignedOut = () => {};
 export function whenSignedOut(fn) {

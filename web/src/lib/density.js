@@ -1,7 +1,7 @@
 /* What merging saves and for whom: the bars, the groups with what still fits, the machines. */
 import { h, replace, s, setHidden, setText } from './dom.js';
 import { ABSENT, bytes, count, plural } from './format.js';
-import { scroll, titleRow } from './table.js';
+import { scroll, sorting, titleRow } from './table.js';
 
 const FIRST_ROWS = 100; /* a row costs layout; the rest comes when asked for */
 const LIMIT_WORDS = { memory: 'memory', overcommit: 'the overcommit limit' };
@@ -70,7 +70,15 @@ export function groupTable({ onBy }) {
     const table = h(
         'table',
         null,
-        titleRow(['Group', 'Running', 'Resident', 'Merged', 'Saved', 'Each alone', 'More would fit']),
+        titleRow([
+            'Group',
+            ['Running'],
+            ['Resident'],
+            ['Merged'],
+            ['Saved'],
+            ['Each alone'],
+            ['More would fit'],
+        ]),
         body,
     );
     const shown = scroll('Merging by group', table);
@@ -118,10 +126,10 @@ export function groupTable({ onBy }) {
                         bytes(g.merging_bytes),
                         bytes(g.saved_bytes),
                         bytes(g.fits_more?.own_bytes_each),
-                    ].map((t) => h('td', null, t)),
+                    ].map((t) => h('td', { class: 'number' }, t)),
                     h(
                         'td',
-                        { class: 'fits' },
+                        { class: 'fits number' },
                         g.fits_more
                             ? [
                                   h('strong', null, count(g.fits_more.count)),
@@ -151,28 +159,30 @@ export function machineTable(herd) {
             show(last);
         },
     });
+    const head = sorting(
+        [
+            ['Machine', (vm) => vm.name],
+            ['Promised', (vm) => vm.promised_bytes, true],
+            ['Resident', (vm) => vm.resident_bytes, true],
+            ['Merged', (vm) => vm.ksm.merging_bytes, true],
+            ['Saved', (vm) => vm.ksm.saved_bytes, true],
+            ['Gain after costs', (vm) => vm.ksm.profit_bytes, true],
+            ['How it stands'],
+        ],
+        4,
+        () => show(last),
+    );
     const table = h(
         'table',
         null,
-        titleRow([
-            'Machine',
-            'Promised',
-            'Resident',
-            'Merged',
-            'Saved',
-            'Gain after costs',
-            'How it stands',
-        ]),
+        head.root,
         body,
     );
     const shown = scroll('Merging by machine', table);
     const root = h('section', { class: 'panel' }, h('h2', null, 'By machine'), shown, more, blank);
 
     function show(vms) {
-        last = [...vms].sort(
-            (a, b) =>
-                (b.ksm.saved_bytes ?? -1) - (a.ksm.saved_bytes ?? -1) || (a.name < b.name ? -1 : 1),
-        );
+        last = head.order([...vms].sort((a, b) => (a.name < b.name ? -1 : 1)));
         const rows = all ? last : last.slice(0, FIRST_ROWS);
         replace(
             body,
@@ -191,7 +201,7 @@ export function machineTable(herd) {
                         bytes(vm.ksm.merging_bytes),
                         bytes(vm.ksm.saved_bytes),
                         bytes(vm.ksm.profit_bytes),
-                    ].map((t) => h('td', null, t)),
+                    ].map((t) => h('td', { class: 'number' }, t)),
                     h('td', { class: 'why' }, stands(vm.ksm), staleMark(herd.figures.of(vm.vm_id))),
                 ),
             ),

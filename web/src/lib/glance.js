@@ -5,18 +5,21 @@ import { h, replace, setHidden } from './dom.js';
 import { eventWords, subjectHref } from './eventwords.js';
 import { fromNow, plural, time } from './format.js';
 import { RESOURCES } from './quota.js';
-import { every } from './reload.js';
+import { every, soon } from './reload.js';
 
 const HAPPENED = 3;
 const PAGE = 20; /* of events, most of which are of no interest here */
 const FAILURES = 5;
 const NEARLY = 0.9; /* of a limit */
-const AGAIN_MS = 30000;
+const AGAIN_MS = 2000; /* after an event: a burst of them is one look */
 const WORDS_MS = 10000;
 const LATELY_MS = 3600 * 1000;
 /* What somebody who comes in wants to know; operations are told by what they did. */
 const OF_INTEREST =
     /^(vm\.(created|state|deleted|reimaged)|image\.|lease\.(claimed|ended)|pool\.|set\.|host\.|daemon\.)/;
+
+/* After these a limit may be reached, a pool fail, something have gone wrong, or be over. */
+const MAY_CHANGE_LIMITS = /^(vm\.(created|state|deleted|changed)|operation\.finished|lease\.|pool\.|host\.|daemon\.)/;
 
 export function glance({ herd, session, signal }) {
     const short = h('ul', { class: 'short' });
@@ -72,9 +75,13 @@ export function glance({ herd, session, signal }) {
         catchUp().catch(() => {}); /* the page of activity says why */
     }
 
+    const lookSoon = soon(look, AGAIN_MS, signal);
     herd.on(
         'event',
         (event) => {
+            if (MAY_CHANGE_LIMITS.test(event.type)) {
+                lookSoon();
+            }
             if (isOfInterest(event)) {
                 events.push(event);
                 showLast();
@@ -82,9 +89,9 @@ export function glance({ herd, session, signal }) {
         },
         signal,
     );
+    document.addEventListener('visibilitychange', () => !document.hidden && lookSoon(), { signal });
     herd.on('loaded', showShort, signal);
     herd.on('list', showShort, signal);
-    every(AGAIN_MS, look, signal);
     every(WORDS_MS, showLast, signal);
     return { root: h('div', { class: 'glance' }, shortPart, lastPart), start };
 }
@@ -95,7 +102,8 @@ function isOfInterest(event) {
 
 function line(event) {
     const href = event.type.endsWith('.deleted') ? null : subjectHref(event.subject);
-    const name = event.subject.name || event.subject.kind;
+    const { kind, id } = event.subject;
+    const name = event.subject.name || [kind, id?.slice(0, 8)].filter(Boolean).join(' ');
     return h(
         'li',
         { 'data-seq': event.seq },

@@ -5,8 +5,9 @@
  * Signals: "list" (VMs came or went), "vm" (id), "figures", "event" (event), "loaded", "failed".
  */
 import { Emitter } from './emitter.js';
-import { get, listAll } from './api.js';
+import { get, isPassing, listAll } from './api.js';
 import { Figures } from './figures.js';
+import { backoff } from './sse.js';
 
 const EVENTS_KEPT = 300;
 const MOST_SINGLE = 24; /* reads at once; beyond, the whole list is the shorter way */
@@ -23,6 +24,8 @@ export class Herd extends Emitter {
     #waiting = new Map();
     #fetching = new Map();
     #crowd = null;
+    #retry = null;
+    #tries = 0; /* in vain, one after the other */
     #gone = new Set(); /* ids; an answer that was on its way must not bring one back */
 
     constructor(live) {
@@ -33,10 +36,12 @@ export class Herd extends Emitter {
         this.figures.on('change', () => this.emit('figures'), signal);
         live.on('open', (fresh) => fresh && this.reload(), signal);
         live.on('event', (event) => this.#onEvent(event), signal);
+        live.on('problem', (problem) => !this.loaded && this.#fail(problem), signal);
     }
 
     stop() {
         clearTimeout(this.#crowd);
+        clearTimeout(this.#retry);
         this.#stop.abort();
     }
 
@@ -50,20 +55,30 @@ export class Herd extends Emitter {
     }
 
     async reload() {
+        clearTimeout(this.#retry);
         try {
             const before = new Set(this.vms.keys());
             const items = await listAll('/v1/vms?limit=1000', { signal: this.#stop.signal });
             this.vms = this.#merge(before, items);
             this.loaded = true;
             this.problem = null;
+            this.#tries = 0;
             this.emit('list');
             this.emit('loaded');
         } catch (error) {
             if (error.name !== 'AbortError') {
-                this.problem = error;
-                this.emit('failed', error);
+                this.#fail(error);
+                if (isPassing(error)) {
+                    this.#retry = setTimeout(() => this.reload(), backoff(this.#tries));
+                    this.#tries += 1;
+                }
             }
         }
+    }
+
+    #fail(problem) {
+        this.problem = problem;
+        this.emit('failed', problem);
     }
 
     /* What became known while the list was on its way is newer than the list. */

@@ -1,14 +1,11 @@
 /* Follows GET /v1/events: resumes after the last seq it saw, reconnects with jitter, never gives up. */
 import { Emitter } from './emitter.js';
-import { toProblem } from './api.js';
-import { here } from './place.js';
-import { EventParser, backoff } from './sse.js';
-
-const SILENCE_MS = 60000; /* the daemon sends keep-alives much more often than this */
+import { follow } from './follow.js';
+import { backoff } from './sse.js';
 
 /*
  * Signals: "status" (connecting | live | lost), "open" (true when events may have been missed),
- * "event" (one event), "refused" (a Problem: the session ended).
+ * "event" (one event), "refused" (a Problem: the session ended), "problem" (one that may pass).
  */
 export class Live extends Emitter {
     status = 'connecting';
@@ -50,49 +47,24 @@ export class Live extends Emitter {
     }
 
     async #follow(onOpen) {
-        const silence = new AbortController();
-        const end = () => silence.abort();
-        this.#stop.signal.addEventListener('abort', end);
-        let timer = setTimeout(end, SILENCE_MS);
-        try {
-            const headers = { Accept: 'text/event-stream' };
-            if (this.#seq !== null) {
-                headers['Last-Event-ID'] = String(this.#seq);
-            }
-            const response = await fetch(here('/v1/events'), {
-                headers,
-                signal: silence.signal,
-                cache: 'no-store',
-            });
-            if (!response.ok) {
-                const body = await response.json().catch(() => undefined);
-                if (response.status === 401) {
-                    this.emit('refused', toProblem(response, body));
-                    return 'refused';
-                }
-                return 'lost';
-            }
-            onOpen();
-            this.#setStatus('live');
-            this.emit('open', this.#seq === null);
-            const parser = new EventParser((message) => this.#take(message));
-            const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-            for (;;) {
-                const { value, done } = await reader.read();
-                if (done) {
-                    return 'lost';
-                }
-                clearTimeout(timer);
-                timer = setTimeout(end, SILENCE_MS);
-                parser.feed(value);
-            }
-        } catch {
-            return 'lost';
-        } finally {
-            clearTimeout(timer);
-            this.#stop.signal.removeEventListener('abort', end);
-            silence.abort();
+        const problem = await follow('/v1/events', {
+            headers: this.#seq === null ? {} : { 'Last-Event-ID': String(this.#seq) },
+            signal: this.#stop.signal,
+            onOpen: () => {
+                onOpen();
+                this.#setStatus('live');
+                this.emit('open', this.#seq === null);
+            },
+            onMessage: (message) => this.#take(message),
+        });
+        if (problem?.status === 401) {
+            this.emit('refused', problem);
+            return 'refused';
         }
+        if (problem) {
+            this.emit('problem', problem);
+        }
+        return 'lost';
     }
 
     #take({ data }) {

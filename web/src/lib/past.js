@@ -1,23 +1,36 @@
-/* What the figures were: charts over an hour, a day or a month, loaded when they come into view. */
+/*
+ * What the figures were: charts over an hour, a day or a month, loaded when they come into view. The
+ * daemon is asked for a history once; from then on the curves grow by the samples that are streamed.
+ */
 import { get } from './api.js';
 import { h, replace, setHidden } from './dom.js';
+import { Grown } from './grown.js';
 import { hostNow } from './health.js';
+import { troubleNotice } from './reload.js';
 
 const RANGES = [
-    { name: 'Hour', seconds: 3600, refresh: 5000 },
-    { name: 'Day', seconds: 86400, refresh: 60000 },
-    { name: 'Month', seconds: 30 * 86400, refresh: 300000 },
+    { name: 'Hour', seconds: 3600, draw: 4000 },
+    { name: 'Day', seconds: 86400, draw: 30000 },
+    { name: 'Month', seconds: 30 * 86400, draw: 300000 },
 ];
+const AGAIN_MS = 15000; /* between two histories that a gap asks for */
 
-/* path: a history of the API; plots: as Plot takes them. The figures, newest at the right edge. */
-export function pastPanel({ title, path, plots, signal }) {
+/*
+ * path: a history of the API; plots: as Plot takes them; sample(): the newest values by the names of the
+ * figures, or null. The figures, newest at the right edge.
+ */
+export function pastPanel({ title, path, plots, herd, sample, signal }) {
     let chosen = RANGES[0];
     let made = null;
-    let timer = null;
+    let past = null; /* the history, with what came since */
+    let askedAt = 0;
+    let drawnAt = 0;
     let turn = 0;
+    let tries = 0; /* in vain, one after the other */
+    let waiting = new AbortController(); /* for the next try */
     const body = h('div', { class: 'plots', 'aria-busy': 'true' });
     const blank = h('p', { class: 'help', hidden: true });
-    const trouble = h('p', { class: 'notice notice-bad', hidden: true });
+    const trouble = h('div', { role: 'alert' });
     const buttons = RANGES.map((range) =>
         h(
             'button',
@@ -51,33 +64,48 @@ export function pastPanel({ title, path, plots, signal }) {
     }
 
     async function refresh() {
-        clearTimeout(timer);
-        if (!made || signal.aborted) {
+        if (!made || signal.aborted || document.visibilityState !== 'visible') {
             return;
         }
         turn += 1;
         const mine = turn;
-        if (document.visibilityState === 'visible') {
-            const from = Math.floor(hostNow() / 1000) - chosen.seconds;
-            try {
-                const answer = await get(`${path}?from=${from}`, { signal });
-                if (mine !== turn) {
-                    return; /* another range was chosen meanwhile */
-                }
-                show(answer);
-            } catch (problem) {
-                if (signal.aborted || mine !== turn) {
-                    return;
-                }
-                replace(trouble, `${problem.title}. ${problem.remedy}`);
-                setHidden(trouble, false);
+        askedAt = Date.now();
+        waiting.abort();
+        waiting = new AbortController();
+        const from = Math.floor(hostNow() / 1000) - chosen.seconds;
+        try {
+            const answer = await get(`${path}?from=${from}`, { signal });
+            if (mine === turn) {
+                past = new Grown(answer, chosen.seconds); /* else another range was chosen meanwhile */
+                show();
+            }
+        } catch (problem) {
+            if (!signal.aborted && mine === turn) {
+                const options = { again: refresh, tries, signal: waiting.signal };
+                replace(trouble, troubleNotice(problem, options));
+                tries += 1;
             }
         }
-        timer = setTimeout(refresh, chosen.refresh);
     }
 
-    function show(answer) {
-        setHidden(trouble, true);
+    /* A stretch that was not streamed is asked for. */
+    function grow() {
+        const values = past && sample();
+        const { at } = herd.figures;
+        if (values && !past.add(at / 1000, values)) {
+            Date.now() - askedAt > AGAIN_MS && refresh();
+        } else if (!past && made && Date.now() - askedAt > AGAIN_MS) {
+            refresh();
+        } else if (values && Date.now() - drawnAt > chosen.draw) {
+            show();
+        }
+    }
+
+    function show() {
+        const { answer } = past;
+        drawnAt = Date.now();
+        tries = 0;
+        replace(trouble);
         const any = made.map((plot) => plot.draw(answer)).some(Boolean);
         made.forEach((plot, i) => setHidden(plot.root, !plots[i].curves.some(has(answer))));
         setHidden(blank, any);
@@ -98,8 +126,14 @@ export function pastPanel({ title, path, plots, signal }) {
             );
             refresh();
         } catch {
-            replace(trouble, 'The charts could not be loaded. Reload the page.');
-            setHidden(trouble, false);
+            replace(
+                trouble,
+                h(
+                    'p',
+                    { class: 'notice notice-bad' },
+                    'The charts could not be loaded. Reload the page.',
+                ),
+            );
         }
     }
 
@@ -114,9 +148,10 @@ export function pastPanel({ title, path, plots, signal }) {
     );
     sight.observe(root);
     document.addEventListener('visibilitychange', refresh, { signal });
+    herd.on('figures', grow, signal);
     signal.addEventListener('abort', () => {
         sight.disconnect();
-        clearTimeout(timer);
+        waiting.abort();
     });
     return root;
 }

@@ -4,11 +4,13 @@
  */
 import { del, get, listAll, post } from './api.js';
 import { confirm } from './dialog.js';
-import { h, replace, setHidden } from './dom.js';
+import { h, setHidden } from './dom.js';
 import { Emitter } from './emitter.js';
+import { finder } from './finder.js';
 import { bytes, time } from './format.js';
-import { announce, problemBody, showProblem } from './notify.js';
+import { announce, showProblem } from './notify.js';
 import { here } from './place.js';
+import { redraw, reloader } from './reload.js';
 import { streamTitle } from './streams.js';
 
 const NEWEST = 200;
@@ -90,25 +92,21 @@ export function duration(seconds) {
 export function recordingList({ recorder, session, vmId = null, signal, onCount = () => {} }) {
     const list = h('ul', { class: 'rows' });
     const trouble = h('div', { role: 'alert' });
-    const blank = h('p', { class: 'help' }, 'Nothing has been recorded.');
-    const root = h('div', null, trouble, list, blank);
+    const blank = h('p', { class: 'help', hidden: true }, 'Nothing has been recorded.');
+    const root = h('div', null, trouble, finder(list, 'recordings'), list, blank);
     const mayDelete = session.can('console:control');
 
-    async function load() {
-        try {
+    const load = reloader(
+        async () => {
             const query = vmId ? `?vm=${encodeURIComponent(vmId)}` : '';
             const items = await listAll(`/v1/recordings${query}`, { signal });
             items.sort((a, b) => (a.started_at < b.started_at ? 1 : -1));
-            replace(trouble);
-            replace(list, items.map(row));
+            redraw(list, items.map(row));
             setHidden(blank, items.length > 0);
             onCount(items.length);
-        } catch (problem) {
-            if (problem.name !== 'AbortError') {
-                replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
-            }
-        }
-    }
+        },
+        { trouble, signal },
+    );
 
     function row(recording) {
         const what = `${vmId ? '' : `${recording.vm_name}, `}${streamTitle(recording.stream)}`;

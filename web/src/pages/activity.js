@@ -14,13 +14,15 @@ const OPERATIONS_SHOWN = 60;
 const PAGE = 200;
 const MOST_EVENTS = 5000;
 const ASK_MS = 1000;
+const MOST_ASKED = 20; /* of those that go on, at a time */
 const STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'];
 const going = (op) => op.state === 'pending' || op.state === 'running';
 
 export function activityPage({ herd, live, session, signal }) {
     const who = actorNames(session, signal);
-    const operations = operationsPanel({ herd, session, who, signal });
-    const log = logPanel({ herd, live, who, signal });
+    const names = new Map(); /* id -> name, as events carry it: of what is gone, too */
+    const operations = operationsPanel({ herd, session, who, names, signal });
+    const log = logPanel({ herd, live, who, names, onNames: () => operations.show(), signal });
     who.loaded.then(() => {
         operations.show();
         log.show();
@@ -41,31 +43,82 @@ export function activityPage({ herd, live, session, signal }) {
     };
 }
 
-function operationsPanel({ herd, session, who, signal }) {
+function operationsPanel({ herd, session, who, names, signal }) {
     const list = h('ul', { class: 'rows operations' });
     const trouble = h('div', { role: 'alert' });
     const blank = h('p', { class: 'help' }, 'Loading …');
     const state = h(
         'select',
-        { 'aria-label': 'State of the operation', onchange: () => load() },
+        { 'aria-label': 'State of the operation', onchange: () => begin() },
         h('option', { value: '' }, 'any state'),
         STATES.map((value) => h('option', { value }, value)),
     );
+    const older = h(
+        'button',
+        { type: 'button', class: 'button', hidden: true, onclick: () => loadOlder() },
+        'Older',
+    );
     const things = new Map(); /* id of an image or a set -> name */
-    let items = null;
+    const known = new Map(); /* id -> operation, of the pages that were read */
+    let cursor; /* of the page after the oldest that was read; undefined: none was */
+    const values = () => [...known.values()];
 
     const load = reloader(
         async () => {
-            const wanted = state.value ? `&state=${state.value}` : '';
-            const path = `/v1/operations?limit=${OPERATIONS_SHOWN}${wanted}`;
-            items = (await get(path, { signal })).items;
-            await learnNames();
-            show();
+            const { items, next_cursor: next } = await page(null);
+            cursor = cursor === undefined ? next : cursor;
+            await take(items);
+        },
+        { trouble, signal },
+    );
+    const loadOlder = reloader(
+        async () => {
+            const { items, next_cursor: next } = await page(cursor);
+            cursor = next;
+            await take(items);
         },
         { trouble, signal },
     );
 
+    function begin() {
+        known.clear();
+        cursor = undefined;
+        return load();
+    }
+
+    function page(from) {
+        const wanted = [
+            `limit=${OPERATIONS_SHOWN}`,
+            state.value && `state=${state.value}`,
+            from && `cursor=${encodeURIComponent(from)}`,
+        ];
+        return get(`/v1/operations?${wanted.filter(Boolean).join('&')}`, { signal });
+    }
+
+    async function take(items) {
+        items.forEach((op) => known.set(op.id, op));
+        if (state.value) {
+            values().forEach((op) => op.state !== state.value && known.delete(op.id));
+        }
+        await learnNames();
+        show();
+    }
+
+    /* How far one is, is in no event: those that go on are asked for, one by one. */
+    async function lookAtGoing() {
+        const now = await Promise.all(
+            values()
+                .filter(going)
+                .slice(0, MOST_ASKED)
+                .map((op) => get(`/v1/operations/${op.id}`, { signal }).catch(() => op)),
+        );
+        if (now.length > 0 && !signal.aborted) {
+            await take(now);
+        }
+    }
+
     async function learnNames() {
+        const items = values();
         const unknown = (id) => id && !things.has(id);
         const learn = async (path) => {
             const known = await listAll(path, { signal });
@@ -87,13 +140,16 @@ function operationsPanel({ herd, session, who, signal }) {
     }
 
     function show() {
-        if (!items) {
+        if (cursor === undefined) {
             return;
         }
-        const now = [...items].sort((a, b) => Number(going(b)) - Number(going(a)));
+        const now = values().sort(
+            (a, b) => Number(going(b)) - Number(going(a)) || (a.created_at < b.created_at ? 1 : -1),
+        );
         redraw(list, now.map(row));
         setText(blank, state.value ? `None is ${state.value}.` : 'Nothing has been done yet.');
-        setHidden(blank, items.length > 0);
+        setHidden(blank, now.length > 0);
+        setHidden(older, !cursor);
     }
 
     function subject(op) {
@@ -101,14 +157,19 @@ function operationsPanel({ herd, session, who, signal }) {
         if (vm) {
             return h('a', { href: `#/vms/${encodeURIComponent(vm.name)}` }, vm.name);
         }
-        const id = op.image_id ?? op.set_id;
+        const id = op.vm_id ?? op.image_id ?? op.set_id;
         const name = id && things.get(id);
         if (name) {
             const page = op.image_id ? 'images' : `sets/${encodeURIComponent(name)}`;
             return h('a', { href: `#/${page}` }, name);
         }
-        const kind = op.kind.split('.')[0] === 'vm' ? 'machine' : op.kind.split('.')[0];
-        return h('span', { class: 'help' }, `a ${kind} that is gone`);
+        if (!id) {
+            return h('span', null, 'the host');
+        }
+        /* It is gone: events tell what it was called, as far back as they were read. */
+        return names.get(id)
+            ? h('span', { title: `${id}, which is gone` }, names.get(id))
+            : h('code', { class: 'help', title: 'It is gone.' }, id);
     }
 
     function row(op) {
@@ -198,8 +259,7 @@ function operationsPanel({ herd, session, who, signal }) {
 
     herd.on('event', (event) => event.type.startsWith('operation.') && load(), signal);
     herd.on('loaded', () => show(), signal);
-    /* How far one is, is in no event. */
-    every(ASK_MS, () => items?.some(going) && load(), signal);
+    every(ASK_MS, lookAtGoing, signal);
     return {
         root: h(
             'section',
@@ -208,13 +268,14 @@ function operationsPanel({ herd, session, who, signal }) {
             trouble,
             list,
             blank,
+            older,
         ),
         load,
         show,
     };
 }
 
-function logPanel({ herd, live, who, signal }) {
+function logPanel({ herd, live, who, names, onNames, signal }) {
     const list = h('ol', { class: 'log' });
     const trouble = h('div', { role: 'alert' });
     const blank = h('p', { class: 'help' }, 'Loading …');
@@ -230,7 +291,7 @@ function logPanel({ herd, live, who, signal }) {
     const older = h(
         'button',
         { type: 'button', class: 'button', hidden: true, onclick: () => loadOlder() },
-        'Show older',
+        'Older',
     );
     const save = h(
         'button',
@@ -275,7 +336,16 @@ function logPanel({ herd, live, who, signal }) {
     }
 
     function take(items) {
-        items.forEach((event) => events.set(event.seq, event));
+        let news = false;
+        for (const event of items) {
+            const { id, name } = event.subject;
+            events.set(event.seq, event);
+            if (id && name && !names.has(id)) {
+                names.set(id, name);
+                news = true;
+            }
+        }
+        news && onNames();
         return items.length;
     }
 
@@ -328,7 +398,8 @@ function logPanel({ herd, live, who, signal }) {
 
     function line(event) {
         const href = subjectHref(event.subject);
-        const name = event.subject.name || event.subject.kind;
+        const { id, kind: what } = event.subject;
+        const name = event.subject.name || names.get(id) || [what, id].filter(Boolean).join(' ');
         return h(
             'li',
             { 'data-seq': event.seq },
@@ -342,7 +413,11 @@ function logPanel({ herd, live, who, signal }) {
                 ' ',
                 eventWords(event),
             ),
-            h('span', { class: 'help' }, event.actor ? `by ${who.of(event.actor)}` : ABSENT),
+            h(
+                'span',
+                { class: 'help log-who' },
+                event.actor ? `by ${who.of(event.actor)}` : ABSENT,
+            ),
             h(
                 'code',
                 { class: 'log-type', title: `Request ${event.request_id || 'none'}` },

@@ -2,6 +2,7 @@
 import { accessTabs } from '../lib/accesstabs.js';
 import { get } from '../lib/api.js';
 import { h, replace, setHidden } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { ABSENT, count, time } from '../lib/format.js';
 import { reloader } from '../lib/reload.js';
 import { scrollTable } from '../lib/table.js';
@@ -69,7 +70,14 @@ export async function auditPage({ session, signal }) {
                 ),
             ),
             trouble,
-            h('section', { class: 'panel' }, scrollTable('Audit log', TITLES, body), blank, older),
+            h(
+                'section',
+                { class: 'panel' },
+                finder(body, 'entries that were read'),
+                scrollTable('Audit log', TITLES, body),
+                blank,
+                older,
+            ),
         ),
     };
 }

@@ -1,6 +1,7 @@
 /* Every open console at once, whatever machine it is of, and the machines that have none open. */
 import { h, replace, setHidden, setText } from '../lib/dom.js';
 import { plural } from '../lib/format.js';
+import { herdTrouble } from '../lib/reload.js';
 import { matcher } from '../lib/vmfilter.js';
 import { consoleWall } from '../lib/wall.js';
 
@@ -35,6 +36,7 @@ export function consolesPage({ herd, desk, signal }) {
         'div',
         null,
         h('div', { class: 'page-head' }, h('h1', null, 'Consoles')),
+        herdTrouble(herd, signal),
         wall,
         blank,
         rest,
@@ -72,7 +74,7 @@ export function consolesPage({ herd, desk, signal }) {
         setHidden(more, left <= 0 && found.length > 0);
         setHidden(rest, idle.length === 0);
         setHidden(search, idle.length < 2 && !search.value);
-        setHidden(blank, entries.length + idle.length > 0);
+        setHidden(blank, entries.length + idle.length > 0 || !herd.loaded);
         replace(
             blank,
             h('h2', null, 'No console is open'),
@@ -93,6 +95,7 @@ export function consolesPage({ herd, desk, signal }) {
     desk.on('change', show, signal);
     herd.on('list', show, signal);
     herd.on('vm', show, signal);
+    herd.on('loaded', show, signal);
     document.getElementById('main').classList.add('wide');
     signal.addEventListener('abort', () => {
         replace(wall);

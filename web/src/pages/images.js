@@ -1,13 +1,15 @@
 /* Images: what machines are made from. Uploading goes on while this page is open. */
 import { operationProblem } from '../lib/actions.js';
-import { del, get, listAll, post } from '../lib/api.js';
+import { del, listAll, post } from '../lib/api.js';
 import { confirm } from '../lib/dialog.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { bytes, plural, time } from '../lib/format.js';
 import { menu } from '../lib/menu.js';
-import { announce, problemBody, showProblem } from '../lib/notify.js';
+import { announce, showProblem } from '../lib/notify.js';
 import { operationProgress } from '../lib/progress.js';
+import { reloader } from '../lib/reload.js';
 import { upload } from '../lib/upload.js';
 import { cardWords, editCard, runButton } from './images_card.js';
 import { catalogue } from './images_catalogue.js';
@@ -33,49 +35,28 @@ export async function imagesPage({ herd, session, signal }) {
     let uploads = 0;
     const labelled = labelSection({ mayWrite, onSaved: () => load() });
 
-    /* Events that come in a burst cost one or two reads. */
-    let loading = null;
-    let again = false;
-    function load() {
-        if (loading) {
-            again = true;
-            return loading;
-        }
-        loading = read().finally(() => {
-            loading = null;
-            if (again && !signal.aborted) {
-                again = false;
-                load();
-            }
-        });
-        return loading;
-    }
-
-    async function read() {
-        try {
+    const load = reloader(
+        async () => {
             [images, labels] = await Promise.all([
                 listAll('/v1/images', { signal }),
                 listAll('/v1/image-labels', { signal }),
             ]);
-            replace(trouble);
             await follow();
             show();
-        } catch (problem) {
-            if (problem.name !== 'AbortError') {
-                replace(trouble, h('div', { class: 'notice notice-bad' }, problemBody(problem)));
-            }
-        }
-    }
+        },
+        { trouble, signal },
+    );
 
     /* What brings an image's bytes; each is followed once. */
     async function follow() {
         if (!images.some((image) => image.state === 'importing' && !running.has(image.id))) {
             return;
         }
-        const { items } = await get('/v1/operations?limit=100', { signal });
-        for (const operation of items) {
-            const going = ['pending', 'running'].includes(operation.state);
-            if (going && operation.image_id && !running.has(operation.image_id)) {
+        const going = await Promise.all(
+            ['running', 'pending'].map((state) => listAll(`/v1/operations?state=${state}`, { signal })),
+        );
+        for (const operation of going.flat()) {
+            if (operation.image_id && !running.has(operation.image_id)) {
                 watch(operation);
             }
         }
@@ -336,6 +317,7 @@ export async function imagesPage({ herd, session, signal }) {
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Images')),
             trouble,
+            finder(list, 'images'),
             list,
             blank,
             labelled.root,

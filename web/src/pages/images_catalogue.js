@@ -4,24 +4,21 @@ import { h, icon, replace, setHidden } from '../lib/dom.js';
 import { bytes } from '../lib/format.js';
 import { here } from '../lib/place.js';
 import { announce, showProblem } from '../lib/notify.js';
+import { reloader } from '../lib/reload.js';
 
 export async function catalogue({ session, signal }) {
     const mayRun = session.can('vm:write') && session.can('image:write');
     const list = h('ul', { class: 'cards' });
     const root = h('section', { 'aria-labelledby': 'catalogue' }, h('h2', { id: 'catalogue' }, 'Catalogue'), list);
-
-    async function load() {
-        try {
+    const trouble = h('div', { role: 'alert' });
+    const load = reloader(
+        async () => {
             const entries = await listAll('/v1/catalogue', { signal });
             replace(list, entries.map(card));
             setHidden(root, entries.length === 0);
-        } catch (problem) {
-            setHidden(root, true);
-            if (problem.name !== 'AbortError') {
-                showProblem('The catalogue could not be read', problem);
-            }
-        }
-    }
+        },
+        { trouble, signal },
+    );
 
     function card(entry) {
         const id = `${entry.catalogue}:${entry.name}`;
@@ -73,5 +70,5 @@ export async function catalogue({ session, signal }) {
 
     setHidden(root, true);
     await load();
-    return { root, load };
+    return { root: [trouble, root], load };
 }

@@ -2,6 +2,7 @@
 import { del, get, listAll, post, request } from '../lib/api.js';
 import { confirm, dialogForm, sheet } from '../lib/dialog.js';
 import { h, setHidden, setText } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { bytes, fromNow, seconds, time } from '../lib/format.js';
 import { select, textInput } from '../lib/inputs.js';
@@ -176,6 +177,7 @@ export async function leasesPage({ herd, session, signal }) {
                 field({ label: 'Ended ones, too', control: ended }).root,
             ),
             trouble,
+            finder(list, 'leases'),
             list,
             blank,
             mayLease && (await askForm({ load, signal })),

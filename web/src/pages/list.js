@@ -3,7 +3,8 @@ import { get } from '../lib/api.js';
 import { bulkBar } from '../lib/bulk.js';
 import { glance } from '../lib/glance.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
-import { announce, problemBody } from '../lib/notify.js';
+import { announce } from '../lib/notify.js';
+import { herdTrouble } from '../lib/reload.js';
 import { bytes, percent, plural } from '../lib/format.js';
 import {
     SORTS,
@@ -32,7 +33,7 @@ export function listPage({ herd, session, signal }) {
     const list = h('ul', { class: 'herd', 'aria-label': 'Virtual machines' });
     const sums = h('dl', { class: 'sums' });
     const { root: atAGlance, start } = glance({ herd, session, signal });
-    const trouble = h('div', { role: 'alert' });
+    const trouble = herdTrouble(herd, signal);
     const text = h('input', {
         type: 'search',
         id: 'filter',
@@ -326,7 +327,7 @@ export function listPage({ herd, session, signal }) {
             ['Running', `${on.length} of ${vms.length}`],
             ['CPU', percent(sum((f) => f.cpu?.usage_percent))],
             ['Resident memory', bytes(sum((f) => f.memory?.resident_bytes))],
-            ['Merged by KSM', bytes(sum((f) => f.ksm?.merging_bytes))],
+            ['Saved by KSM', bytes(sum((f) => f.ksm?.saved_bytes))],
         ];
         if (host) {
             facts.push(['Acceleration', host]);
@@ -349,27 +350,7 @@ export function listPage({ herd, session, signal }) {
             () => {},
         );
     herd.on('list', plan, signal);
-    herd.on('loaded', () => replace(trouble), signal);
-    herd.on(
-        'failed',
-        (problem) => {
-            replace(
-                trouble,
-                h(
-                    'div',
-                    { class: 'notice notice-bad' },
-                    problemBody(problem),
-                    h(
-                        'button',
-                        { type: 'button', class: 'button small', onclick: () => herd.reload() },
-                        'Try again',
-                    ),
-                ),
-            );
-            arrange();
-        },
-        signal,
-    );
+    herd.on('failed', arrange, signal);
     herd.on(
         'vm',
         (id) => {

@@ -2,12 +2,15 @@
 import { get } from '../lib/api.js';
 import { groupTable, machineTable, needBars } from '../lib/density.js';
 import { h, replace, setText } from '../lib/dom.js';
-import { bytes, count, percent } from '../lib/format.js';
+import { bytes, clock, count, percent } from '../lib/format.js';
 import { ksmForm } from '../lib/ksmform.js';
 import { pastPanel } from '../lib/past.js';
+import { reloader, soon } from '../lib/reload.js';
 import { costPanel } from '../lib/tuner.js';
 
-const REFRESH_MS = 2000;
+const AGAIN_MS = 2000; /* between two readings of what is not streamed */
+const MOVED = 0.02; /* by so much of itself, so that the groups are reckoned anew */
+const MOVED_BYTES = 4 * 1024 * 1024;
 const WORDS = {
     pages_shared: 'Shared pages kept',
     pages_sharing: 'Places that share them',
@@ -20,6 +23,20 @@ const WORDS = {
     general_profit: 'Bytes gained after costs',
     stable_node_chains: 'Pages at the sharing limit',
     stable_node_dups: 'Duplicates of such pages',
+};
+const KNOBS = {
+    run: 'Runs (0: no, 1: yes, 2: unmerges)',
+    pages_to_scan: 'Pages scanned at a time',
+    sleep_millisecs: 'Pause between, in ms',
+    merge_across_nodes: 'Merges across NUMA nodes',
+    max_page_sharing: 'Most places that share a page',
+    use_zero_pages: 'Gives empty pages no memory',
+    smart_scan: 'Skips pages that did not merge',
+    stable_node_chains_prune_millisecs: 'Tidies up every, in ms',
+    advisor_max_cpu: 'Advisor: most of a CPU, in %',
+    advisor_min_pages_to_scan: 'Advisor: fewest pages at a time',
+    advisor_max_pages_to_scan: 'Advisor: most pages at a time',
+    advisor_target_scan_time: 'Advisor: a full scan in, seconds',
 };
 
 export async function memoryPage({ herd, session, signal }) {
@@ -34,23 +51,32 @@ export async function memoryPage({ herd, session, signal }) {
     const groups = groupTable({
         onBy(chosen) {
             by = chosen;
-            refresh();
+            load();
         },
     });
+    const trouble = h('div', { role: 'alert' });
+    const asOf = h('p', { class: 'help' });
+    const again = h(
+        'button',
+        { type: 'button', class: 'button small', onclick: () => load() },
+        'Read again',
+    );
     let by = 'image';
     let density = null;
-    let timer = null;
+    let ksmNow = null;
+    let read = null; /* what the stream said when the rest was read */
 
     function showKsm(ksm) {
+        ksmNow = ksm;
         form && form.show(ksm);
         cost.show(ksm, density?.host);
-        setText(saved, ksm.available ? bytes(density.host.saved_bytes) : 'KSM is not available');
         setText(
             line,
             ksm.available
                 ? `${ksm.coarse ? 'or a little more ' : ''}of the machines’ memory saved: identical pages are kept once.`
                 : 'This kernel has no /sys/kernel/mm/ksm.',
         );
+        setText(asOf, `As they were at ${clock(density.sampled_at)}.`);
         rows(
             counters,
             Object.entries(ksm.counters ?? {}).map(([name, value]) => [
@@ -62,8 +88,12 @@ export async function memoryPage({ herd, session, signal }) {
         rows(
             knobs,
             [
-                ...Object.entries(ksm.knobs ?? {}).map(([name, value]) => [name, count(value), name]),
-                ['advisor_mode', ksm.advisor_mode ?? 'none', 'advisor_mode'],
+                ...Object.entries(ksm.knobs ?? {}).map(([name, value]) => [
+                    KNOBS[name] ?? name.replaceAll('_', ' '),
+                    count(value),
+                    name,
+                ]),
+                ['Advisor', ksm.advisor_mode ?? 'none', 'advisor_mode'],
                 ['Page size', bytes(ksm.page_size_bytes)],
             ],
         );
@@ -71,44 +101,119 @@ export async function memoryPage({ herd, session, signal }) {
 
     function showDensity(answer) {
         density = answer;
-        bars.show(answer.host);
         groups.offer(
             [...herd.vms.values()].flatMap((vm) => Object.keys(vm.labels ?? {})),
             by,
         );
         groups.show(answer.groups, { image: 'no image', set: 'no set' }[by] ?? 'without this label');
-        machines.show(answer.vms);
     }
 
-    async function read() {
-        const [ksm, answer] = await Promise.all([
-            get('/v1/ksm', { signal }),
-            get(`/v1/ksm/density?by=${encodeURIComponent(by)}`, { signal }),
-        ]);
-        showDensity(answer);
-        showKsm(ksm);
+    const load = reloader(
+        async () => {
+            const [ksm, answer] = await Promise.all([
+                get('/v1/ksm', { signal }),
+                get(`/v1/ksm/density?by=${encodeURIComponent(by)}`, { signal }),
+            ]);
+            read = streamed();
+            showDensity(answer);
+            showKsm(ksm);
+            showStreamed();
+        },
+        { trouble, signal },
+    );
+
+    /* What the stream of figures says of all machines together; null: nothing yet. */
+    function streamed() {
+        const { host, at } = herd.figures;
+        const all = herd.figures.all();
+        return (
+            host && {
+                at,
+                saved: host.ksm_saved_bytes ?? 0,
+                promised: sum(all, (f) => f.memory.promised_bytes),
+                resident: sum(all, (f) => f.memory.resident_bytes),
+                machines: all.map((f) => `${f.vm_id} ${f.ksm.cause}`).sort().join(),
+            }
+        );
     }
 
-    /* One reading at a time, in the rhythm of the slower of network and reader. */
-    async function refresh() {
-        clearTimeout(timer);
-        if (document.visibilityState === 'visible') {
-            await read().catch(() => {});
+    /* Headline, bars, the machines' figures: from the newest tick, or as they were read. */
+    function showStreamed() {
+        const now = streamed();
+        const newer = now && now.at > Date.parse(density.sampled_at);
+        const host = { ...density.host };
+        if (newer) {
+            const shared = Math.min(now.saved, now.resident);
+            const extra = host.needed_without_ksm_bytes - host.used_bytes - (ksmNow.saved_bytes ?? 0);
+            host.promised_bytes = now.promised;
+            host.used_bytes = now.resident - shared;
+            host.needed_without_ksm_bytes = host.used_bytes + now.saved + Math.max(0, extra);
+            host.available_bytes = herd.figures.host.available_bytes ?? host.available_bytes;
+            host.ksmd_cpu_percent = herd.figures.host.ksmd_cpu_percent;
         }
-        if (!signal.aborted) {
-            clearTimeout(timer);
-            timer = setTimeout(refresh, REFRESH_MS);
-        }
+        const savedBytes = newer ? now.saved : ksmNow.saved_bytes;
+        setText(saved, ksmNow.available ? bytes(savedBytes) : 'KSM is not available');
+        bars.show(host);
+        cost.show(ksmNow, host);
+        machines.show(newer ? density.vms.map(withNewest) : density.vms);
     }
 
-    await read();
-    timer = setTimeout(refresh, REFRESH_MS);
-    signal.addEventListener('abort', () => clearTimeout(timer));
-    herd.figures.claim(signal); /* tells which figures are old */
+    function withNewest(vm) {
+        const sample = herd.figures.of(vm.vm_id);
+        return sample
+            ? {
+                  ...vm,
+                  resident_bytes: sample.memory.resident_bytes ?? vm.resident_bytes,
+                  ksm: { ...vm.ksm, ...known(sample.ksm, ['merging_bytes', 'saved_bytes']) },
+              }
+            : vm;
+    }
+
+    /* The groups, what still fits and the kernel's counters are reckoned anew when what they are made of moved. */
+    const loadSoon = soon(load, AGAIN_MS, signal);
+    herd.on(
+        'figures',
+        () => {
+            if (!density) {
+                return;
+            }
+            showStreamed();
+            const now = streamed();
+            read ??= now;
+            if (
+                now.machines !== read.machines ||
+                moved(now.saved, read.saved) ||
+                moved(now.resident, read.resident)
+            ) {
+                loadSoon();
+            }
+        },
+        signal,
+    );
+    herd.on('event', (event) => event.type.startsWith('ksm.') && loadSoon(), signal);
+
+    await load();
+    herd.figures.claim(signal);
     const past = pastPanel({
         title: 'Over time',
         path: '/v1/host/history',
+        herd,
         signal,
+        sample() {
+            const now = streamed();
+            const { available_bytes: available, ksmd_cpu_percent: ksmd } = herd.figures.host ?? {};
+            return (
+                now && {
+                    /* of the whole host only when no other project has machines that run */
+                    ...(herd.figures.host.running === herd.figures.all().length && {
+                        resident_bytes: now.resident,
+                    }),
+                    ksm_saved_bytes: now.saved,
+                    available_bytes: available,
+                    ksmd_cpu_percent: ksmd,
+                }
+            );
+        },
         plots: [
             {
                 title: 'Memory',
@@ -133,6 +238,7 @@ export async function memoryPage({ herd, session, signal }) {
             'div',
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Memory')),
+            trouble,
             h(
                 'div',
                 { class: 'columns' },
@@ -142,6 +248,7 @@ export async function memoryPage({ herd, session, signal }) {
                     h('h2', null, 'What merging saves'),
                     h('p', null, saved),
                     line,
+                    ksmTerms(),
                     bars.root,
                 ),
                 cost.root,
@@ -153,12 +260,34 @@ export async function memoryPage({ herd, session, signal }) {
             h(
                 'div',
                 { class: 'columns' },
-                h('section', { class: 'panel' }, h('h2', null, 'Counters'), counters),
+                h(
+                    'section',
+                    { class: 'panel' },
+                    h('div', { class: 'panel-head' }, h('h2', null, 'Counters'), again),
+                    asOf,
+                    counters,
+                ),
                 h('section', { class: 'panel' }, h('h2', null, 'Settings of the kernel'), knobs),
             ),
         ),
     };
 }
+
+/* The two words that every table of this page uses. */
+const ksmTerms = () =>
+    h(
+        'p',
+        { class: 'help terms' },
+        h('strong', null, 'Merged'),
+        ' is memory of which an identical page is kept only once, for all that have it. ',
+        h('strong', null, 'Saved'),
+        ' is what that spares: merged memory less the pages that are kept.',
+    );
+
+const sum = (items, of) => items.reduce((total, item) => total + (of(item) ?? 0), 0);
+const moved = (now, then) => Math.abs(now - then) > Math.max(MOVED_BYTES, MOVED * then);
+const known = (object, names) =>
+    Object.fromEntries(names.filter((n) => n in object && object[n] !== undefined).map((n) => [n, object[n]]));
 
 /* [name, value, kernel's name]: texts are replaced in place. */
 function rows(list, facts) {

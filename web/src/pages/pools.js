@@ -2,12 +2,14 @@
 import { del, listAll, request } from '../lib/api.js';
 import { confirm } from '../lib/dialog.js';
 import { h, replace, setHidden, setText } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { ABSENT, bytes, count, fromNow, mib, percent, time } from '../lib/format.js';
+import { hostNow } from '../lib/health.js';
 import { imageOptions, nameField, numberInput, select } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
 import { here } from '../lib/place.js';
-import { every, redraw, reloader } from '../lib/reload.js';
+import { every, redraw, reloader, soon } from '../lib/reload.js';
 
 const DEPTHS = [
     ['booted', 'running, handed out at once'],
@@ -18,6 +20,9 @@ const POINTS = [
     ['running', 'when it runs'],
     ['console', 'when its console has printed something'],
 ];
+const SOON_MS = 200;
+const WORDS_MS = 5000;
+const isOver = (at) => at && new Date(at).getTime() < hostNow();
 const ms = (value) => (typeof value === 'number' ? `${value.toFixed(1)} ms` : ABSENT);
 
 /* Before merging, and what merging makes of it. */
@@ -42,13 +47,18 @@ export async function poolsPage({ herd, session, signal }) {
     const images = (await listAll('/v1/images', { signal })).filter((i) => i.state === 'ready');
     const load = reloader(
         async () => {
-            const pools = await listAll('/v1/pools', { signal });
-            redraw(list, pools.map(card));
-            setHidden(blank, pools.length > 0);
+            pools = await listAll('/v1/pools', { signal });
+            show();
         },
         { trouble, signal },
     );
     const form = mayWrite && poolForm({ images, load });
+    let pools = [];
+
+    function show() {
+        redraw(list, pools.map(card));
+        setHidden(blank, pools.length > 0);
+    }
 
     function card(pool) {
         const { status } = pool;
@@ -150,12 +160,21 @@ export async function poolsPage({ herd, session, signal }) {
         await load();
     }
 
+    const loadSoon = soon(load, SOON_MS, signal);
     herd.on(
         'event',
-        (event) => ['pool', 'lease', 'vm'].includes(event.subject?.kind) && load(),
+        (event) => ['pool', 'lease', 'vm'].includes(event.subject?.kind) && loadSoon(),
         signal,
     );
-    every(5000, load, signal);
+    /* “in 12 seconds” goes on without asking; when that is over, there is something to ask. */
+    every(
+        WORDS_MS,
+        () => {
+            const due = pools.some((p) => p.status.failures > 0 && isOver(p.status.retry_at));
+            return due ? load() : pools.some((p) => p.status.failures > 0) && show();
+        },
+        signal,
+    );
     await load();
     return {
         title: 'Pools',
@@ -164,6 +183,7 @@ export async function poolsPage({ herd, session, signal }) {
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Pools')),
             trouble,
+            finder(list, 'pools'),
             list,
             blank,
             form?.root,

@@ -4,6 +4,7 @@ import { del, get, listAll, post, randomKey, request } from '../lib/api.js';
 import { confirm, formSheet } from '../lib/dialog.js';
 import { h, icon, setHidden, setText } from '../lib/dom.js';
 import { field } from '../lib/forms.js';
+import { finder } from '../lib/finder.js';
 import { fromNow, plural, time } from '../lib/format.js';
 import { imageOptions, select } from '../lib/inputs.js';
 import { announce, showProblem } from '../lib/notify.js';
@@ -11,6 +12,7 @@ import { every, redraw, reloader } from '../lib/reload.js';
 import { titleRow } from '../lib/table.js';
 import { setForm } from './sets_form.js';
 
+const WORDS_MS = 10000; /* how far away an end is, goes on without asking */
 const VERBS = {
     start: { words: 'Start', when: (set) => set.vms.running < set.vms.total - set.vms.missing },
     stop: {
@@ -292,13 +294,18 @@ export async function setsPage({ herd, session, signal }) {
     );
     const load = reloader(
         async () => {
-            const sets = await listAll('/v1/sets', { signal });
-            redraw(list, sets.map(card));
-            setHidden(blank, sets.length > 0);
+            sets = await listAll('/v1/sets', { signal });
+            show();
         },
         { trouble, signal },
     );
     const can = actions({ herd, load });
+    let sets = [];
+
+    function show() {
+        redraw(list, sets.map(card));
+        setHidden(blank, sets.length > 0);
+    }
 
     function card(set) {
         return h(
@@ -319,7 +326,7 @@ export async function setsPage({ herd, session, signal }) {
     }
 
     herd.on('event', (event) => ['set', 'vm'].includes(event.subject?.kind) && load(), signal);
-    every(10000, load, signal);
+    every(WORDS_MS, () => sets.some((set) => set.expires_at) && show(), signal);
     await load();
     return {
         title: 'Sets',
@@ -328,6 +335,7 @@ export async function setsPage({ herd, session, signal }) {
             null,
             h('div', { class: 'page-head' }, h('h1', null, 'Sets')),
             trouble,
+            finder(list, 'sets'),
             list,
             blank,
             mayWrite && (await setForm({ load, signal, key: randomKey })),
@@ -417,6 +425,7 @@ export async function setPage({ herd, session, signal, params }) {
                 'section',
                 { class: 'panel' },
                 h('h2', null, 'Members'),
+                finder(body, 'members'),
                 h(
                     'table',
                     null,

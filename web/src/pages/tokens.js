@@ -3,6 +3,7 @@ import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post, request } from '../lib/api.js';
 import { confirm, formSheet } from '../lib/dialog.js';
 import { h, replace } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
@@ -78,7 +79,7 @@ export async function tokensPage({ session, signal }) {
             tokens.map((token) =>
                 h(
                     'tr',
-                    null,
+                    { 'data-token': token.id },
                     h('th', { scope: 'row' }, token.name),
                     h('td', null, token.role),
                     h('td', { class: 'why' }, scopeWords(token)),
@@ -213,6 +214,7 @@ export async function tokensPage({ session, signal }) {
                 'section',
                 { class: 'panel' },
                 h('h2', null, 'Tokens'),
+                finder(body, 'tokens'),
                 scrollTable('Tokens', TITLES, body),
             ),
             h(

@@ -13,6 +13,7 @@ import { timelinePanel } from '../lib/timeline.js';
 import { h, icon, replace, setHidden, setText } from '../lib/dom.js';
 import { announce } from '../lib/notify.js';
 import { ABSENT, bytes, clock, count, mib, percent, seconds, time } from '../lib/format.js';
+import { reloader } from '../lib/reload.js';
 import { Spark } from '../lib/spark.js';
 import { Acceleration, Buttons, StateTag } from '../lib/vmview.js';
 
@@ -43,9 +44,9 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     );
     const area = streamArea({ vm, herd, desk, session, signal });
     const rate = dirtyRate({ vm, session, signal });
-    const figures = figuresPanel(herd, () => vm);
+    const figures = figuresPanel(herd, () => vm, signal);
     figures.root.append(rate.root);
-    const past = historyPanel(id, () => vm, signal);
+    const past = historyPanel(id, () => vm, herd, signal);
     const events = eventsPanel(herd, session, id, signal);
     const timeline = timelinePanel({ herd, id, signal });
     const recordings = session.can('console:view') && recordingsPanel();
@@ -189,7 +190,7 @@ export async function vmPage({ herd, desk, recorder, session, signal, params: [r
     return { title: vm.name, root, start: () => (has ? area.open(named) : area.show()) };
 }
 
-function figuresPanel(herd, current) {
+function figuresPanel(herd, current, signal) {
     const cpu = new Spark('cpu');
     const memory = new Spark('memory');
     const cpuText = h('span', { class: 'figure' });
@@ -214,6 +215,7 @@ function figuresPanel(herd, current) {
             memoryText,
         ),
         rows,
+        countersFold(() => current().id, signal),
     );
     const old = h('p', { class: 'help', hidden: true });
     const root = h('section', { class: 'panel' }, h('h2', null, 'Figures'), off, old, body);
@@ -238,56 +240,107 @@ function figuresPanel(herd, current) {
         memory.draw(history.memory, vm.memory_mib * 1024 * 1024);
         setText(cpuText, percent(now.cpu?.usage_percent));
         setText(memoryText, bytes(now.memory?.resident_bytes));
+        const rate = (value) => (typeof value === 'number' ? `${bytes(value)}/s` : ABSENT);
         const list = [
-            ['CPU time', seconds(now.cpu?.usage_seconds)],
-            ['Memory ceiling', bytes(now.memory?.maximum_bytes)],
-            ...(now.disks ?? []).flatMap((d) => [
-                [`Disk ${d.name} read`, bytes(d.read_bytes)],
-                [`Disk ${d.name} written`, bytes(d.write_bytes)],
-            ]),
-            ...(now.interfaces ?? []).flatMap((n) => [
-                [`Network ${n.name} received`, bytes(n.receive_bytes)],
-                [`Network ${n.name} sent`, bytes(n.transmit_bytes)],
-            ]),
-            ['Merged by KSM', bytes(now.ksm?.merging_bytes)],
-            ['KSM profit', bytes(now.ksm?.profit_bytes)],
-            ...(now.ksm?.reason ? [['KSM figures', now.ksm.reason]] : []),
-            ...(now.guest?.load
-                ? [['Load inside', now.guest.load.map((v) => v.toFixed(2)).join(' ')]]
-                : []),
-            ...(now.guest?.filesystems ?? [])
-                .filter((f) => f.total_bytes)
-                .map((f) => [
-                    `${f.mountpoint} is full to`,
-                    `${percent((100 * f.used_bytes) / f.total_bytes)} of ${bytes(f.total_bytes)}`,
-                ]),
+            ['Disk read', rate(now.rates.storage_read_bytes_per_second)],
+            ['Disk written', rate(now.rates.storage_write_bytes_per_second)],
+            ['Network received', rate(now.rates.receive_bytes_per_second)],
+            ['Network sent', rate(now.rates.transmit_bytes_per_second)],
+            ['Merged by KSM', bytes(now.ksm.merging_bytes)],
+            ['Saved by it', bytes(now.ksm.saved_bytes)],
             ['Sampled', clock(now.sampled_at)],
-            ...(now.hypervisor_sampled_at
-                ? [['QEMU’s own figures', clock(now.hypervisor_sampled_at)]]
-                : []),
         ];
         setHidden(old, !now.stale);
         replace(old, staleMark(now), ` ${now.stale_reason ?? ''}`);
         body.classList.toggle('old-figures', Boolean(now.stale));
-        if (rows.children.length !== list.length) {
-            replace(
-                rows,
-                list.map(() => h('div', null, h('dt'), h('dd'))),
-            );
-        }
-        list.forEach(([name, value], index) => {
-            setText(rows.children[index].firstElementChild, name);
-            setText(rows.children[index].lastElementChild, value);
-        });
+        factRows(rows, list);
     }
     return { root, show };
 }
 
-function historyPanel(id, current, signal) {
+/* Texts are replaced in place. */
+function factRows(list, facts) {
+    if (list.children.length !== facts.length) {
+        replace(
+            list,
+            facts.map(() => h('div', null, h('dt'), h('dd'))),
+        );
+    }
+    facts.forEach(([name, value], index) => {
+        setText(list.children[index].firstElementChild, name);
+        setText(list.children[index].lastElementChild, value);
+    });
+}
+
+/* What is counted since the start and what the guest tells: not streamed, read when it is wanted. */
+function countersFold(id, signal) {
+    const rows = h('dl', { class: 'facts' });
+    const trouble = h('div', { role: 'alert' });
+    const load = reloader(
+        async () => {
+            const now = await get(`/v1/vms/${encodeURIComponent(id())}/stats`, { signal });
+            factRows(rows, counters(now));
+        },
+        { trouble, signal },
+    );
+    return h(
+        'details',
+        { class: 'fold', ontoggle: (event) => event.currentTarget.open && load() },
+        h('summary', null, 'Counted since the start'),
+        trouble,
+        rows,
+        h('button', { type: 'button', class: 'button small', onclick: () => load() }, 'Read again'),
+    );
+}
+
+function counters(now) {
+    return [
+        ['CPU time', seconds(now.cpu?.usage_seconds)],
+        ['Memory ceiling', bytes(now.memory?.maximum_bytes)],
+        ...(now.disks ?? []).flatMap((d) => [
+            [`Disk ${d.name} read`, bytes(d.read_bytes)],
+            [`Disk ${d.name} written`, bytes(d.write_bytes)],
+        ]),
+        ...(now.interfaces ?? []).flatMap((n) => [
+            [`Network ${n.name} received`, bytes(n.receive_bytes)],
+            [`Network ${n.name} sent`, bytes(n.transmit_bytes)],
+        ]),
+        ['KSM, after its own costs', bytes(now.ksm?.profit_bytes)],
+        ...(now.ksm?.reason ? [['Why KSM does not merge it', now.ksm.reason]] : []),
+        ...(now.guest?.load
+            ? [['Load inside', now.guest.load.map((v) => v.toFixed(2)).join(' ')]]
+            : []),
+        ...(now.guest?.filesystems ?? [])
+            .filter((f) => f.total_bytes)
+            .map((f) => [
+                `${f.mountpoint} is full to`,
+                `${percent((100 * f.used_bytes) / f.total_bytes)} of ${bytes(f.total_bytes)}`,
+            ]),
+        ['Sampled', now.sampled_at ? clock(now.sampled_at) : ABSENT],
+        ...(now.hypervisor_sampled_at
+            ? [['QEMU’s own figures', clock(now.hypervisor_sampled_at)]]
+            : []),
+    ];
+}
+
+function historyPanel(id, current, herd, signal) {
     return pastPanel({
         title: 'Over time',
         path: `/v1/vms/${encodeURIComponent(id)}/stats/history`,
+        herd,
         signal,
+        sample() {
+            const now = herd.figures.of(id);
+            return (
+                now &&
+                !now.stale && {
+                    ...now.rates,
+                    cpu_percent: now.cpu.usage_percent,
+                    resident_bytes: now.memory.resident_bytes,
+                    ksm_saved_bytes: now.ksm.saved_bytes,
+                }
+            );
+        },
         plots: [
             {
                 title: 'CPU, of one',

@@ -3,16 +3,20 @@ import { accessTabs } from '../lib/accesstabs.js';
 import { del, get, listAll, post, request } from '../lib/api.js';
 import { confirm, dialogForm, formSheet } from '../lib/dialog.js';
 import { h, replace, setHidden } from '../lib/dom.js';
+import { finder } from '../lib/finder.js';
 import { clearMarks, field, showFormProblem } from '../lib/forms.js';
 import { ABSENT, count, fromNow, plural, span, time } from '../lib/format.js';
+import { hostNow } from '../lib/health.js';
 import { numberInput, textInput } from '../lib/inputs.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
-import { every, redraw, reloader } from '../lib/reload.js';
+import { every, redraw, reloader, soon } from '../lib/reload.js';
 import { showSecret } from '../lib/secret.js';
 import { scrollTable } from '../lib/table.js';
 
 const DELIVERY_TITLES = ['Event', 'Number', 'When', 'Attempt', 'What came of it', 'Took'];
 
+const SOON_MS = 2000;
+const isOver = (at) => at && new Date(at).getTime() < hostNow();
 const pathOf = (hook) => `/v1/webhooks/${encodeURIComponent(hook.id)}`;
 
 export async function webhooksPage({ herd, session, signal }) {
@@ -26,9 +30,10 @@ export async function webhooksPage({ herd, session, signal }) {
         h('p', null, 'A webhook sends every event you choose to an address of yours, in order.'),
     );
     const open = new Map(); /* whose deliveries are looked at, and what was seen last */
+    let hooks = [];
     const load = reloader(
         async () => {
-            const hooks = await listAll('/v1/webhooks', { signal });
+            hooks = await listAll('/v1/webhooks', { signal });
             redraw(list, hooks.map(card));
             setHidden(blank, hooks.length > 0);
         },
@@ -191,8 +196,17 @@ export async function webhooksPage({ herd, session, signal }) {
         }
     }
 
-    herd.on('event', (event) => event.subject?.kind === 'webhook' && load(), signal);
-    every(5000, load, signal);
+    /*
+     * What became of a delivery is no event; but each event is delivered, and of one that is tried again
+     * it is known when.
+     */
+    const loadSoon = soon(load, SOON_MS, signal);
+    herd.on('event', loadSoon, signal);
+    every(
+        SOON_MS,
+        () => hooks.some((hook) => isOver(hook.delivery.next_attempt_at)) && load(),
+        signal,
+    );
     await load();
     return {
         title: 'Webhooks',
@@ -203,6 +217,7 @@ export async function webhooksPage({ herd, session, signal }) {
             accessTabs(session, '#/webhooks'),
             secret,
             trouble,
+            finder(list, 'webhooks'),
             list,
             blank,
             webhookForm({ load, secret }),
