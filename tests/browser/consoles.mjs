@@ -48,6 +48,33 @@ foundation('what is typed in the console comes back from the guest', async () =>
     await shows(page, 'ear-tag-42', 30000);
 });
 
+test('a guest reaches neither the clipboard (OSC 52) nor the browser by its links (OSC 8)', async () => {
+    if (env.guest !== 'linux') {
+        return; /* it prints what it likes only there */
+    }
+    const context = page.context();
+    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: env.url });
+    await page.evaluate(() => navigator.clipboard.writeText('the reader’s own'));
+    const [address, windows] = [page.url(), context.pages().length];
+    const taken = Buffer.from('taken by the guest').toString('base64');
+    await page.locator('.console-screen').first().click();
+    await page.keyboard.type(
+        `printf '\\033]52;c;${taken}\\007\\033]8;;${env.url}/docs\\033\\\\press-%s\\033]8;;\\033\\\\\\n' here\n`,
+    );
+    await shows(page, 'press-here');
+    const link = page.locator('.xterm-rows span, .xterm-rows > div', { hasText: /^press-here\s*$/ });
+    await link.last().click({ modifiers: ['Control'], force: true });
+    equal(await page.locator('.xterm a').count(), 0, 'links in the terminal');
+    equal(
+        await page.evaluate(() => navigator.clipboard.readText()),
+        'the reader’s own',
+        'the clipboard',
+    );
+    equal(page.url(), address, 'where the page is');
+    equal(context.pages().length, windows, 'windows');
+    await context.clearPermissions();
+});
+
 test('a guest cannot set the title, and its colours are drawn', async () => {
     const title = await page.title();
     if (env.guest === 'linux') {

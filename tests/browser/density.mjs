@@ -1,6 +1,7 @@
 // Memory and charts: what merging saves, what still fits, how the figures were, and which are old.
 import { env, equal, ok, test, until } from './harness.mjs';
-import { api, go, name, page, row, secondContext, shot } from './shared.mjs';
+import { picture } from './pictures.mjs';
+import { api, go, makeVm, name, page, row, secondContext, shot } from './shared.mjs';
 
 const OLD_REASON = 'QEMU has not answered';
 
@@ -41,7 +42,7 @@ test('the memory page tells what is needed, used and saved, and what still fits'
         return vms.find((v) => v.name === name).ksm.cause === 'merging' || words[0]?.length > 20;
     });
     ok(
-        /The same per GiB saved now/.test(await page.textContent('main')),
+        /CPU time per GiB saved now/.test(await page.textContent('main')),
         'the cost stands beside it',
     );
 });
@@ -165,5 +166,71 @@ test('old figures are marked, in the list, on the memory page and on the machine
     await on.getByRole('row', { name }).getByText('old figures').first().waitFor();
     /* One may be on its way: the page asks again and again. */
     await on.unrouteAll({ behavior: 'ignoreErrors' });
+    await on.context().close();
+});
+
+const MIB = 2 ** 20;
+const UNITS = { B: 1, KiB: 2 ** 10, MiB: MIB, GiB: 2 ** 30 };
+const savedOn = async (on) => {
+    const [number, unit] = (await on.locator('.hero .big').textContent()).split(' ');
+    return Number(number) * UNITS[unit];
+};
+
+test('KSM is watched as it saves: the figure rises on the page while guests merge', async () => {
+    const found = await api('GET', '/v1/ksm');
+    if (!found.available || env.guest !== 'linux') {
+        console.log('# this kernel has no KSM, or the guests have nothing alike');
+        return;
+    }
+    const runs = found.knobs.run === 1;
+    const on = await secondContext();
+    await go(on, 'memory', 'Memory');
+    await on.evaluate(() => {
+        window.__notReloaded = true;
+    });
+    await until('a figure', async () => (await savedOn(on)) >= 0);
+    const before = await savedOn(on);
+    try {
+        if (!runs) {
+            const knobs = { run: 1, pages_to_scan: 2000 };
+            await api('PATCH', '/v1/ksm', { tuner: { mode: 'static' }, knobs });
+        }
+        await makeVm({
+            name: `${name}-twin`,
+            image: env.image,
+            memory_mib: 128,
+            networks: [],
+            start: true,
+        });
+        await until(
+            'more is saved than before',
+            async () => (await savedOn(on)) > before + 4 * MIB,
+            120000,
+        );
+        const twin = on.getByRole('row', { name: `${name}-twin` });
+        await until('a twin merges', async () => /merging/.test(await twin.textContent()), 60000);
+        ok(await on.evaluate(() => window.__notReloaded), 'the page was not reloaded');
+        await picture(on, 'density');
+    } finally {
+        if (!runs) {
+            const { run, pages_to_scan } = found.knobs;
+            await api('PATCH', '/v1/ksm', { knobs: { run, pages_to_scan } });
+            await api('PATCH', '/v1/ksm', { tuner: { mode: found.tuner.mode } });
+        }
+        await on.context().close();
+    }
+});
+
+test('a phone shows the machines as the documents do', async () => {
+    const on = await secondContext({
+        viewport: { width: 360, height: 740 },
+        deviceScaleFactor: 1.5,
+        hasTouch: true,
+    });
+    await go(on, '', 'Machines');
+    await until('a curve', async () =>
+        ((await row(on).locator('.spark-cpu .spark-line').getAttribute('d')) ?? '').includes('L'),
+    );
+    await picture(on, 'phone');
     await on.context().close();
 });

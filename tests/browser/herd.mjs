@@ -1,4 +1,5 @@
 // The list: found, filtered, sorted, and a thousand of them.
+import { scrolled } from './frames.mjs';
 import { axe, env, equal, ok, test, until } from './harness.mjs';
 import { go, name, page, row, secondContext, shot } from './shared.mjs';
 
@@ -6,7 +7,6 @@ const ROWS = 1000;
 /* Made for real; in a short run the daemon's answer about these is repeated until it has ROWS. */
 const COUNT = process.env.DROVER_TEST_LONG ? ROWS : 60;
 const AT_ONCE = 8;
-const SLOWEST_FRAME_MS = 2000; /* 35 ms on an idle host; what is excluded is a page that stands still */
 const many = `${name}-t`;
 const LAST_OF_RACK = `${many}${String(COUNT - 3).padStart(4, '0')}`; /* rack 7 */
 const shownRows = (on = page) => on.locator('.vm');
@@ -58,22 +58,9 @@ test(`${ROWS} machines: a row is cheap until it is seen, and scrolling goes on`,
     await until('all of them are rows', async () => (await shownRows(on).count()) >= ROWS, 60000);
     const full = await on.locator('.vm summary').count();
     ok(full < 200, `${full} rows were made whole before anybody saw them`);
-    const frames = await on.evaluate(async () => {
-        const gaps = [];
-        const end = document.documentElement.scrollHeight;
-        for (let last = performance.now(), y = 0; y < end; y += 1200) {
-            scrollTo(0, y);
-            await new Promise(requestAnimationFrame);
-            gaps.push(performance.now() - last);
-            last = performance.now();
-        }
-        gaps.sort((a, b) => a - b);
-        return { median: gaps[gaps.length >> 1], worst: gaps.at(-1), count: gaps.length };
-    });
-    console.log(
-        `# ${frames.count} frames: median ${frames.median.toFixed(0)} ms, worst ${frames.worst.toFixed(0)} ms`,
-    );
-    ok(frames.median < SLOWEST_FRAME_MS, `a frame takes ${frames.median} ms`);
+    const frames = await scrolled(on);
+    console.log(`# ${frames.words}`);
+    ok(frames.isSmooth, frames.words);
     const last = shownRows(on).last();
     await last.scrollIntoViewIfNeeded();
     await last.getByRole('button', { name: /^Start/ }).waitFor();

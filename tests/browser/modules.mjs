@@ -9,6 +9,8 @@ import { logPath, streamOf, streamPath, streamsOf } from '../../web/src/lib/stre
 import { applyPatch, changesOf, mergePatch, same } from '../../web/src/lib/mergepatch.js';
 import { matcher, readFilter, sorter, writeFilter } from '../../web/src/lib/vmfilter.js';
 import { eventWords } from '../../web/src/lib/eventwords.js';
+import { Grown } from '../../web/src/lib/grown.js';
+import { compare } from '../../web/src/lib/table.js';
 import { tail } from '../../web/src/lib/wall.js';
 import { execFileSync } from 'node:child_process';
 import { equal, ok, test } from './harness.mjs';
@@ -179,6 +181,38 @@ test('an answer that was on its way does not bring a deleted machine back', asyn
     equal(herd.vms.size, 0, 'machines');
     herd.stop();
     [globalThis.fetch, globalThis.document] = before;
+});
+
+test('a history grows by what is measured, forgets its beginning and admits a gap', async () => {
+    const past = new Grown(
+        {
+            step_seconds: 10,
+            times: [100, 110],
+            figures: { cpu: { mean: [1, 2], min: [1, 2], max: [1, 2] } },
+        },
+        60,
+    );
+    const { answer } = past;
+    ok(past.add(112, { cpu: 4 }), 'in the last step');
+    equal(JSON.stringify(answer.figures.cpu), '{"mean":[1,3],"min":[1,2],"max":[1,4]}', 'its figures');
+    ok(past.add(133, { cpu: 5, other: 7 }), 'two steps later');
+    equal(answer.times.join(), '100,110,120,130', 'times');
+    equal(JSON.stringify(answer.figures.cpu.mean), '[1,3,null,5]', 'what was not measured is a gap');
+    equal(JSON.stringify(answer.figures.other.mean), '[null,null,null,7]', 'a figure that is new');
+    ok(past.add(165, { cpu: 6 }), 'a minute after the beginning');
+    equal(answer.times[0], 110, 'the first that is left');
+    ok(
+        Object.values(answer.figures.cpu).every((column) => column.length === answer.times.length),
+        'columns are as long as the times',
+    );
+    ok(!past.add(1000, { cpu: 1 }), 'too long ago: it has to be asked for again');
+});
+
+test('figures are put in order as numbers, words as words, what is not known last', async () => {
+    const order = (list, down) => [...list].sort((a, b) => compare(a, b, down)).join();
+    equal(order([10, 9, null, 100], false), '9,10,100,', 'upwards');
+    equal(order([10, null, 9, 100], true), '100,10,9,', 'downwards');
+    equal(order(['b', 'a', 'b10'], false), 'a,b,b10', 'words');
 });
 
 test('a patch says exactly what differs', async () => {

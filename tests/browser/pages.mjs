@@ -51,38 +51,6 @@ test('pictures and axe: every page, light and dark', async () => {
     }
 });
 
-test('nothing is wider than a phone of 360 pixels', async () => {
-    const on = await secondContext({ viewport: { width: 360, height: 740 }, hasTouch: true });
-    const pages = [
-        ['', 'Machines'],
-        ['new', 'New machine'],
-        ['consoles', 'Consoles'],
-        ['images', 'Images'],
-        ['recordings', 'Recordings'],
-        ['memory', 'Memory'],
-        ['activity', 'Activity'],
-        ['host', 'Host'],
-        ['webhooks', 'Webhooks'],
-        ['projects', 'Projects'],
-        ['tokens', 'Access'],
-        [`vms/${name}/console`, name],
-    ];
-    for (const [address, heading] of pages) {
-        await go(on, address, heading);
-        if (address.endsWith('console')) {
-            await on.locator('.console[data-status=live]').waitFor({ timeout: 30000 });
-        }
-        const width = await on.evaluate(() => document.scrollingElement.scrollWidth);
-        ok(width <= 360, `${heading} is ${width} wide`);
-        await axe(on, `${heading}, phone`);
-        await shot(
-            on,
-            `phone-${address.endsWith('console') ? 'console' : address || 'machines'}.png`,
-        );
-    }
-    await on.context().close();
-});
-
 test('reduced motion is obeyed', async () => {
     const on = await secondContext({ reducedMotion: 'reduce' });
     await go(on, '', 'Machines');

@@ -1,6 +1,7 @@
 // The other streams of a machine: display, serial ports, channels, vsock ports; side by side.
 import { axe, ok, test, until } from './harness.mjs';
 import { displayDisk } from './guest.mjs';
+import { picture } from './pictures.mjs';
 import { focused, go, makeImage, makeVm, name, page, secondContext, shot } from './shared.mjs';
 
 const many = `${name}-many`;
@@ -92,7 +93,7 @@ test('serial ports and channels open beside the console', async () => {
         (await printed(page, 'channels/org.drover.test')).includes('line'),
     );
     await axe(page, 'four streams');
-    await shot(page, 'four-streams.png');
+    await picture(page, 'dashboard');
     await page.getByRole('button', { name: `Close Serial 1 of ${many}` }).click();
     await until('three panes', async () => (await page.locator('.pane').count()) === 3);
 });

@@ -15,6 +15,8 @@ import './places.mjs';
 import './sets.mjs';
 import './controls.mjs';
 import './density.mjs';
+import './live.mjs';
+import './states.mjs';
 import './hostile.mjs';
 import './herd.mjs';
 import './budget.mjs';

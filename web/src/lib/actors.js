@@ -9,7 +9,7 @@ export function actorNames(session, signal) {
               () => {},
           )
         : Promise.resolve();
-    return { loaded, of: (actor) => actorWords(actor, names) };
+    return { loaded, of: (actor) => (actor === session.id ? 'you' : actorWords(actor, names)) };
 }
 
 export function actorWords(actor, names = new Map()) {

@@ -4,7 +4,7 @@ import { ABSENT, bytes, count, plural } from './format.js';
 import { scroll, sorting, titleRow } from './table.js';
 
 const FIRST_ROWS = 100; /* a row costs layout; the rest comes when asked for */
-const LIMIT_WORDS = { memory: 'memory', overcommit: 'the overcommit limit' };
+const LIMIT_WORDS = { memory: 'memory is full', overcommit: 'the overcommit limit' };
 
 /* Bars of one scale; the words beside them carry the meaning. */
 export function needBars() {
@@ -76,7 +76,7 @@ export function groupTable({ onBy }) {
             ['Resident'],
             ['Merged'],
             ['Saved'],
-            ['Each alone'],
+            ['Each takes, merged'],
             ['More would fit'],
         ]),
         body,
@@ -121,7 +121,7 @@ export function groupTable({ onBy }) {
                     null,
                     h('th', { scope: 'row' }, g.name ?? (g.key || none)),
                     [
-                        `${count(g.running)}, ${count(g.merging)} merging`,
+                        `${count(g.running)} (${count(g.merging)} merging)`,
                         bytes(g.resident_bytes),
                         bytes(g.merging_bytes),
                         bytes(g.saved_bytes),

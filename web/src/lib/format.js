@@ -19,7 +19,7 @@ export function bytes(value) {
 }
 
 export function mib(value) {
-    return typeof value === 'number' ? bytes(value * 1024 * 1024) : ABSENT;
+    return bytes(typeof value === 'number' ? value * 1024 * 1024 : value).replace('.0 ', ' ');
 }
 
 export function percent(value) {

@@ -92,7 +92,12 @@ export function duration(seconds) {
 export function recordingList({ recorder, session, vmId = null, signal, onCount = () => {} }) {
     const list = h('ul', { class: 'rows' });
     const trouble = h('div', { role: 'alert' });
-    const blank = h('p', { class: 'help', hidden: true }, 'Nothing has been recorded.');
+    const blank = h(
+        'div',
+        { class: 'blank', hidden: true },
+        h('h2', null, 'Nothing recorded yet'),
+        h('p', null, 'Open a console and press Record: what it prints is kept with its timing.'),
+    );
     const root = h('div', null, trouble, finder(list, 'recordings'), list, blank);
     const mayDelete = session.can('console:control');
 

@@ -3,6 +3,16 @@ import { h, replace, setText } from './dom.js';
 import { bytes, clock, percent, seconds, time } from './format.js';
 
 const MODE_WORDS = { off: 'nobody', static: 'what was set here', auto: 'Drover' };
+const PHASE_WORDS = {
+    off: 'Off',
+    static: 'As set',
+    idle: 'At rest',
+    boost: 'Scanning fast',
+    steady: 'Scanning',
+    trickle: 'Scanning slowly',
+    yielded: 'Left to somebody else',
+    unable: 'Not possible',
+};
 const RUN_WORDS = { 0: 'stopped', 1: 'running', 2: 'stopped, all pages unmerged' };
 
 export function costPanel() {
@@ -22,10 +32,10 @@ export function costPanel() {
     function show(ksm, host) {
         const perMib = ksm.ksmd_cpu_seconds_per_saved_mib;
         const facts = [
-            ['ksmd', RUN_WORDS[ksm.knobs?.run] ?? 'unknown'],
+            ['Scanner (ksmd)', RUN_WORDS[ksm.knobs?.run] ?? 'unknown'],
             ['It takes of one CPU', percent(host?.ksmd_cpu_percent)],
             ['CPU time since boot', seconds(ksm.ksmd_cpu_seconds)],
-            ['The same per GiB saved now', seconds(perMib === undefined ? undefined : perMib * 1024)],
+            ['CPU time per GiB saved now', seconds(perMib === undefined ? undefined : perMib * 1024)],
             ['Gain after costs', bytes(ksm.counters?.general_profit)],
             ['Turned by', MODE_WORDS[ksm.tuner?.mode] ?? 'nobody'],
         ];
@@ -41,7 +51,10 @@ export function costPanel() {
         });
         const tuner = ksm.tuner;
         const budget = tuner?.budget_percent ? `, at most ${tuner.budget_percent} % of one CPU` : '';
-        setText(now, tuner ? `${tuner.phase}${budget}: ${tuner.reason}` : '');
+        setText(
+            now,
+            tuner ? `${PHASE_WORDS[tuner.phase] ?? tuner.phase}${budget}: ${tuner.reason}` : '',
+        );
         replace(
             list,
             (tuner?.decisions ?? []).map((d) =>
@@ -49,7 +62,7 @@ export function costPanel() {
                     'li',
                     null,
                     h('time', { datetime: d.at, title: time(d.at) }, clock(d.at)),
-                    h('code', null, d.phase),
+                    h('span', null, PHASE_WORDS[d.phase] ?? d.phase),
                     h('span', null, d.reason),
                 ),
             ),

@@ -56,7 +56,7 @@ export async function auditPage({ session, signal }) {
             ),
             h(
                 'div',
-                { class: 'button-row' },
+                { class: 'button-row tools' },
                 h(
                     'span',
                     { class: 'field field-check' },
