@@ -23,7 +23,8 @@ const read = (folder) => {
 const structure = (on, ours) =>
     on.evaluate((prefix) => {
         const places = 'header nav a, main :is(h1, h2, h3, th, button, summary, dt, label)';
-        const changing = '.glance, .herd, .shelf, .page-actions, .pane, .stream-bar, .facts, form, tbody, .sums, .bulk, .chips';
+        const changing =
+            '.glance, .herd, .shelf, .page-actions, .pane, .stream-bar, .facts, form, tbody, .sums, .chips';
         const words = [...document.querySelectorAll(places)]
             .filter((element) => element.checkVisibility() && !element.closest(changing))
             .map((element) => {
