@@ -143,11 +143,12 @@ export async function memoryPage({ herd, session, signal }) {
         const newer = now && now.at > Date.parse(density.sampled_at);
         const host = { ...density.host };
         if (newer) {
-            const shared = Math.min(now.saved, now.resident);
-            const extra = host.needed_without_ksm_bytes - host.used_bytes - (ksmNow.saved_bytes ?? 0);
+            /* What is saved by empty pages is in nobody's resident memory. */
+            const empty = Math.max(0, (ksmNow.saved_bytes ?? 0) - (host.resident_bytes - host.used_bytes));
+            const shared = Math.max(0, now.saved - empty);
             host.promised_bytes = now.promised;
-            host.used_bytes = now.resident - shared;
-            host.needed_without_ksm_bytes = host.used_bytes + now.saved + Math.max(0, extra);
+            host.used_bytes = now.resident - (shared < now.resident ? shared : 0);
+            host.needed_without_ksm_bytes = host.used_bytes + now.saved;
             host.available_bytes = herd.figures.host.available_bytes ?? host.available_bytes;
             host.ksmd_cpu_percent = herd.figures.host.ksmd_cpu_percent;
         }
