@@ -32,6 +32,7 @@ export async function leasesPage({ herd, session, signal }) {
         { class: 'blank', hidden: true },
         h('h2', null, 'Nobody holds a machine'),
         h('p', null, 'A lease is a machine with an end: it is deleted when its time is up.'),
+        h('a', { class: 'button', href: '#/pools' }, 'Pools to ask from'),
     );
     const trouble = h('div', { role: 'alert' });
     const ended = h('input', { type: 'checkbox', onchange: () => load() });
