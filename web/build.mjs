@@ -68,6 +68,7 @@ const result = await build({
     entryPoints: { app: 'src/app.js', style: 'src/style/app.css', logo: 'src/logo.svg' },
     bundle: true,
     splitting: true,
+    inject: [path.join(here, 'src/lib/common.js')], /* small files shared by some pages are one, shared by all */
     format: 'esm',
     target: ['chrome109', 'firefox115', 'safari16.4'],
     minify: true,
