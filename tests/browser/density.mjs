@@ -196,7 +196,7 @@ test('KSM is watched as it saves: the figure rises on the page while guests merg
             await api('PATCH', '/v1/ksm', { tuner: { mode: 'static' }, knobs });
         }
         await makeVm({
-            name: `${name}-twin`,
+            name: `${name}-second`,
             image: env.image,
             memory_mib: 128,
             networks: [],
@@ -207,7 +207,7 @@ test('KSM is watched as it saves: the figure rises on the page while guests merg
             async () => (await savedOn(on)) > before + 4 * MIB,
             120000,
         );
-        const twin = on.getByRole('row', { name: `${name}-twin` });
+        const twin = on.getByRole('row', { name: `${name}-second` });
         await until('a twin merges', async () => /merging/.test(await twin.textContent()), 60000);
         ok(await on.evaluate(() => window.__notReloaded), 'the page was not reloaded');
         await picture(on, 'density');

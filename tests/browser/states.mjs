@@ -170,39 +170,39 @@ async function repeated(route) {
     await route.fulfill({ response: answer, json: body });
 }
 
-/* One of each, for real, to be repeated. */
-async function oneOfEach() {
+/* One of each, for real, to be repeated. What takes it away again is put into `made`. */
+async function oneOfEach(made) {
+    const called = `${name}-one`;
     const small = { memory_mib: 16, networks: [] };
     const recording = await api('POST', `/v1/vms/${name}/recordings`, { stream: 'console' });
+    made.push(`/v1/recordings/${recording.id}`);
     await api('POST', `/v1/recordings/${recording.id}/stop`);
-    await api('PUT', `/v1/pools/${name}-many`, { vm: small, ready: 0, max: 1, depth: 'cold' });
-    await api('POST', '/v1/images', { name: `${name}-many`, kind: 'iso' });
-    const token = await api('POST', '/v1/tokens', { name: `${name}-many`, role: 'viewer' });
+    await api('PUT', `/v1/pools/${called}`, { vm: small, ready: 0, max: 1, depth: 'cold' });
+    made.push(`/v1/pools/${called}`);
+    await api('POST', '/v1/images', { name: called, kind: 'iso' });
+    made.push(`/v1/images/${called}`);
+    const token = await api('POST', '/v1/tokens', { name: called, role: 'viewer' });
+    made.push(`/v1/tokens/${token.id}`);
     const hook = await api('POST', '/v1/webhooks', {
         url: `http://${name}.invalid/`,
         events: ['token.revoked'],
     });
-    const lease = await api('POST', '/v1/leases', { pool: `${name}-many`, ttl_seconds: 900 });
+    made.push(`/v1/webhooks/${hook.id}`);
+    const lease = await api('POST', '/v1/leases', { pool: called, ttl_seconds: 900 });
+    made.push(`/v1/leases/${lease.id}`);
     await api('POST', '/v1/sets', {
-        name: `${name}-many`,
+        name: called,
         count: 1,
         start: false,
         machines: [{ name: 'a', memory_mib: 16 }],
     });
-    return [
-        `/v1/recordings/${recording.id}`,
-        `/v1/leases/${lease.id}`,
-        `/v1/images/${name}-many`,
-        `/v1/tokens/${token.id}`,
-        `/v1/webhooks/${hook.id}`,
-        `/v1/sets/${name}-many`,
-        `/v1/pools/${name}-many`,
-    ];
+    made.push(`/v1/sets/${called}`);
 }
 
 test(`${ROWS} rows: each long list is found in, and scrolls smoothly`, async () => {
-    const made = await oneOfEach();
+    const made = [];
     try {
+        await oneOfEach(made);
         await eachPage(
             PAGES.filter(({ list }) => list && list !== '/v1/vms'),
             {},
@@ -236,7 +236,7 @@ test(`${ROWS} rows: each long list is found in, and scrolls smoothly`, async () 
             },
         );
     } finally {
-        for (const path of made) {
+        for (const path of made.reverse()) {
             const operation = await api('DELETE', path).catch((error) => console.log(`# ${error}`));
             if (operation?.id && operation.kind) {
                 await api('GET', `/v1/operations/${operation.id}?wait=30`);

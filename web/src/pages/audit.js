@@ -72,7 +72,7 @@ export async function auditPage({ session, signal }) {
             trouble,
             h(
                 'section',
-                { class: 'panel' },
+                { class: 'panel audit' },
                 finder(body, 'entries that were read'),
                 scrollTable('Audit log', TITLES, body),
                 blank,
@@ -102,7 +102,7 @@ function row(entry) {
             ),
             bad && entry.code && ` ${entry.code}`,
         ),
-        h('td', null, Object.values(entry.params).join(', ') || ABSENT),
+        h('td', { class: 'audit-of' }, Object.values(entry.params).join(', ') || ABSENT),
         h('td', null, h('code', null, entry.request_id)),
     );
 }
