@@ -172,7 +172,7 @@ async function repeated(route) {
 
 /* One of each, for real, to be repeated. What takes it away again is put into `made`. */
 async function oneOfEach(made) {
-    const called = `${name}-one`;
+    const called = `${name}-lone`;
     const small = { memory_mib: 16, networks: [] };
     const recording = await api('POST', `/v1/vms/${name}/recordings`, { stream: 'console' });
     made.push(`/v1/recordings/${recording.id}`);
