@@ -1,0 +1,144 @@
+#!/usr/bin/python3
+"""Mutation testing: one small mistake at a time in the code that guards most, and do the tests notice?
+
+    mutate.py WORK-DIR [--seed N] [--mutants N] [--area lease] ...
+
+Works on a clone of the committed tree in WORK-DIR, with a build of its own. A mistake that does not compile, or
+whose object file is the same as without it, is drawn anew. Prints each mutant's fate, and the share that was
+noticed; survivors are to be looked at by a person: some change nothing that anybody could see."""
+import argparse
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# area: sources; tests of meson by name; files of tests/integration. In this order: the quick ones first.
+AREAS = {
+    "lease": (["service/vm/lease*.c"], [],
+              ["test_leases.py", "test_idempotency.py", "test_quotas.py", "test_projects.py"]),
+    "xml": (["service/virt/domxml*.c"], ["domxml", "fuzz_domxml", "fuzz_domxml_clone", "fuzz_domxml_read", "virt_driver",
+                                         "virt_qemu"], ["test_vms.py", "test_lifecycle.py"]),
+    "inspector": (["service/vm/image_inspect.c"], ["image inspect", "fuzz_image_inspect", "image store"],
+                  ["test_image_hostile.py", "test_images.py"]),
+    "auth": (["service/vm/access*.c", "api/http_auth.c"], ["access", "access_sessions", "access_tickets"],
+             ["test_access.py", "test_tickets.py", "test_access_matrix.py", "test_secrets.py", "test_limits.py"]),
+}
+SWAPS = [(r"==", "!="), (r"!=", "=="), (r"(?<![<\-])<(?![<=])", "<="), (r"<=", "<"), (r"(?<![>\-])>(?![>=])", ">="),
+         (r">=", ">"), (r"&&", "||"), (r"\|\|", "&&"), (r" \+ ", " - "), (r" - ", " + "), (r"\btrue\b", "false"),
+         (r"\bfalse\b", "true"), (r"\breturn 0;", "return -1;"), (r"\breturn -1;", "return 0;"), (r"\b1000\b", "1001"),
+         (r"if \(!(?=\w)", "if ("), (r"if \((?=\w)", "if (!"), (r"(?m)^ +(?!return|goto|break|else|case|auto)[a-z]\w+\([^;{}]*\);$", ";")]
+LIMIT = 600  # seconds for the tests of one mutant
+
+
+def masked(text):
+    """The same length, with blanks where comments, texts and what the preprocessor reads were."""
+    pattern = r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|^#(?:\\\n|[^\n])*'
+    return re.sub(pattern, lambda m: re.sub(r"[^\n]", " ", m[0]), text, flags=re.S | re.M)
+
+
+def places(text):
+    """[(begin, end, instead)] of everything that could be mistaken, within functions."""
+    code, found = masked(text), []
+    for pattern, instead in SWAPS:
+        for match in re.finditer(pattern, code):
+            line = code[code.rfind("\n", 0, match.start()) + 1:match.end()]
+            if line.startswith((" ", "\t")):
+                found.append((match.start(), match.end(), instead))
+    return found
+
+
+def run(*command, **more):
+    return subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, **more)
+
+
+class Tree:
+    def __init__(self, work):
+        self.source, self.build = work / "tree", work / "tree" / "build"
+        if not self.source.exists():
+            subprocess.run(["git", "clone", "-q", ROOT, self.source], check=True)
+            subprocess.run(["meson", "setup", "-Doptimization=0", self.build, self.source], check=True, stdout=subprocess.DEVNULL)
+        done = self.make()
+        assert done.returncode == 0, done.stdout[-3000:]
+
+    def make(self):
+        return run("ninja", "-C", self.build)
+
+    def object_of(self, file):
+        found = list(self.build.rglob(f"{file.name}.o"))
+        assert len(found) >= 1, file
+        return found[0].read_bytes()
+
+    def tests(self, area):
+        """The name of the first that fails, or None."""
+        _, units, files = AREAS[area]
+        env = {**os.environ, "DROVER_BUILD": str(self.build), "DROVER_RELEASE_BUILD": str(self.build)}
+        if units:
+            try:
+                done = run("meson", "test", "-C", self.build, "--no-rebuild", *units, timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                return "a unit test that does not end"
+            if done.returncode:
+                return re.search(r"(\S+) +(?:FAIL|ERROR|TIMEOUT)", done.stdout)[1] if re.search(
+                    r"(\S+) +(?:FAIL|ERROR|TIMEOUT)", done.stdout) else "a unit test"
+        for file in files:
+            try:
+                done = run(sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+                           self.source / "tests/integration" / file, env=env, cwd=self.source, timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                return f"{file} does not end"
+            if done.returncode:
+                failed = re.search(r"^(?:FAILED|ERROR) \S*?([^/\s]+::\S+)", done.stdout, re.M)
+                return failed[1] if failed else file
+        return None
+
+
+def mutant(tree, area, rng):
+    """Draws until one compiles and differs: (file, line, what was, what is, text before); it is in the tree."""
+    files = sorted(f for pattern in AREAS[area][0] for f in tree.source.glob(pattern))
+    weights = [len(places(f.read_text())) for f in files]
+    while True:
+        file = rng.choices(files, weights)[0]
+        text = file.read_text()
+        begin, end, instead = rng.choice(places(text))
+        plain = tree.object_of(file)
+        file.write_text(text[:begin] + instead + text[end:])
+        if tree.make().returncode == 0 and tree.object_of(file) != plain:
+            line = text.count("\n", 0, begin) + 1
+            return file, line, text.splitlines()[line - 1].strip(), text[begin:end].strip(), instead, text
+        file.write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mutants", type=int, default=10, help="in each area")
+    parser.add_argument("--area", action="append", choices=AREAS)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    tree, score = Tree(options.work.resolve()), {}
+    for area in options.area or AREAS:
+        fault = tree.tests(area)
+        assert not fault, f"without any mistake {fault} fails"
+        rng, score[area] = random.Random(f"{options.seed} {area}"), [0, 0]
+        for _ in range(options.mutants):
+            file, line, whole, was, now, text = mutant(tree, area, rng)
+            began = time.monotonic()
+            try:
+                noticed = tree.tests(area)
+            finally:
+                file.write_text(text)
+            score[area][noticed is None] += 1
+            print(f"{area}: {file.relative_to(tree.source)}:{line}: {was} -> {now}: "
+                  f"{'noticed by ' + noticed if noticed else 'SURVIVED in ' + whole} ({time.monotonic() - began:.0f} s)", flush=True)
+        tree.make()
+    for area, (noticed, survived) in score.items():
+        print(f"{area}: {noticed} of {noticed + survived} noticed ({100 * noticed / (noticed + survived):.0f} %)")
+
+
+main()
