@@ -57,14 +57,15 @@ wait_until() {
 
 # run_logged SECONDS LABEL LOG COMMAND...: output goes to LOG; a line every 15 s tells that it is
 # alive and what it last said. After SECONDS it is ended with status 124. Callers that want something
-# done at the end of the shell put it into AT_EXIT; the EXIT trap is used here.
+# done at the end of the shell put it into AT_EXIT; the EXIT trap is used here. RUN_THROUGH: words before the command.
+RUN_THROUGH=()
 run_logged() {
     local limit=$1 label=$2 log=$3 started=$SECONDS next=15 pid rc=0 timed_out=
     shift 3
     mkdir -p "$(dirname "$log")"
     # A shell's background commands ignore SIGINT, and what they start would inherit that. 8 and 9 are
     # the callers' locks.
-    setsid env --default-signal=INT,QUIT,HUP "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
+    setsid env --default-signal=INT,QUIT,HUP "${RUN_THROUGH[@]}" "$@" >"$log" 2>&1 </dev/null 8>&- 9>&- &
     pid=$!
     # Ctrl-C reaches this shell alone; the EXIT trap takes the other session with it.
     # shellcheck disable=SC2064
