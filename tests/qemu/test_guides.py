@@ -26,7 +26,7 @@ DOCUMENTS = {
     # A folder's page: what it is for, what it may include.
     "api/*README.md": TEXT, "db/README.md": TEXT, "service/*README.md": TEXT, "tests/*README.md": TEXT, "web/README.md": TEXT,
 }
-NOT_OURS = {"node_modules", ".git"}
+NOT_OURS = {"node_modules", ".git", "build-test", "dist"}
 # A smaller VM, and another way to get the image and do the work, than a CI system has.
 INSTEAD = {"docs/ci.md": {"--image ci-base --memory 4096 --cpus 2": "--image demo --memory 128 --cpus 1",
                           "--ready 3 --max 12": "--ready 1 --max 1", "make test": "mkdir reports"}}
