@@ -191,6 +191,24 @@ TEST(signing_out_takes_the_sessions_tickets_along)
     stop();
 }
 
+TEST(signing_out_takes_the_sessions_codes_along_and_no_others)
+{
+    char token[SECRET_TOKEN_TEXT], cookie[SECRET_RANDOM_TEXT], code[SECRET_RANDOM_TEXT], other[SECRET_RANDOM_TEXT];
+    struct principal p, q;
+    int64_t expires;
+
+    start();
+    make("ci", ACCESS_VIEWER, 0, 0, token, NULL);
+    CHECK_OK(access_session_create(access_, token, cookie, &p, &err));
+    CHECK_OK(access_code_create(access_, &p, code, &expires, &err));
+    CHECK_OK(access_code_create(access_, &admin, other, &expires, &err));
+    CHECK_OK(access_session_end(access_, cookie, &err));
+    CHECK(refused(access_session_create(access_, code, cookie, &q, &err), ERROR_SIGN_IN_FAILED));
+    CHECK_OK(access_session_create(access_, other, cookie, &q, &err));
+    CHECK_STR(q.token_id, admin.token_id);
+    stop();
+}
+
 TEST(waiting_tickets_are_bounded_per_holder_and_expired_ones_make_room)
 {
     struct ticket t = {.vm_id = "vm-1", .stream = "console", .control = false};

@@ -80,6 +80,28 @@ TEST(a_share_link_opens_its_stream_again_and_again_and_after_a_restart)
     stop();
 }
 
+TEST(a_link_of_the_hosts_administrator_has_his_rights_after_a_restart)
+{
+    struct ticket t = link_for("", true, 3600), w = link_for("", false, 0);
+    char secret[SECRET_RANDOM_TEXT];
+    struct principal root, p;
+    struct ticket_info info;
+
+    start();
+    access_by_socket(access_, 0, &root);
+    CHECK_STR(root.name, "root");
+    CHECK_OK(access_ticket_create(access_, &root, &t, secret, &info, &err));
+    for (int i = 0; i < 2; i++) {
+        CHECK_OK(access_ticket_redeem(access_, secret, &w, &p, &err));
+        CHECK_STR(p.name, "guest of root");
+        CHECK_INT(p.role, ACCESS_ADMIN);
+        CHECK_INT(p.scopes, root.scopes);
+        stop();
+        start_again();
+    }
+    stop();
+}
+
 TEST(a_single_use_is_spent_on_the_disk)
 {
     struct ticket t = link_for("once", false, 3600);
