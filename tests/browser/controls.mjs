@@ -112,7 +112,13 @@ test('a catalogue source is added with its key, read again and deleted', async (
         const before = await read();
         await row.getByRole('button', { name: `Refresh the source ${source}` }).click();
         await until('it was read again', async () => (await read()) > before);
-        await row.scrollIntoViewIfNeeded();
+        /* The list is drawn anew when the event of it comes. */
+        await until('it is in view', () =>
+            row.scrollIntoViewIfNeeded().then(
+                () => true,
+                () => false,
+            ),
+        );
         await shot(page, 'sources.png');
         await row.getByRole('button', { name: `Delete the source ${source}` }).click();
         await dialog.getByText('Images that came from it stay').waitFor();

@@ -61,7 +61,7 @@ test('the guests of the host are shut down, the report says how, and they start 
         await phone.getByRole('heading', { name: 'All guests' }).scrollIntoViewIfNeeded();
         await shot(phone, 'phone-guests-report.png');
         await phone.context().close();
-        await until('it may be pressed', async () => again.isEnabled());
+        await until('it may be pressed', async () => again.isEnabled(), 120000); /* others have longer */
         await again.click();
         await until('it runs again', async () => (await state()) === 'running', 60000);
     } finally {
