@@ -200,14 +200,16 @@ suite_fuzz() {
     # clang's strndup() under strict_string_checks wants a NUL beyond the length, which input has not.
     ASAN_OPTIONS+=:strict_string_checks=0
     # One for each core: they wait for nothing. Commands in the background do not hear Ctrl-C.
-    # shellcheck disable=SC2046
-    trap 'kill $(jobs -rp); exit 130' INT TERM
-    for target in "${targets[@]}"; do
-        while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || :; done
-        fuzz_one "$dir/$target" "${target##*/fuzz_}" "$seconds" &
-    done
-    wait || :
-    trap - INT TERM
+    # A shell of their own: what runs in the gaps is no job of it.
+    (
+        # shellcheck disable=SC2046
+        trap 'kill $(jobs -rp); exit 130' INT TERM
+        for target in "${targets[@]}"; do
+            while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || :; done
+            fuzz_one "$dir/$target" "${target##*/fuzz_}" "$seconds" &
+        done
+        wait || :
+    )
     {
         printf '1..%d\n' "${#targets[@]}"
         for target in "${targets[@]}"; do
