@@ -231,6 +231,12 @@ TEST(sockets_are_where_the_caller_wants_them)
     long_path[0] = '/';
     d.console_socket = long_path;
     check_refused(&d, "/serial_ports");
+    long_path[VIRT_SOCKET_MAX + 1] = '\0';
+    check_refused(&d, "/serial_ports");
+    long_path[VIRT_SOCKET_MAX] = '\0'; /* unix(7): 108 with the NUL */
+    free(TAKE_PTR(xml));
+    xml = build(&d);
+    memset(long_path + 1, 'a', sizeof(long_path) - 2);
     d.console_socket = "relative.sock";
     check_refused(&d, "/serial_ports");
     d.console_socket = NULL;
@@ -259,6 +265,9 @@ TEST(a_backing_chain_is_explicit_to_its_end)
     CHECK_XPATH(xml, "count(//disk//backingStore[not(*)])", "3");
     CHECK_XPATH(xml, "string(//disk[@device='cdrom']/target/@bus)", "sata");
     CHECK_XPATH(xml, "count(//disk/readonly)", "2");
+    /* What the guest frees is given back to the host, where the guest may write. */
+    CHECK_XPATH(xml, "count(//disk/driver/@discard)", "1");
+    CHECK_XPATH(xml, "string(//disk[1]/driver/@discard)", "unmap");
 }
 
 /* Not inlined: gcc 12 then takes what points into xml to outlive the jump out of a failed check. */
