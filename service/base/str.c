@@ -40,6 +40,14 @@ void *xcalloc(size_t n, size_t size)
     return check(calloc(n ? n : 1, size ? size : 1));
 }
 
+void *xcopy_behind(const void *from, size_t skip, size_t size)
+{
+    char *copy = xcalloc(1, size);
+
+    memcpy(copy + skip, (const char *)from + skip, size - skip);
+    return copy;
+}
+
 void *xrealloc_array(void *p, size_t n, size_t size)
 {
     return check(reallocarray(p, n ? n : 1, size ? size : 1));

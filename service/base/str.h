@@ -19,6 +19,12 @@ void out_of_memory(void) __attribute__((noreturn, cold));
 
 /* For objects of small, fixed size only; anything a client can size is checked against a limit first. */
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
+/*
+ * A copy of an object of that size whose first skip bytes are zero instead: the counters that other threads change
+ * stand there, and reading them as plain memory would be a race.
+ */
+void *xcopy_behind(const void *from, size_t skip, size_t size)
+    __attribute__((malloc, returns_nonnull, nonnull));
 /* For libraries that take an allocator; like malloc(3) and realloc(3), what they return is free()d. */
 void *xmalloc(size_t size) __attribute__((malloc));
 void *xrealloc(void *p, size_t size);

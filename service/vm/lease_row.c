@@ -1,4 +1,5 @@
 /* Leases and pools between memory and the database. */
+#include <stddef.h>
 #include <string.h>
 
 #include "service/base/str.h"
@@ -44,9 +45,8 @@ void lease_unref(struct lease *lease)
 
 struct lease *lease_copy(const struct lease *lease)
 {
-    struct lease *copy = xcalloc(1, sizeof(*copy));
+    struct lease *copy = xcopy_behind(lease, offsetof(struct lease, seq), sizeof(*copy));
 
-    memcpy(copy, lease, sizeof(*copy));
     atomic_init(&copy->refs, 1);
     copy->labels = xstrdup(lease->labels);
     copy->record = xstrdup(lease->record);

@@ -3,6 +3,7 @@
  * were accepted. A shutdown that waits for its guest gives its worker back and lets later
  * operations (a stop, say) overtake it.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "service/base/clock.h"
@@ -236,9 +237,8 @@ static struct job *pick(struct op_engine *e, unsigned copies, int64_t *until)
 
 static struct op *op_next(const struct op *op, enum op_state state)
 {
-    struct op *next = xcalloc(1, sizeof(*next));
+    struct op *next = xcopy_behind(op, offsetof(struct op, progress), sizeof(*next));
 
-    memcpy(next, op, sizeof(*next));
     atomic_init(&next->refs, 1);
     atomic_fetch_add_explicit(&next->progress->refs, 1, memory_order_relaxed);
     next->state = state;

@@ -3,6 +3,7 @@
  */
 #include "service/vm/pool.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "service/base/clock.h"
@@ -140,11 +141,12 @@ int pool_put(struct core *core, const struct actor *actor, const char *name,
         error_remedy(err, "Read the pool again and repeat the change on what you find.");
         return -1;
     }
-    next = xcalloc(1, sizeof(*next));
-    if (old)
-        memcpy(next, old, sizeof(*next));
-    else
+    if (old) {
+        next = xcopy_behind(old, offsetof(struct pool, seq), sizeof(*next));
+    } else {
+        next = xcalloc(1, sizeof(*next));
         uuid_new(next->id);
+    }
     atomic_init(&next->refs, 1);
     next->spec = pool_spec_ref(spec);
     str_copy_utf8(next->project_id, sizeof(next->project_id), actor->project_id);

@@ -2,6 +2,7 @@
  * What is known of the sets in memory: snapshots by id, and why one does not go on. Everything here
  * is a short look under one lock; nothing blocks or calls out.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,9 +28,8 @@ void set_unref(struct set *set)
 
 struct set *set_copy(const struct set *set)
 {
-    struct set *copy = xcalloc(1, sizeof(*copy));
+    struct set *copy = xcopy_behind(set, offsetof(struct set, seq), sizeof(*copy));
 
-    memcpy(copy, set, sizeof(*copy));
     atomic_init(&copy->refs, 1);
     set_spec_ref(copy->spec);
     return copy;

@@ -1,6 +1,7 @@
 /*
  * VM snapshots: reference counts, names of states, and the way between a snapshot and a row.
  */
+#include <stddef.h>
 #include <string.h>
 
 #include "service/base/clock.h"
@@ -44,9 +45,8 @@ void vm_unref(struct vm *vm)
 
 struct vm *vm_copy(const struct vm *vm)
 {
-    struct vm *copy = xcalloc(1, sizeof(*copy));
+    struct vm *copy = xcopy_behind(vm, offsetof(struct vm, seq), sizeof(*copy));
 
-    memcpy(copy, vm, sizeof(*copy));
     atomic_init(&copy->refs, 1);
     atomic_init(&copy->rendered, NULL);
     vm_spec_ref(copy->spec);

@@ -54,7 +54,10 @@ struct vm_place {
 };
 
 struct vm {
+    /* First what changes under readers: a copy begins at seq. */
     _Atomic unsigned refs;
+    /* The rendered JSON, filled by whoever renders first; owned by the snapshot. */
+    _Atomic(struct blob *) rendered;
     int64_t seq;
     char id[UUID_TEXT];
     char project_id[UUID_TEXT], host_id[UUID_TEXT];
@@ -82,8 +85,6 @@ struct vm {
     int64_t boot_began_at;  /* since when marks count; not stored: 0 after a restart of the daemon */
     char boot_status[128];  /* what the guest last said about itself */
     int64_t last_attached_at; /* somebody to one of its consoles */
-    /* The rendered JSON, filled by whoever renders first; owned by the snapshot. */
-    _Atomic(struct blob *) rendered;
 };
 
 struct vm *vm_ref(struct vm *vm);

@@ -42,7 +42,7 @@ static void open_virt(void)
         .on_link = watch_link,
         .opaque = &w,
     };
-    unsigned ups = w.ups;
+    unsigned ups = watch_ups_now(&w);
 
     CHECK_OK(virt_open(&options, &v, &err));
     EVENTUALLY(watch_ups(&w, ups + 1), 20000);

@@ -51,7 +51,7 @@ TEST(a_killed_libvirtd_is_noticed_at_once)
     struct error err = ERROR_INIT;
     char reason[256];
     size_t count;
-    unsigned downs = w.downs;
+    unsigned downs = watch_downs_now(&w);
     int64_t start = clock_monotonic_ms();
 
     kill_daemon();
@@ -68,7 +68,7 @@ TEST(it_reconnects_within_two_seconds)
     struct virt_domain d = plain_domain(A, "far");
     struct error err = ERROR_INIT;
     int64_t start;
-    unsigned ups = w.ups;
+    unsigned ups = watch_ups_now(&w);
 
     start_daemon();
     EVENTUALLY(file_exists(socket_path), 10000);
@@ -120,7 +120,7 @@ TEST(calls_under_way_survive_kills_and_say_unavailable)
     for (int i = 0; i < 3; i++)
         CHECK_OK(thread_start(&threads[i], "caller", call_all_the_time, &c, &err));
     for (int i = 0; i < 5; i++) {
-        unsigned good = c.good, ups = w.ups;
+        unsigned good = c.good, ups = watch_ups_now(&w);
 
         EVENTUALLY(c.good > good + 5, 5000);
         kill_daemon();

@@ -83,7 +83,7 @@ TEST(a_closed_console_is_free_again)
 TEST(a_killed_libvirtd_ends_consoles_not_guests)
 {
     struct error err = ERROR_INIT;
-    unsigned ups = w.ups;
+    unsigned ups = watch_ups_now(&w);
 
     kill_daemon();
     CHECK(at_end(console, 5000));

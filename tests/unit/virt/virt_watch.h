@@ -41,6 +41,18 @@ __attribute__((unused)) static void watch_link(void *opaque, enum virt_link link
     str_copy_utf8(w->reason, sizeof(w->reason), reason);
 }
 
+__attribute__((unused)) static unsigned watch_ups_now(struct watch *w)
+{
+    LOCK_SCOPE(&w->lock);
+    return w->ups;
+}
+
+__attribute__((unused)) static unsigned watch_downs_now(struct watch *w)
+{
+    LOCK_SCOPE(&w->lock);
+    return w->downs;
+}
+
 __attribute__((unused)) static bool watch_ups(struct watch *w, unsigned n)
 {
     LOCK_SCOPE(&w->lock);
