@@ -6,7 +6,7 @@
 
 SUITES=(lint unit contract integration qemu clients fault fuzz browser quickstart)
 # Only when they are named: they take longer than everything else together.
-SUITES_ON_DEMAND=(system)
+SUITES_ON_DEMAND=(system sanitizers)
 # Beside the others when there are others: nothing in them has a deadline.
 SUITES_IN_GAPS=(lint)
 declare -A SUITE_SUMMARY=(
@@ -20,6 +20,7 @@ declare -A SUITE_SUMMARY=(
     [fuzz]="every fuzz target for a few seconds (a minute with --long); stored inputs are in unit"
     [browser]="the dashboard in Chromium"
     [quickstart]="deploy/quickstart, twice, and its --stop"
+    [sanitizers]="the daemon under ThreadSanitizer, unit tests under valgrind (only when named)"
     [system]="the service under systemd, with guests under real KVM, in an emulated host (only when named)"
 )
 
@@ -171,6 +172,18 @@ suite_system() {
     mv "$results/system.xml" "$results/system.first.xml" || return 1
     say "system: once more what failed, on a host booted anew"
     DROVER_SYSTEM_AGAIN=$results/system.first.xml pytest_suite system 5400 "$root/tests/system"
+}
+
+suite_sanitizers() {
+    local mode result
+    for mode in threads memory; do
+        result=ok
+        run_logged 7200 "sanitizers: $mode" "$results/sanitizers-$mode.log" "$root/tests/sanitizers" "$mode" "$work/sanitizers" || {
+            result='not ok'
+            tail -n 60 "$results/sanitizers-$mode.log" >>"$results/sanitizers.log"
+        }
+        printf '1..1\n%s 1 - %s\n' "$result" "$mode" >"$results/sanitizers.$mode.tap"
+    done
 }
 
 # fuzz_one PROGRAM NAME SECONDS, in a shell of its own: leaves NAME's log, and a file that says that nothing was found.

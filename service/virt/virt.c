@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include "service/base/clock.h"
 #include "service/base/log.h"
@@ -71,6 +70,9 @@ static void *loop_thread(void *arg)
         virt_wake(v);
         (void)virEventRunDefaultImpl();
     }
+    LOCK_SCOPE(&v->lock);
+    v->loop_ended = true;
+    pthread_cond_broadcast(&v->changed);
     return NULL;
 }
 
@@ -142,21 +144,26 @@ static struct virt *virt_new(const struct virt_options *options)
     return v;
 }
 
+static bool loop_ends(struct virt *v)
+{
+    const int64_t until = clock_monotonic_ms() + WAKE_MS;
+
+    LOCK_SCOPE(&v->lock);
+    while (!v->loop_ended) {
+        if (!cond_wait_until(&v->changed, &v->lock, until))
+            return v->loop_ended;
+    }
+    return true;
+}
+
 static void stop_loop(struct virt *v)
 {
-    struct timespec until;
-
     atomic_store(&v->loop_stop, true);
     do {
         /* Again and again: a second loop in this process, as tests have it, may take the wake. */
         virt_wake(v);
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += WAKE_MS * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-    } while (pthread_clockjoin_np(v->loop_thread, NULL, CLOCK_MONOTONIC, &until));
+    } while (!loop_ends(v));
+    pthread_join(v->loop_thread, NULL);
 }
 
 int virt_open(const struct virt_options *options, struct virt **ret, struct error *err)

@@ -72,7 +72,7 @@ struct virt {
     struct virt_line *free_lines;
     unsigned in_use[VIRT_USE_COUNT];
     int lifecycle_id, reboot_id;
-    bool stopping, broken, reap_stop, link_ended;
+    bool stopping, broken, reap_stop, link_ended, loop_ended;
     bool down_pending, up_pending; /* on_link calls the virt thread owes; down comes first */
     char reason[256];              /* why the link is down; "" when up */
     struct errand *errands;        /* every question of virt_within() */

@@ -1,6 +1,7 @@
 /* Images: the values, and the use cases that create, find, list and delete them. */
 #include "service/vm/image_internal.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "service/base/blob.h"
@@ -53,9 +54,8 @@ struct image *image_new(void)
 
 struct image *image_copy(const struct image *i)
 {
-    struct image *copy = image_new();
+    struct image *copy = xcopy_behind(i, offsetof(struct image, seq), sizeof(*copy));
 
-    *copy = *i;
     copy->refs = 1;
     copy->description = xstrdup(i->description);
     copy->cmdline = xstrdup(i->cmdline);

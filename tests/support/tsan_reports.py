@@ -1,0 +1,42 @@
+"""ThreadSanitizer's reports in a folder: prints those that are not a library's own, and their number.
+
+    tsan_reports.py FOLDER
+
+glib, libtirpc and with them libvirt (and the XML documents that it keeps) take turns by atomics and futexes of their
+own and are not built with the sanitizer: an access that one of them makes looks as if nothing had ordered it. A
+report counts unless one of its two accesses is theirs.
+"""
+import re
+import sys
+from pathlib import Path
+
+LIBRARIES = re.compile(r"\((libglib-2\.0|libgobject-2\.0|libgio-2\.0|libtirpc|libvirt|libxml2)\.so")
+# "#0 memcpy <null> (droverd+0x7a1de)": the sanitizer's own, with our program's name
+INTERCEPTED = re.compile(r"^\s+#\d+ \w+ <null> \((?!lib)")
+STACK = re.compile(r"^  (Write|Read|Atomic|Previous|As if)", re.MULTILINE)
+
+
+def is_a_librarys(stack):
+    frames = [line for line in stack.splitlines() if re.match(r"\s+#\d+ ", line)]
+    frames = [line for line in frames if not INTERCEPTED.match(line)] or frames
+    return bool(frames and LIBRARIES.search(frames[0]))
+
+
+def reports(folder):
+    for path in sorted(Path(folder).iterdir()):
+        for report in re.split(r"^=+\n", path.read_text(encoding="utf-8", errors="replace"), flags=re.MULTILINE):
+            if "WARNING: ThreadSanitizer" not in report:
+                continue
+            # What comes after the two stacks says where memory, locks and threads were made.
+            accesses = re.split(r"^  (?:Location|Mutex|Thread|As if)", report, maxsplit=1, flags=re.MULTILINE)[0]
+            starts = [match.start() for match in STACK.finditer(accesses)]
+            stacks = [accesses[a:b] for a, b in zip(starts, [*starts[1:], None])]
+            if not any(is_a_librarys(stack) for stack in stacks):
+                yield path.name, report
+
+
+if __name__ == "__main__":
+    found = list(reports(sys.argv[1]))
+    for name, report in found:
+        print(f"---- {name}\n{report}", file=sys.stderr)
+    print(len(found))
