@@ -57,7 +57,7 @@ static const struct settings_row *find(const char *name, size_t *ret_index)
     return NULL;
 }
 
-static int parse_int(const struct settings_row *row, const char *value, int64_t *ret,
+static int parse_int(const struct settings_row *row, const char *value, _Atomic int64_t *ret,
                      struct error *err)
 {
     uint64_t v;
@@ -71,7 +71,7 @@ static int parse_int(const struct settings_row *row, const char *value, int64_t 
     return 0;
 }
 
-static int parse_bool(const struct settings_row *row, const char *value, bool *ret,
+static int parse_bool(const struct settings_row *row, const char *value, _Atomic bool *ret,
                       struct error *err)
 {
     if (str_eq(value, "true") || str_eq(value, "yes") || str_eq(value, "1"))
@@ -173,10 +173,10 @@ void settings_reload(struct settings *s, const struct settings *from)
             str_replace(member(s, i), *(char **)member(from, i));
             break;
         case SETTINGS_INT:
-            __atomic_store_n((int64_t *)member(s, i), *(int64_t *)member(from, i), __ATOMIC_RELAXED);
+            *(_Atomic int64_t *)member(s, i) = *(_Atomic int64_t *)member(from, i);
             break;
         case SETTINGS_BOOL:
-            __atomic_store_n((bool *)member(s, i), *(bool *)member(from, i), __ATOMIC_RELAXED);
+            *(_Atomic bool *)member(s, i) = *(_Atomic bool *)member(from, i);
             break;
         }
     }
@@ -193,9 +193,9 @@ char *settings_text(const struct settings *s, const char *name)
     case SETTINGS_STRING:
         return xstrdup(*(char **)member(s, i));
     case SETTINGS_INT:
-        return xasprintf("%lld", (long long)*(int64_t *)member(s, i));
+        return xasprintf("%lld", (long long)*(_Atomic int64_t *)member(s, i));
     case SETTINGS_BOOL:
-        return xstrdup(*(bool *)member(s, i) ? "true" : "false");
+        return xstrdup(*(_Atomic bool *)member(s, i) ? "true" : "false");
     }
     abort();
 }

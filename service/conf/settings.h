@@ -1,6 +1,6 @@
 /*
  * The daemon's settings: one table (settings.def), one struct. Read before threads start; a reload
- * makes a new struct and main swaps it in.
+ * changes numbers in it while other threads read them, so these are atomic.
  */
 #ifndef DROVER_CONF_SETTINGS_H
 #define DROVER_CONF_SETTINGS_H
@@ -12,8 +12,8 @@
 #include "service/base/error.h"
 
 #define SETTINGS_TYPE_STRING char *
-#define SETTINGS_TYPE_INT    int64_t
-#define SETTINGS_TYPE_BOOL   bool
+#define SETTINGS_TYPE_INT    _Atomic int64_t
+#define SETTINGS_TYPE_BOOL   _Atomic bool
 
 struct settings {
 #define S(type, name, def, min, max, reloadable, help) SETTINGS_TYPE_##type name;
