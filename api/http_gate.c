@@ -172,6 +172,9 @@ static const char *find_fault(struct gate *g, const char *method, const char *ve
         g->content_length = -1;
     if (g->value[GATE_EXPECT] && strcasecmp(g->value[GATE_EXPECT], "100-continue") != 0)
         return "The only expectation is 100-continue.";
+    /* RFC 9110, 10.1.1; libmicrohttpd would take a request that follows for the body there is none of. */
+    if (g->value[GATE_EXPECT] && g->content_length == 0)
+        return "There is no body that 100-continue could be about.";
     return NULL;
 }
 

@@ -99,6 +99,16 @@ def test_expect_continue_is_answered_before_the_body(c):
     c.send(c.head("POST", "/v1/echo", {"Content-Length": 2, "Content-Type": "application/json", "Expect": "100-continue", "Authorization": "Bearer no"}))
     assert c.answer().status == 401
 
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": 0}])
+def test_expect_continue_without_a_body_is_refused(server, headers):
+    """libmicrohttpd takes a request that was sent along for the body, and then closes without an answer."""
+    for method, path in (("GET", "/v1/vms/x"), ("POST", "/v1/echo")):
+        with server.connect() as c:
+            c.send(c.head(method, path, {"Expect": "100-continue", **headers}) * 3)
+            r = c.answer()
+            assert r.status == 400 and r.code == "malformed-request" and c.is_closed()
+
 # ---- uploads ----
 
 

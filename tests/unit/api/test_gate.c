@@ -43,7 +43,8 @@ TEST(plain_requests_pass)
     PASSES(POST, "TRANSFER-encoding", "Chunked");
     CHECK_INT(g.content_length, -1);
     PASSES("GET", "HTTP/1.0", "Host", "x");
-    PASSES(POST, "Expect", "100-continue");
+    PASSES(POST, "Expect", "100-continue", "Content-Length", "17");
+    PASSES(POST, "Expect", "100-Continue", "Transfer-Encoding", "chunked");
     PASSES(GET, "Accept", "a", "Accept", "b");
 }
 
@@ -156,7 +157,9 @@ TEST(other_oddities)
     REFUSED("GET", "HTTP/2.0", "Host", "x");
     REFUSED("GET", "", "Host", "x");
     REFUSED("GET", "http/1.1", "Host", "x");
-    REFUSED(POST, "Expect", "200-ok");
+    REFUSED(POST, "Expect", "200-ok", "Content-Length", "17");
+    REFUSED(GET, "Expect", "100-continue"); /* there is nothing to wait for */
+    REFUSED(POST, "Expect", "100-continue", "Content-Length", "0");
 }
 
 TEST(headers_are_counted)
