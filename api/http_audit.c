@@ -1,6 +1,7 @@
 /*
  * What goes into the audit log: every write, every stream that was opened, whatever was done inside a
- * guest, and every credential that was refused. Reads that went well do not: they change nothing.
+ * guest, and every credential that was refused. Reads that went well do not: they change nothing. What a
+ * handler changes takes the entry with it (service/vm/audit_log.h), which the answer then completes.
  */
 #include <stdio.h>
 #include <string.h>
@@ -39,25 +40,48 @@ static json_t *params(const struct request *req)
     return object;
 }
 
-void request_audit(struct exchange *x, int status, int64_t ns)
+static struct audit_entry entry(const struct exchange *x, int status, int64_t ns)
 {
     const struct request *req = &x->req;
 
-    if (!belongs(x, status))
-        return;
-    audit_log_add(core_audit_log(x->http->core),
-                  &(struct audit_entry){
-                      .at = clock_wall_ms() - ns / 1000000,
-                      .project_id = req->principal.project_id,
-                      .principal = req->principal.id,
-                      .name = req->principal.name,
-                      .address = x->conn->peer,
-                      .method = req->method,
-                      .operation = req->route->operation_id,
-                      .params = params(req),
-                      .status = status,
-                      .code = x->failed ? error_slug(x->err.code) : "",
-                      .request_id = req->id,
-                      .duration_us = ns / 1000,
-                  });
+    return (struct audit_entry){
+        .seq = x->audit_seq,
+        .at = clock_wall_ms() - ns / 1000000,
+        .project_id = req->principal.project_id,
+        .principal = req->principal.id,
+        .name = req->principal.name,
+        .address = req->peer,
+        .method = req->method,
+        .operation = req->route->operation_id,
+        .params = params(req),
+        .status = status,
+        .code = x->failed ? error_slug(x->err.code) : "",
+        .request_id = req->id,
+        .duration_us = ns / 1000,
+    };
+}
+
+void request_audit(struct exchange *x, int status, int64_t ns)
+{
+    if (belongs(x, status)) {
+        struct audit_entry e = entry(x, status, ns);
+
+        audit_log_add(core_audit_log(x->http->core), &e);
+    }
+}
+
+void request_work_begin(struct exchange *x, struct audit_ride *ride)
+{
+    x->audit_rides = !x->audit_seq && belongs(x, 0);
+    if (x->audit_rides) {
+        struct audit_entry e = entry(x, 0, clock_monotonic_ns() - x->started_ns);
+
+        audit_ride_begin(ride, &e);
+    }
+}
+
+void request_work_end(struct exchange *x, struct audit_ride *ride)
+{
+    if (x->audit_rides)
+        x->audit_seq = audit_ride_end(ride);
 }

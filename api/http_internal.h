@@ -25,6 +25,7 @@
 #include "api/query.h"
 #include "api/request.h"
 #include "api/tls.h"
+#include "service/vm/audit_log.h"
 
 #define HTTP_LISTENERS_MAX 8
 #define HTTP_ADMIN_RESERVE 8 /* connections beyond the limit, for the host's own administrator */
@@ -103,6 +104,8 @@ struct exchange {
     char *body; /* grows to body_limit, no further */
     size_t body_len, body_cap, body_limit, swallowed;
     size_t json_depth, json_tokens;
+    int64_t audit_seq; /* of the entry that was stored with what this request changed; 0: none was */
+    bool audit_rides;  /* between the two calls of request_work_begin() and _end() */
 
     /* ROUTE_UPLOAD */
     struct {
@@ -293,6 +296,9 @@ void request_log_flush(struct http *h);
 
 /* http_audit.c */
 void request_audit(struct exchange *x, int status, int64_t ns); /* into the audit log, when it belongs there */
+/* Around each call of a handler that may block: on one thread, while x is the caller's. */
+void request_work_begin(struct exchange *x, struct audit_ride *ride);
+void request_work_end(struct exchange *x, struct audit_ride *ride);
 
 /* http_stream.c */
 struct MHD_Response *stream_response(struct exchange *x);

@@ -42,8 +42,13 @@ struct upload_pipe {
 static void job_begin(struct exchange *x)
 {
     struct upload_pipe *p = x->upload.pipe;
+    struct audit_ride ride;
+    int rc;
 
-    if (x->req.route->upload->begin(&x->req, &p->state, &x->err) < 0) {
+    request_work_begin(x, &ride);
+    rc = x->req.route->upload->begin(&x->req, &p->state, &x->err);
+    request_work_end(x, &ride);
+    if (rc < 0) {
         exchange_outcome(x, -1);
     } else {
         p->begun = true;
@@ -139,8 +144,14 @@ static void end(struct exchange *x, struct upload_pipe *p)
         exchange_outcome(x, -1);
         exchange_resume(x);
     } else {
+        struct audit_ride ride;
+        int rc;
+
         p->over = true;
-        workers_outcome(x, x->req.route->upload->finish(&x->req, p->state, &x->res, &x->err));
+        request_work_begin(x, &ride);
+        rc = x->req.route->upload->finish(&x->req, p->state, &x->res, &x->err);
+        request_work_end(x, &ride);
+        workers_outcome(x, rc);
     }
 }
 

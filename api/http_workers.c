@@ -217,7 +217,13 @@ void workers_outcome(struct exchange *x, int rc)
 
 static void run(struct exchange *x, handler_fn *handler)
 {
-    workers_outcome(x, handler(&x->req, &x->res, &x->err));
+    struct audit_ride ride;
+    int rc;
+
+    request_work_begin(x, &ride);
+    rc = handler(&x->req, &x->res, &x->err);
+    request_work_end(x, &ride);
+    workers_outcome(x, rc);
 }
 
 static void job_resume(struct exchange *x)

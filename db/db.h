@@ -47,7 +47,20 @@ int db_write_first(struct db *db, db_write_fn *fn, db_committed_fn *committed, v
                    struct error *err);
 
 /*
- * The same without waiting; arg is handed to done (on the writer thread) with the outcome, which
+ * A write that goes along: with the next db_write() or db_write_first() of the calling thread that succeeds,
+ * after it and in its savepoint, so that either both are stored or neither; db_write() returns its error
+ * when that is what failed. It goes along once: `stored` says that it has, on disk. fn gets arg, on the
+ * writer thread, while the caller waits. NULL takes it away; the caller keeps it in memory until then.
+ */
+struct db_companion {
+    db_write_fn *fn;
+    void *arg;
+    bool stored;
+};
+void db_accompany(struct db_companion *c);
+
+/*
+ * db_write() without waiting; arg is handed to done (on the writer thread) with the outcome, which
  * frees it. For facts that come from events. Returns -1 (UNAVAILABLE) when the queue is full or
  * closing; then the caller keeps arg.
  */

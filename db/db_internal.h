@@ -99,6 +99,7 @@ struct write {
     db_committed_fn *committed;
     db_done_fn *done; /* of a posted write */
     void *arg;
+    struct db_companion *companion; /* or NULL */
     bool posted; /* on the heap, nobody waits */
     bool first;  /* db_write_first() */
     bool finished;

@@ -83,6 +83,8 @@ static int run_one(struct db *db, struct write *w, struct error *err)
     if (conn_exec(&db->writer, "SAVEPOINT w", err))
         return -1;
     w->rc = w->fn(&tx, w->arg, &w->err);
+    if (!w->rc && w->companion)
+        w->rc = w->companion->fn(&tx, w->companion->arg, &w->err);
     /* A full disk or an I/O error may make SQLite roll everything back by itself. */
     if (sqlite3_get_autocommit(db->writer.sq)) {
         if (w->rc)
@@ -388,8 +390,16 @@ static void enqueue(struct db *db, struct write *w)
     pthread_cond_signal(&db->wake);
 }
 
+static _Thread_local struct db_companion *companion;
+
+void db_accompany(struct db_companion *c)
+{
+    companion = c;
+}
+
 static int wait_for(struct db *db, struct write *w, struct error *err)
 {
+    w->companion = companion;
     /* It would wait for itself. */
     if (pthread_equal(pthread_self(), db->thread))
         abort();
@@ -407,8 +417,12 @@ static int wait_for(struct db *db, struct write *w, struct error *err)
         }
     }
     pthread_cond_destroy(&w->wake);
-    if (w->rc)
+    if (w->rc) {
         *err = w->err;
+    } else if (companion) {
+        companion->stored = true;
+        companion = NULL;
+    }
     return w->rc;
 }
 

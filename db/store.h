@@ -188,7 +188,10 @@ struct audit_filter {
     int min_status;
     int limit;
 };
-int store_audit_append(struct db_tx *tx, const struct audit_row *row, struct error *err);
+/* row->seq is not read; *ret_seq (or NULL) is what it became. */
+int store_audit_append(struct db_tx *tx, const struct audit_row *row, int64_t *ret_seq, struct error *err);
+/* Of the row with that seq, if it is still there: who asked, status, code and how long it took. */
+int store_audit_answer(struct db_tx *tx, const struct audit_row *row, struct error *err);
 int store_audit_list(struct db *db, const struct audit_filter *filter,
                      int (*fn)(void *, const struct audit_row *), void *arg, struct error *err);
 /* Those before a time, and all but the newest `keep`. */

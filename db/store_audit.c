@@ -1,7 +1,7 @@
 /* The audit log. */
 #include "db/db_internal.h"
 
-int store_audit_append(struct db_tx *tx, const struct audit_row *row, struct error *err)
+int store_audit_append(struct db_tx *tx, const struct audit_row *row, int64_t *ret_seq, struct error *err)
 {
     auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_AUDIT_APPEND);
 
@@ -16,6 +16,24 @@ int store_audit_append(struct db_tx *tx, const struct audit_row *row, struct err
     stmt_int(&s, ":status", row->status);
     stmt_text(&s, ":code", row->code);
     stmt_text(&s, ":request_id", row->request_id);
+    stmt_int(&s, ":duration_us", row->duration_us);
+    if (stmt_run(&s, err))
+        return -1;
+    if (ret_seq)
+        *ret_seq = sqlite3_last_insert_rowid(tx->conn->sq);
+    return 0;
+}
+
+int store_audit_answer(struct db_tx *tx, const struct audit_row *row, struct error *err)
+{
+    auto_stmt struct stmt s = stmt_use(tx->conn, QUERY_AUDIT_ANSWER);
+
+    stmt_int(&s, ":seq", row->seq);
+    stmt_text(&s, ":principal", row->principal);
+    stmt_text(&s, ":name", row->name);
+    stmt_text(&s, ":project_id", row->project_id);
+    stmt_int(&s, ":status", row->status);
+    stmt_text(&s, ":code", row->code);
     stmt_int(&s, ":duration_us", row->duration_us);
     return stmt_run(&s, err);
 }

@@ -130,6 +130,28 @@ uint64_t audit_log_skipped(struct audit_log *a)
 
 /* ---- storing ---- */
 
+static int store_entry(struct db_tx *tx, const struct audit_entry *e, int64_t *ret_seq, struct error *err)
+{
+    auto_free char *params = doc_text(e->params);
+    const struct audit_row row = {
+        .seq = e->seq,
+        .at = e->at,
+        .project_id = e->project_id,
+        .principal = e->principal,
+        .name = e->name,
+        .address = e->address,
+        .method = e->method,
+        .operation = e->operation,
+        .params = params,
+        .status = e->status,
+        .code = e->code,
+        .request_id = e->request_id,
+        .duration_us = e->duration_us,
+    };
+
+    return e->seq ? store_audit_answer(tx, &row, err) : store_audit_append(tx, &row, ret_seq, err);
+}
+
 static int store_entries(struct db_tx *tx, void *arg, struct error *err)
 {
     const struct entry_list *list = arg;
@@ -137,27 +159,31 @@ static int store_entries(struct db_tx *tx, void *arg, struct error *err)
 
     STAILQ_FOREACH(x, list, link)
     {
-        auto_free char *params = doc_text(x->e.params);
-
-        if (store_audit_append(tx,
-                               &(struct audit_row){
-                                   .at = x->e.at,
-                                   .project_id = x->e.project_id,
-                                   .principal = x->e.principal,
-                                   .name = x->e.name,
-                                   .address = x->e.address,
-                                   .method = x->e.method,
-                                   .operation = x->e.operation,
-                                   .params = params,
-                                   .status = x->e.status,
-                                   .code = x->e.code,
-                                   .request_id = x->e.request_id,
-                                   .duration_us = x->e.duration_us,
-                               },
-                               err))
+        if (store_entry(tx, &x->e, NULL, err))
             return -1;
     }
     return store_audit_prune(tx, 0, ENTRIES_KEPT, err);
+}
+
+static int store_ride(struct db_tx *tx, void *arg, struct error *err)
+{
+    struct audit_ride *r = arg;
+
+    return store_entry(tx, &r->entry->e, &r->seq, err);
+}
+
+void audit_ride_begin(struct audit_ride *r, const struct audit_entry *e)
+{
+    *r = (struct audit_ride){.with = {.fn = store_ride, .arg = r}, .entry = entry_new(e)};
+    r->entry->e.status = AUDIT_UNANSWERED;
+    db_accompany(&r->with);
+}
+
+int64_t audit_ride_end(struct audit_ride *r)
+{
+    db_accompany(NULL);
+    entry_free(r->entry);
+    return r->with.stored ? r->seq : 0;
 }
 
 /* What could not be stored waits for the next time, before what came since. */

@@ -1,8 +1,9 @@
 /*
- * The audit log: who asked for what, from where, and how it ended. Whoever answers a request says so
- * here; a thread of its own stores it, all that came within a second in one transaction, so that the
- * log costs a write its bytes and not a commit. A daemon that is killed may lose that second: what was
- * done is in the event log all the same, in the transaction that did it.
+ * The audit log: who asked for what, from where, and how it ended. What a request changes takes the
+ * request's entry with it, in the same transaction: what was done is never missing. Whoever answers a
+ * request says so here, too, and how it ended; a thread of its own stores it, all that came within a second
+ * in one transaction, so that the log costs a write its bytes and not a commit. A daemon that is killed may
+ * lose that second: refusals, streams that were opened, and how what was done was answered.
  */
 #ifndef DROVER_VM_AUDIT_LOG_H
 #define DROVER_VM_AUDIT_LOG_H
@@ -12,14 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "db/db.h"
 #include "service/base/error.h"
+
+#define AUDIT_UNANSWERED 102 /* the status until the answer's is stored, if ever */
 
 struct audit_log;
 struct core;
 
 /* The texts are borrowed for the call. */
 struct audit_entry {
-    int64_t seq; /* read only: 0 where it is added */
+    int64_t seq; /* where it is added: of the entry that went with what was changed, or 0 */
     int64_t at;  /* wall clock, ms */
     const char *project_id, *principal, *name, *address;
     const char *method, *operation; /* the contract's operationId */
@@ -41,6 +45,19 @@ void audit_log_stop(struct audit_log *a);
  */
 void audit_log_add(struct audit_log *a, const struct audit_entry *e);
 uint64_t audit_log_skipped(struct audit_log *a); /* since the start */
+
+/*
+ * One request's work on this thread: between the two calls the entry goes with the first change that is
+ * stored (db_accompany). Takes e->params; status, code and duration are not read. The second returns the
+ * entry's seq, which audit_log_add() is then to be told, or 0 when nothing was changed.
+ */
+struct audit_ride {
+    struct db_companion with;
+    struct entry *entry; /* audit_log.c's own */
+    int64_t seq;
+};
+void audit_ride_begin(struct audit_ride *r, const struct audit_entry *e);
+int64_t audit_ride_end(struct audit_ride *r);
 
 struct audit_log_filter {
     const char *project_id; /* NULL: every project */

@@ -1,4 +1,4 @@
-"""What must be true after every crash: I1 to I13 of the design, asked from outside."""
+"""What must be true after every crash: I1 to I13 of the design, and I14, asked from outside."""
 import re
 import stat
 import time
@@ -164,6 +164,10 @@ class Checks:
                               "(SELECT id FROM vms WHERE deleted_at = 0)").fetchall()
             if twice or held:
                 raise Violation(f"CIDs given twice: {twice}; held by nobody: {held}")
+            untold = db.execute("SELECT request_id FROM events UNION SELECT request_id FROM operations "
+                                "EXCEPT SELECT request_id FROM audit").fetchall()
+            if untold not in ([], [("",)]):  # I14
+                raise Violation(f"requests did something, and the audit log does not name them: {untold}")
         finally:
             db.close()
 

@@ -66,6 +66,18 @@ void audit_log_add(struct audit_log *a, const struct audit_entry *e)
     json_decref(e->params);
 }
 
+void audit_ride_begin(struct audit_ride *r, const struct audit_entry *e)
+{
+    (void)r;
+    json_decref(e->params);
+}
+
+int64_t audit_ride_end(struct audit_ride *r)
+{
+    (void)r;
+    return 0;
+}
+
 /* ---- access ---- */
 
 static int known(struct principal *ret, const char *id, enum access_role role)
