@@ -7,8 +7,9 @@
 SUITES=(lint unit contract integration qemu clients fault fuzz browser quickstart)
 # Only when they are named: they take longer than everything else together.
 SUITES_ON_DEMAND=(system sanitizers)
-# Beside the others when there are others: nothing in them has a deadline.
-SUITES_IN_GAPS=(lint)
+# Beside the others when there are others, one after the other: nothing in them has a deadline. What
+# need not go on once the others have ended looks at $others_ended.
+SUITES_IN_GAPS=(lint fuzz)
 declare -A SUITE_SUMMARY=(
     [lint]="include walls, source rules, shellcheck, clang build, clang-tidy, cppcheck"
     [unit]="C unit tests under AddressSanitizer and UBSan"
@@ -17,7 +18,7 @@ declare -A SUITE_SUMMARY=(
     [qemu]="real guests: Linux under emulation, boot sectors under KVM where it works"
     [clients]="clients that others wrote (websockets, xterm.js, noVNC, ssh), nginx, Caddy and HAProxy in front"
     [fault]="kill -9 and other misfortunes"
-    [fuzz]="every fuzz target for a few seconds (a minute with --long); stored inputs are in unit"
+    [fuzz]="every fuzz target, up to a minute of the time others leave (5 s alone, 60 with --long); stored inputs are in unit"
     [browser]="the dashboard in Chromium"
     [quickstart]="deploy/quickstart, twice, and its --stop"
     [sanitizers]="the daemon under ThreadSanitizer, unit tests under valgrind (only when named)"
@@ -186,56 +187,29 @@ suite_sanitizers() {
     done
 }
 
-# fuzz_one PROGRAM NAME SECONDS, in a shell of its own: leaves NAME's log, and a file that says that nothing was found.
-fuzz_one() {
-    local name=$2 corpus=$work/corpus/$2
-    # What it finds is kept between runs, beside the build and not in the source.
-    mkdir -p "$corpus"
-    rm -f "$results/fuzz-$name.ok"
-    cd "$corpus" || return
-    run_logged $(($3 + 60)) "fuzz $name" "$results/fuzz-$name.log" "$1" -max_total_time="$3" \
-        -rss_limit_mb=1024 -timeout=10 "$corpus" "$root/tests/fuzz/corpus/$name" || return
-    : >"$results/fuzz-$name.ok"
-}
-
+# Alone each target gets `least` seconds of a processor. In the gaps, beside the others, a minute; when the
+# others have ended before that only the rest of `least`, so that the run does not become longer.
 suite_fuzz() {
-    local dir=$work/fuzz targets target name number=0 seconds=${DROVER_TEST_LONG:+60}
-    local log=$results/build-fuzz.log
-    seconds=${seconds:-5}
+    local dir=$work/fuzz least=${DROVER_TEST_LONG:+60} targets log=$results/build-fuzz.log rc=0 share
+    least=${least:-5}
+    share=(--seconds "$least")
     if [[ ! -f $dir/build.ninja ]]; then
         CC=clang run_logged 180 "configuring fuzz" "$log" meson setup -Dfuzz=true -Db_lundef=false \
             -Db_sanitize=address,undefined -Dc_args=-fsanitize=fuzzer-no-link "$dir" "$root" || { tail -n 40 "$log"; return 1; }
     fi
-    mapfile -t targets < <(ninja -C "$dir" -t targets all | sed -n 's#^\(tests/fuzz/fuzz_[a-z0-9_]*\): .*#\1#p')
+    mapfile -t targets < <(ninja -C "$dir" -t targets all | sed -n 's#^tests/fuzz/fuzz_\([a-z0-9_]*\): .*#\1#p')
     ((${#targets[@]})) || return 0
-    run_logged 1200 "building fuzz" "$log" ninja -C "$dir" "${targets[@]}" || { tail -n 60 "$log"; return 1; }
+    run_logged 2400 "building fuzz" "$log" ninja -C "$dir" "${targets[@]/#/tests/fuzz/fuzz_}" || { tail -n 60 "$log"; return 1; }
     sanitizer_options
     # clang's strndup() under strict_string_checks wants a NUL beyond the length, which input has not.
     ASAN_OPTIONS+=:strict_string_checks=0
-    # One for each core: they wait for nothing. Commands in the background do not hear Ctrl-C.
-    # A shell of their own: what runs in the gaps is no job of it.
-    (
-        # shellcheck disable=SC2046
-        trap 'kill $(jobs -rp); exit 130' INT TERM
-        for target in "${targets[@]}"; do
-            while (($(jobs -rp | wc -l) >= $(nproc))); do wait -n || :; done
-            fuzz_one "$dir/$target" "${target##*/fuzz_}" "$seconds" &
-        done
-        wait || :
-    )
-    {
-        printf '1..%d\n' "${#targets[@]}"
-        for target in "${targets[@]}"; do
-            name=${target##*/fuzz_}
-            number=$((number + 1))
-            if [[ -f $results/fuzz-$name.ok ]]; then
-                printf 'ok %d - %s\n' "$number" "$name"
-            else
-                printf 'not ok %d - %s\n' "$number" "$name"
-                tail -n 30 "$results/fuzz-$name.log" >>"$results/fuzz.log"
-            fi
-        done
-    } >"$results/fuzz.tap"
+    [[ -z ${others_ended:-} ]] || share=(--seconds 60 --least "$least" --until "$others_ended")
+    # What they find is kept between runs, beside the build and not in the source.
+    run_logged 7200 fuzz "$results/fuzz.log" "$root/tests/fuzz/turns.py" --programs "$dir/tests/fuzz" \
+        --corpus "$work/corpus" --results "$results" "${share[@]}" "${targets[@]}" || rc=$?
+    # A finding is a case; that it did not come to its end is not.
+    [[ -s $results/fuzz.tap ]] || return "$rc"
+    grep '^fuzz: ' "$results/fuzz.log" || true
     [[ -z ${DROVER_TEST_LONG:-} ]] || fuzz_with_afl
 }
 
