@@ -249,6 +249,7 @@ int access_open(struct db *db, const struct settings *settings, const char *stat
 
     a->db = db;
     a->settings = settings;
+    mutex_init(&a->adding);
     mutex_init(&a->lock);
     cond_init(&a->expiry_news);
     if (load(a, state_dir, err) || access_expiry_start(a, err)) {
@@ -282,5 +283,6 @@ void access_close(struct access *a)
     access_gate_clear(a);
     pthread_cond_destroy(&a->expiry_news);
     pthread_mutex_destroy(&a->lock);
+    pthread_mutex_destroy(&a->adding);
     free(a);
 }

@@ -83,6 +83,8 @@ struct access_address {
 struct access {
     struct db *db;
     const struct settings *settings;
+    /* Held from the look whether there is room for one more to its commit; outside of `lock`. */
+    pthread_mutex_t adding;
     pthread_mutex_t lock; /* leaf; guards what follows */
     struct access_token *tokens;
     struct access_session *sessions;

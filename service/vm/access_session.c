@@ -229,6 +229,7 @@ static int start_session(struct access *a, const char *token_id,
     secret_sha256_text(cookie, SECRET_RANDOM_TEXT - 1, session->hash);
     str_copy_utf8(session->token_id, sizeof(session->token_id), token_id);
     session->created_at = session->last_used_at = session->touched_at = now;
+    LOCK_SCOPE(&a->adding);
     {
         LOCK_SCOPE(&a->lock);
         if (HASH_COUNT(a->sessions) >= ACCESS_SESSIONS_MAX)

@@ -156,6 +156,24 @@ static int clip_to_token(struct access *a, struct access_ticket *t, struct error
     return 0;
 }
 
+/* Takes *t when that is only in memory. */
+static int check_and_add(struct access *a, struct access_ticket **t, struct ticket_info *ret_info, struct error *err)
+{
+    LOCK_SCOPE(&a->lock);
+    if (clip_to_token(a, *t, err) || check_room(a, *t, err))
+        return -1;
+    access_ticket_info(*t, ret_info); /* once it is in the table, others may change or even free it */
+    if (!(*t)->stored)
+        access_ticket_add(a, TAKE_PTR(*t));
+    return 0;
+}
+
+static int add_stored(struct access *a, struct ticket_write *w, struct ticket_info *ret_info, struct error *err)
+{
+    LOCK_SCOPE(&a->adding);
+    return check_and_add(a, &w->ticket, ret_info, err) || db_write(a->db, run_create, created, w, err) ? -1 : 0;
+}
+
 int access_ticket_create(struct access *a, const struct principal *by, const struct ticket *to,
                          char ret[SECRET_RANDOM_TEXT], struct ticket_info *ret_info,
                          struct error *err)
@@ -183,20 +201,9 @@ int access_ticket_create(struct access *a, const struct principal *by, const str
     secret_random_text(id);
     memcpy(t->id, id, sizeof(t->id) - 1);
     secret_sha256_text(secret, SECRET_RANDOM_TEXT - 1, t->hash);
-    {
-        LOCK_SCOPE(&a->lock);
-        if (clip_to_token(a, t, err) || check_room(a, t, err))
-            return -1;
-        access_ticket_info(t,
-                           &info); /* once it is in the table, others may change or even free it */
-        if (!t->stored)
-            access_ticket_add(a, TAKE_PTR(t));
-    }
-    if (t) {
-        if (db_write(a->db, run_create, created, &w, err))
-            return -1;
-        TAKE_PTR(t);
-    }
+    if (t->stored ? add_stored(a, &w, &info, err) : check_and_add(a, &t, &info, err))
+        return -1;
+    TAKE_PTR(t); /* the table's */
     *ret_info = info;
     memcpy(ret, secret, sizeof(secret));
     explicit_bzero(secret, sizeof(secret));

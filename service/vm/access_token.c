@@ -345,6 +345,7 @@ int access_token_create(struct access *a, const struct principal *by, const stru
     token->created_at = clock_wall_ms();
     if (r->expires_in_seconds)
         token->expires_at = token->created_at + r->expires_in_seconds * 1000;
+    LOCK_SCOPE(&a->adding);
     if (check_not_above(a, by, token, err))
         return -1;
     secret_token_new(text, token->id);

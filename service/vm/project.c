@@ -315,6 +315,8 @@ int project_create(struct core *core, const struct actor *actor, const struct pr
     w.project.limits = quota_limits_parse("");
     if (apply(core, r, &w.project, err))
         return -1;
+    /* One at a time: the book has room for so many, and follows only after the commit. */
+    LOCK_SCOPE(&core->projects->change);
     if (db_write(core->db, create_fn, created_fn, &w, err)) {
         if (idem_again(core, actor, idem, &found, err))
             return replay(core, &found, ret, ret_replayed, err);
