@@ -17,7 +17,7 @@ ROOT = TESTS.parent
 LINES, TEXT = "lines", "text"
 DOCUMENTS = {
     **dict.fromkeys(("docs/clients.md", "docs/operating.md", "docs/density.md", "docs/command-line.md", "docs/troubleshooting.md", "docs/ci.md"), LINES),
-    **dict.fromkeys(("docs/comparison.md", "deploy/ci/README.md", "ARCHITECTURE.md", "SECURITY.md", "RELIABILITY.md", "deploy/README.md",
+    **dict.fromkeys(("docs/comparison.md", "docs/limits.md", "deploy/ci/README.md", "ARCHITECTURE.md", "SECURITY.md", "RELIABILITY.md", "deploy/README.md",
                      "deploy/demo-image/README.md", "deploy/proxy/README.md"), TEXT),
     "README.md": "tests/qemu/test_readme.py::test_every_block_is_run",
     "HACKING.md": "tests/qemu/test_guides.py::test_the_developers_daemon_starts",
