@@ -4,7 +4,7 @@ In it /dev/kvm, /dev/vhost-vsock, KSM, systemd and libvirtd are real. No /dev/kv
 
     host.py IMAGE_DIR [FOLDER]    boot it, tell how to get in, stay until Ctrl-C
 
-Every boot begins with the disk as build-host made it. IMAGE_DIR is what build-host wrote.
+Every boot() begins with the disk as build-host made it; reboot() keeps it. IMAGE_DIR is what build-host wrote.
 """
 import shlex
 import shutil
@@ -21,7 +21,7 @@ COMMAND_SECONDS = 300
 # What QEMU 7.2's emulation gets right. With nested paging (npt) and two processors the host's kernel
 # panics within minutes; guests that see XSAVE (and with it AVX) are shown an inconsistent state of it.
 CPU = "EPYC,+svm,-npt,-xsave,-avx,-avx2,-fma,-f16c"
-KERNEL = ("root=/dev/vda rw console=ttyS0 quiet mitigations=off tsc=reliable no_timer_check audit=0 apparmor=0 "
+KERNEL = ("root=/dev/vda rw console=ttyS0 quiet mitigations=off tsc=reliable no_timer_check apparmor=1 security=apparmor "
           "systemd.show_status=false")
 
 
@@ -65,7 +65,8 @@ class Host:
                    "-drive", f"file={disk},if=none,id=root,format=qcow2,cache=unsafe,discard=unmap",
                    "-device", "virtio-blk-pci,drive=root",
                    "-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:22", "-device", "virtio-net-pci,netdev=net0",
-                   "-device", "virtio-rng-pci", "-serial", f"file:{self.folder / 'serial.log'}"]
+                   "-device", "virtio-rng-pci", "-serial", f"file:{self.folder / 'serial.log'}",
+                   "-monitor", f"unix:{self.folder / 'monitor'},server=on,wait=off"]
         with open(self.folder / "qemu.log", "wb") as log:
             # A group of its own: Ctrl-C is for the tests, which then end it in good order.
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -106,6 +107,35 @@ class Host:
                 raise HostFailed(f"no ssh after {BOOT_SECONDS} s:\n{self.serial()[-2000:]}")
             time.sleep(0.5)
 
+    def boot_id(self):
+        """A connection of its own: while the host goes down, a shared one would hang."""
+        try:
+            done = subprocess.run(["ssh", "-F", self.config, "-o", "ControlPath=none", "-o", "ServerAliveInterval=5",
+                                   "-o", "ServerAliveCountMax=6", "reference-host",
+                                   "cat /proc/sys/kernel/random/boot_id"], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=90, check=False)
+        except subprocess.TimeoutExpired:
+            return ""
+        return done.stdout.decode().strip() if done.returncode == 0 else ""
+
+    def reboot(self, seconds=2 * BOOT_SECONDS):
+        """Its own systemd takes it down, and it boots from the same disk. How long that took, in seconds."""
+        before, started = self.boot_id(), time.monotonic()
+        assert before
+        self.run("systemctl --no-block reboot", check=False)
+        self._leave()
+        while self.boot_id() in ("", before):
+            if time.monotonic() > started + seconds:
+                raise HostFailed(f"not booted again after {seconds} s:\n{self.serial()[-2000:]}")
+            time.sleep(0.5)
+        return time.monotonic() - started
+
+    def _leave(self):
+        """Ends the shared connection, and with it what it forwards."""
+        subprocess.run(["ssh", "-F", self.config, "-O", "exit", "reference-host"], stderr=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+        self.ports = {}
+
     def serial(self):
         log = self.folder / "serial.log"
         return log.read_text(errors="replace") if log.exists() else ""
@@ -116,8 +146,7 @@ class Host:
 
     def stop(self):
         """Ends its QEMU; its disk is not needed again."""
-        subprocess.run(["ssh", "-F", self.config, "-O", "exit", "reference-host"], stderr=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=False)
+        self._leave()
         if self.process:
             self.process.terminate()
             try:

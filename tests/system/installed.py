@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,12 +18,29 @@ SLOW = 300  # seconds: a guest's boot in a host that is emulated; nothing waits 
 START_SECONDS = 120
 
 
-def install(host):
-    """Puts the package that deploy/package made there, and installs it. There is no archive to fetch more from."""
+def built():
+    """The package that deploy/package made."""
     (package,) = Path(os.environ["DROVER_PACKAGE"]).glob("drover_*.deb")
+    return package
+
+
+def another_version(version, folder):
+    """The same package under another version: what dpkg sees of an upgrade, without a second build."""
+    tree, made = folder / version, folder / f"drover_{version}_amd64.deb"
+    subprocess.run(["dpkg-deb", "-R", built(), tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*$", f"Version: {version}", control.read_text()))
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", tree, made], check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+def install(host, package=None):
+    """Puts a package there, by default the one that was built, and installs it. There is no archive to fetch more
+    from. What dpkg said."""
+    package = package or built()
     host.copy([package], "/root/drover")
     host.copy([ROOT / "deploy"], "/root/drover")
-    host.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i /root/drover/{package.name}")
+    return host.run(f"DEBIAN_FRONTEND=noninteractive dpkg -i /root/drover/{package.name}")
 
 
 class Installed(Rig):
@@ -32,7 +50,7 @@ class Installed(Rig):
         # Not Rig's own: it would make a directory and a process on this machine.
         self.host, self.unit, self.there, self.state = host, unit, address, state_dir
         self.check, self.made, self.process = CONTRACT.check, [], None
-        self.token = None
+        self.token, self.context = None, None
 
     @property
     def address(self):
