@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from installed import START_SECONDS, eventually
+from certificates import Authority
 
 ENTRY = {"info": "6", "warning": "4", "error": "3"}
 
@@ -157,4 +158,30 @@ def test_the_watchdog_ends_one_that_hangs(service, host):
         assert any("watchdog" in e["MESSAGE"].lower() for e in service.journal("-b"))
     finally:
         host.run(f"rm {drop_in} && systemctl daemon-reload && systemctl restart droverd")
+    service.wait_ready()
+
+
+def test_a_key_that_only_root_can_read_comes_as_a_credential(service, host, tmp_path):
+    """systemd reads it and hands it over (LoadCredential=); the service's user could not."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("localhost")
+    drop_in, there = "/run/systemd/system/droverd.service.d/tls.conf", "/run/credentials/droverd.service"
+    conf = host.run("cat /etc/drover/drover.conf")
+    host.run(f"mkdir -p -m 700 /root/tls $(dirname {drop_in})")
+    for path in (certificate, key):
+        host.write(f"/root/tls/{path.suffix[1:]}", path.read_bytes())
+    host.write(drop_in, "[Service]\nLoadCredential=crt:/root/tls/crt\nLoadCredential=key:/root/tls/key\n")
+    host.write("/etc/drover/drover.conf", conf + f"\ntls_certificate = {there}/crt\ntls_key = {there}/key\n")
+    try:
+        host.run("systemctl daemon-reload && systemctl restart droverd")
+        service.context = authority.context()
+        service.wait_ready()
+        assert service.client().get("/v1/host").json["hostname"] == "reference-host"
+        assert "demo" in service.drover("image list"), "the Unix socket is as it was"
+        assert not host.succeeds("runuser -u drover -- cat /root/tls/key")
+        assert not host.succeeds(f"runuser -u nobody -- cat {there}/key")
+    finally:
+        service.context = None
+        host.write("/etc/drover/drover.conf", conf + "\n")
+        host.run(f"rm -r {drop_in} /root/tls; systemctl daemon-reload; systemctl restart droverd")
     service.wait_ready()
