@@ -42,7 +42,7 @@ def import_image(service, source, name):
     sha256 = service.host.run("sha256sum /root/files/disk.vmdk").split()[0]
     service.drover(f"image import {name} {source} --from vmdk --sha256 {sha256}", seconds=SLOW)
     found = service.api.get(f"/v1/images/{name}").json
-    assert found["state"] == "ready" and found["virtual_size_bytes"] == 64 << 20, found
+    assert found["state"] == "ready" and found["files"]["content"]["virtual_size_bytes"] == 64 << 20, found
 
 
 def confined(host, command):
