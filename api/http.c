@@ -75,6 +75,12 @@ void http_wake(struct http *h)
         log_error("cannot wake the HTTP loop: %s", strerror(errno));
 }
 
+/* The tls thread. */
+static void on_settled(void *opaque)
+{
+    http_wake(opaque);
+}
+
 static void reload(struct http *h)
 {
     struct http_policy *policy;
@@ -106,6 +112,7 @@ static void obey(struct http *h)
 
     if (read(h->wake_fd, &count, sizeof(count)) < 0)
         return;
+    conn_greet(h);
     if (atomic_exchange(&h->reload, false))
         reload(h);
     if (atomic_load(&h->quiescing) && !atomic_load(&h->quiesced))
@@ -148,6 +155,8 @@ static void *loop(void *arg)
     struct http *h = arg;
     int64_t until;
 
+    if (h->tls)
+        tls_sockets_begin();
     while (!atomic_load(&h->stopping))
         turn(h, TICK_MS);
     until = clock_monotonic_ms() + STOP_MS;
@@ -164,6 +173,7 @@ static void *loop(void *arg)
     MHD_stop_daemon(h->mhd);
     request_log_flush(h);
     h->mhd = NULL;
+    tls_sockets_end();
     return NULL;
 }
 
@@ -205,7 +215,6 @@ static void http_free(struct http *h)
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
     tls_stop(h->tls);
-    conn_drop_links(h);
     while ((x = h->spare)) {
         h->spare = x->next;
         free(x);
@@ -251,7 +260,7 @@ int http_start(const struct http_options *options, struct http **ret, struct err
     if (h->wake_fd < 0 || h->hangup_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
     if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 ||
-        tls_start(core_settings(h->core), &h->tls, err) < 0 || start_library(h, err) < 0 ||
+        tls_start(core_settings(h->core), on_settled, h, &h->tls, err) < 0 || start_library(h, err) < 0 ||
         http_listen_open(h, options, err) < 0 ||
         workers_start(h, (size_t)core_settings(h->core)->request_workers, err) < 0)
         return -1;

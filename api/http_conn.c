@@ -209,49 +209,52 @@ void conn_hangups(struct http *h)
 {
     collect_hangups(h);
     for (struct conn *c = h->hung; c; c = c->hung_next) {
+        if (c->tls && !tls_link_is_settled(c->tls))
+            continue; /* the thread that shakes hands sees it, too */
         if (c->wait == CONN_HEADER || c->wait == CONN_BODY || c->wait == CONN_UPLOAD ||
             c->wait == CONN_IDLE)
             read_again(c);
     }
 }
 
-/* ---- what is known of clients that came over TLS ---- */
+/* ---- clients that come over TLS ---- */
 
-struct tls_waiting {
-    struct tls_waiting *next;
-    struct tls_link *link;
-    int fd;
-};
-
-static struct tls_link *take_link(struct http *h, int fd)
+/* Bytes of nobody whom TLS vouches for are not read: not even when there is no room for his handshake. */
+static void begin_tls(struct http *h, struct conn *c)
 {
-    for (struct tls_waiting **at = &h->tls_waiting; *at; at = &(*at)->next) {
-        struct tls_waiting *w = *at;
-        struct tls_link *link = w->link;
+    struct error err;
 
-        if (w->fd != fd)
-            continue;
-        *at = w->next;
-        free(w);
-        return link;
+    if (tls_adopt(h->tls, c->fd, &c->tls, &err) < 0) {
+        log_failure(LOG_LEVEL_WARNING, &err, "a connection could not be taken");
+        c->cut = true;
+        shutdown(c->fd, SHUT_RDWR);
+        return;
     }
-    return NULL;
+    tls_link_set_owner(c->tls, c);
+    tls_sockets_set(c->fd, c->tls);
 }
 
-void conn_bring_link(struct http *h, int fd, struct tls_link *link)
+static void end_tls(struct conn *c)
 {
-    struct tls_waiting *w = xcalloc(1, sizeof(*w));
-
-    /* One that libmicrohttpd closed without a word had this number before. */
-    tls_link_unref(take_link(h, fd));
-    *w = (struct tls_waiting){.next = h->tls_waiting, .link = link, .fd = fd};
-    h->tls_waiting = w;
+    if (!c->tls)
+        return;
+    tls_sockets_set(c->fd, NULL);
+    tls_link_leave(c->tls);
+    tls_link_unref(c->tls);
 }
 
-void conn_drop_links(struct http *h)
+/* What they sent may be in OpenSSL already, of which epoll knows nothing. */
+void conn_greet(struct http *h)
 {
-    while (h->tls_waiting)
-        tls_link_unref(take_link(h, h->tls_waiting->fd));
+    struct tls_link *l;
+
+    while (h->tls && (l = tls_next_settled(h->tls))) {
+        struct conn *c = tls_link_owner(l);
+
+        if (c)
+            read_again(c);
+        tls_link_unref(l);
+    }
 }
 
 static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_context)
@@ -267,7 +270,6 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     c->magic = CONN_MAGIC;
     c->mhd = mhd;
     c->fd = fd->connect_fd;
-    c->tls = take_link(h, c->fd);
     watch_hangup(h, c);
     name_peer(c, addr->client_addr);
     if (addr_key(addr->client_addr, key))
@@ -280,6 +282,8 @@ static void conn_open(struct http *h, struct MHD_Connection *mhd, void **socket_
     count_add(&h->count.connections, 1);
     count_add(&h->count.accepted, 1);
     *socket_context = c;
+    if (h->tls && addr->client_addr->sa_family != AF_UNIX)
+        begin_tls(h, c);
     conn_expect(h, c, CONN_HEADER, h->limits.header_timeout_ms);
 }
 
@@ -296,7 +300,7 @@ static void conn_close(struct http *h, struct conn *c)
     unlink_hung(h, c);
     count_add(&h->count.connections, -1ULL);
     addr_drop(h, c->addr);
-    tls_link_unref(c->tls);
+    end_tls(c);
     c->magic = 0;
     free(c);
 }

@@ -158,7 +158,6 @@ struct http {
     int wake_fd;
     bool listening; /* the listeners are in it */
     struct tls *tls; /* NULL: the listeners speak HTTP in clear */
-    struct tls_waiting *tls_waiting; /* given to libmicrohttpd, which has not told of them yet */
     int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
@@ -245,9 +244,7 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
 /* Over which limit this further connection from there would be: 0, 429 or 503. */
 int conn_admit(struct http *h, int fd, const struct sockaddr *addr);
 void conn_expect(struct http *h, struct conn *c, enum conn_wait wait, int64_t ms);
-/* Whose plain side fd is; conn_open finds it there. Takes link. */
-void conn_bring_link(struct http *h, int fd, struct tls_link *link);
-void conn_drop_links(struct http *h);
+void conn_greet(struct http *h); /* those whose handshake is over */
 void conn_reap(struct http *h); /* acts on deadlines that have passed */
 void conn_hangups(struct http *h);
 void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */

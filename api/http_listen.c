@@ -244,23 +244,6 @@ static void pause_accept(struct http *h, int errnum)
     h->accept_paused_until_ms = clock_monotonic_ms() + 100;
 }
 
-/* What libmicrohttpd is to read; -1: the client is gone. */
-static int plain_side(struct http *h, int fd, bool in_clear)
-{
-    struct tls_link *link;
-    struct error err;
-    int plain;
-
-    if (in_clear)
-        return fd;
-    if (tls_adopt(h->tls, fd, &plain, &link, &err) < 0) {
-        log_failure(LOG_LEVEL_WARNING, &err, "a connection could not be taken");
-        return -1;
-    }
-    conn_bring_link(h, plain, link);
-    return plain;
-}
-
 /* False: nothing more waits. */
 static bool accept_one(struct http *h, int listener, bool is_unix)
 {
@@ -285,9 +268,7 @@ static bool accept_one(struct http *h, int listener, bool is_unix)
         refuse(h, fd, in_clear, status);
         return true;
     }
-    fd = plain_side(h, fd, in_clear);
-    if (fd >= 0 && MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr,
-                                is_unix ? sizeof(sa_family_t) : len) != MHD_YES)
+    if (MHD_add_connection(h->mhd, fd, (struct sockaddr *)&addr, is_unix ? sizeof(sa_family_t) : len) != MHD_YES)
         log_warning("a connection could not be taken: %s", strerror(errno)); /* MHD closed it */
     return true;
 }

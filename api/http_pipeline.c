@@ -4,6 +4,7 @@
  * whenever a suspended connection comes back; the phase tells which it is.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/http_internal.h"
@@ -120,6 +121,18 @@ void exchange_outcome(struct exchange *x, int rc)
     x->phase = PHASE_READY;
 }
 
+/*
+ * libmicrohttpd talks to the socket by calls that the program defines (tls_socket.c). Were one not ours, a client's
+ * words would be read, or ours sent, in clear.
+ */
+static void check_sealed(const struct conn *c, bool (*passed)(const struct tls_link *l))
+{
+    if (!c->tls || passed(c->tls))
+        return;
+    log_error("tls: bytes of a connection went past TLS");
+    abort();
+}
+
 /* The request line is in: the first moment at which libmicrohttpd tells of a request. */
 void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
@@ -130,6 +143,7 @@ void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     x->mhd = mhd;
     x->conn = conn_of(mhd);
     x->conn->exchange = x;
+    check_sealed(x->conn, tls_link_has_spoken);
     x->started_ns = clock_monotonic_ns();
     h->now_ms = x->started_ns / 1000000;
     x->uri_len = uri ? strlen(uri) : 0;
@@ -353,6 +367,8 @@ void pipeline_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
     if (!x || x->magic != EXCHANGE_MAGIC)
         return;
     *con_cls = NULL;
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        check_sealed(x->conn, tls_link_has_answered);
     x->conn->exchange = NULL;
     count_add(&h->count.in_flight, -1ULL);
     conn_expect(h, x->conn, CONN_IDLE,

@@ -7,9 +7,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/http_internal.h"
 #include "api/ws.h"
+#include "service/base/log.h"
 
 int upgrade_check(struct exchange *x, struct error *err)
 {
@@ -47,6 +49,27 @@ static void on_done(void *opaque)
     exchange_resume(x);
 }
 
+/* The socket's duplicate; or, with TLS, one end of a pair of which the tls thread has the other. */
+static int plain_socket(struct exchange *x, struct error *err)
+{
+    int fd;
+
+    if (x->conn->tls)
+        return tls_carry(x->http->tls, x->conn->tls, &fd, err) < 0 ? -1 : fd;
+    fd = fcntl(x->conn->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        error_errno(err, errno, "The socket cannot be handed over.");
+    return fd;
+}
+
+/* What libmicrohttpd does with its descriptor from now on (closing) is done to the pair, not to the client. */
+static void cover_socket(struct conn *c, int plain)
+{
+    tls_sockets_set(c->fd, NULL);
+    if (dup3(plain, c->fd, O_CLOEXEC) < 0)
+        log_error("tls: a connection cannot be handed over: %s", strerror(errno));
+}
+
 enum MHD_Result upgrade_hand_over(struct exchange *x)
 {
     struct ws_adopt adopt = {.key = x->gate.value[GATE_WS_KEY],
@@ -55,9 +78,8 @@ enum MHD_Result upgrade_hand_over(struct exchange *x)
                              .opaque = x};
     struct error err;
 
-    adopt.fd = fcntl(x->conn->fd, F_DUPFD_CLOEXEC, 0);
+    adopt.fd = plain_socket(x, &x->err);
     if (adopt.fd < 0) {
-        error_errno(&x->err, errno, "The socket cannot be handed over.");
         x->failed = true;
         return answer_send(x);
     }
@@ -65,8 +87,10 @@ enum MHD_Result upgrade_hand_over(struct exchange *x)
     adopt.source = x->res.stream;
     x->res.stream = NULL;
     answer_count(x, 101);
-    exchange_suspend(x);
+    exchange_suspend(x); /* which takes the descriptor out of libmicrohttpd's epoll set */
     x->phase = PHASE_SOCKET;
+    if (x->conn->tls)
+        cover_socket(x->conn, adopt.fd);
     /* On failure everything is closed, and on_done was called: the client sees the connection end.
      */
     if (ws_adopt(x->http->ws, &adopt, &err) < 0)

@@ -5,6 +5,7 @@
 #include "api/tls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -131,17 +132,22 @@ static void *loop(void *arg)
 
 static void tls_free(struct tls *t)
 {
+    struct tls_link *l;
+
     if (!t)
         return;
     while (t->conns)
         tls_conn_free(t->conns);
     mailbox_free(t->mailbox, drop);
+    while ((l = tls_next_settled(t)))
+        tls_link_unref(l);
     if (t->epoll_fd >= 0)
         close(t->epoll_fd);
     if (t->wake_fd >= 0)
         close(t->wake_fd);
     SSL_CTX_free(t->context);
     BIO_meth_free(t->out);
+    BIO_meth_free(t->direct);
     pthread_mutex_destroy(&t->lock);
     free(t->certificate);
     free(t->key);
@@ -171,14 +177,15 @@ static int open_loop(struct tls *t, struct error *err)
     return 0;
 }
 
-int tls_start(const struct settings *s, struct tls **ret, struct error *err)
+int tls_start(const struct settings *s, void (*settled_wake)(void *opaque), void *opaque, struct tls **ret,
+              struct error *err)
 {
     auto_scope(cleanup_tls) struct tls *t = NULL;
 
     *ret = NULL;
     if (!*s->tls_certificate && !*s->tls_key && !*s->tls_client_ca)
         return 0;
-    if (check_settings(s, err))
+    if (check_settings(s, err) || tls_sockets_check(err))
         return -1;
     t = xcalloc(1, sizeof(*t));
     mutex_init(&t->lock);
@@ -189,6 +196,9 @@ int tls_start(const struct settings *s, struct tls **ret, struct error *err)
     t->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     t->mailbox = mailbox_new(WAITING, wake, t);
     t->out = tls_out_new();
+    t->direct = tls_direct_new();
+    t->settled_wake = settled_wake;
+    t->opaque = opaque;
     if (open_loop(t, err) || tls_reload(t, err) || thread_start(&t->thread, "tls", loop, t, err))
         return -1;
     t->started = true;
@@ -224,70 +234,91 @@ void tls_stop(struct tls *t)
 
 /* ---- adopting ---- */
 
-static SSL *new_ssl(struct tls *t, struct tls_conn *c, int fd)
+static void set_bios(struct tls *t, struct tls_conn *c)
 {
-    BIO *in = BIO_new_socket(fd, BIO_NOCLOSE), *out = BIO_new(t->out);
+    BIO *in = BIO_new_socket(c->net.fd, BIO_NOCLOSE), *out = BIO_new(t->out);
+
+    if (!in || !out)
+        abort();
+    BIO_set_data(out, c);
+    SSL_set_bio(c->ssl, in, out);
+}
+
+static struct tls_conn *new_conn(struct tls *t, int net, SSL *ssl)
+{
+    const int unsent = TLS_UNSENT, on = 1, off = 0;
+    struct tls_conn *c = xcalloc(1, sizeof(*c));
+
+    /* Best effort: without it a Ctrl-C is seen later on a slow line. */
+    (void)setsockopt(net, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    /* libmicrohttpd turns these as it needs them, for itself. */
+    (void)setsockopt(net, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(net, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+    c->tls = t;
+    c->net = (struct tls_side){.conn = c, .fd = net};
+    c->plain = (struct tls_side){.conn = c, .fd = -1};
+    c->up_chunk = c->down_chunk = TLS_RECORD;
+    c->ssl = ssl;
+    set_bios(t, c);
+    return c;
+}
+
+static int post(struct tls *t, struct tls_conn *c, struct error *err)
+{
+    if (mailbox_post(t->mailbox, c))
+        return 0;
+    tls_conn_free(c);
+    return error_set(err, ERROR_UNAVAILABLE, "too many TLS connections begin at once");
+}
+
+int tls_adopt(struct tls *t, int fd, struct tls_link **ret, struct error *err)
+{
+    /* Its own, so that neither thread's closing is the other's. */
+    int net = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    struct tls_link *l;
+    struct tls_conn *c;
     SSL *ssl;
 
+    if (net < 0)
+        return error_errno(err, errno, "no descriptor for a TLS connection");
     {
         LOCK_SCOPE(&t->lock);
         ssl = SSL_new(t->context); /* and holds it */
     }
-    if (!ssl || !in || !out)
+    if (!ssl)
         abort();
-    BIO_set_data(out, c);
-    SSL_set_bio(ssl, in, out);
-    return ssl;
-}
-
-static void bound_buffers(int net, const int pair[2])
-{
-    const int unsent = TLS_UNSENT, bytes = PAIR_BYTES;
-
-    /* Best effort: without them a Ctrl-C is seen later on a slow line. */
-    (void)setsockopt(net, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
-    for (int i = 0; i < 2; i++)
-        (void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
-}
-
-int tls_adopt(struct tls *t, int fd, int *ret_plain, struct tls_link **ret, struct error *err)
-{
-    struct tls_conn *c;
-    int pair[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
-        error_errno(err, errno, "no socket pair for a TLS connection");
-        close(fd);
+    c = new_conn(t, net, ssl);
+    l = c->link = xcalloc(1, sizeof(*l));
+    l->fd = fd;
+    atomic_store(&l->refs, 2);
+    if (post(t, c, err)) {
+        tls_link_unref(l);
         return -1;
     }
-    bound_buffers(fd, pair);
-    c = xcalloc(1, sizeof(*c));
-    c->tls = t;
-    c->net = (struct tls_side){.conn = c, .fd = fd};
-    c->plain = (struct tls_side){.conn = c, .fd = pair[0]};
-    c->up_chunk = c->down_chunk = TLS_RECORD;
-    c->ssl = new_ssl(t, c, fd);
-    c->link = xcalloc(1, sizeof(*c->link));
-    atomic_store(&c->link->refs, 2);
-    *ret = c->link;
-    if (!mailbox_post(t->mailbox, c)) {
-        error_set(err, ERROR_UNAVAILABLE, "too many TLS connections begin at once");
-        close(pair[1]);
-        tls_link_unref(c->link);
+    *ret = l;
+    return 0;
+}
+
+int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err)
+{
+    const int bytes = PAIR_BYTES;
+    struct tls_conn *c = new_conn(t, net, ssl);
+    int pair[2];
+
+    c->phase = TLS_OPEN;
+    c->ripe = TLS_NET | TLS_PLAIN;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+        error_errno(err, errno, "no socket pair for a TLS connection");
         tls_conn_free(c);
+        return -1;
+    }
+    for (int i = 0; i < 2; i++)
+        (void)setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+    c->plain.fd = pair[0];
+    if (post(t, c, err)) {
+        close(pair[1]);
         return -1;
     }
     *ret_plain = pair[1];
     return 0;
-}
-
-const char *tls_link_name(const struct tls_link *l)
-{
-    return atomic_load_explicit(&l->known, memory_order_acquire) ? l->name : "";
-}
-
-void tls_link_unref(struct tls_link *l)
-{
-    if (l && atomic_fetch_sub(&l->refs, 1) == 1)
-        free(l);
 }

@@ -1,8 +1,11 @@
 /*
- * One client: the handshake, then bytes both ways, then the end of each side told to the other.
- * Nothing is queued but the part of a chunk that the other side did not take.
+ * One client: its handshake, after which it is the http thread's; or, once it has become a WebSocket, bytes
+ * both ways, then the end of each side told to the other. Nothing is queued but the part of a chunk that the
+ * other side did not take.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -30,17 +33,43 @@ static void answer_plain(const struct tls_conn *c)
     (void)!send(c->net.fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* The http thread has it from here. */
+static void give(struct tls_conn *c)
+{
+    const int on = 1;
+    SSL *ssl = c->ssl;
+
+    /* His last words of the handshake are to be acknowledged at once: Nagle's algorithm may hold his request back. */
+    (void)setsockopt(c->net.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+    tls_peer_name(ssl, c->link->name);
+    c->ssl = NULL;
+    tls_link_settle(c->tls, c->link, ssl);
+    tls_link_unref(c->link);
+    c->link = NULL;
+    c->phase = TLS_DEAD;
+}
+
+static void refuse(struct tls_conn *c)
+{
+    tls_link_settle(c->tls, c->link, NULL);
+    tls_link_unref(c->link);
+    c->link = NULL;
+}
+
 static void handshake(struct tls_conn *c)
 {
     bool http;
     int rc;
 
+    if (SSL_is_init_finished(c->ssl)) {
+        if (!c->down.len)
+            give(c);
+        return;
+    }
     rc = tls_call(c, SSL_accept);
     if (rc == 1) {
-        tls_peer_name(c->ssl, c->link->name);
-        atomic_store_explicit(&c->link->known, true, memory_order_release);
-        c->phase = TLS_OPEN;
-        c->ripe = TLS_NET | TLS_PLAIN;
+        if (!c->down.len && c->phase == TLS_HANDSHAKE)
+            give(c);
         return;
     }
     if (!tls_came_to_an_end(c, rc))
@@ -49,6 +78,7 @@ static void handshake(struct tls_conn *c)
     log_debug("tls: no handshake: %s", http ? "HTTP in clear" : "refused");
     ERR_clear_error();
     c->phase = TLS_DEAD;
+    refuse(c);
     if (http) {
         answer_plain(c);
         begin_linger(c);
@@ -122,8 +152,8 @@ static void watch(struct tls_conn *c)
     uint32_t net = 0, plain = 0;
 
     if (c->phase == TLS_HANDSHAKE) {
-        net = EPOLLIN | (c->down.len ? EPOLLOUT : 0);
-        plain = EPOLLRDHUP; /* its deadline passed */
+        net = SSL_is_init_finished(c->ssl) ? 0 : EPOLLIN;
+        net |= c->down.len ? EPOLLOUT : 0;
     } else if (c->phase == TLS_OPEN) {
         net = !c->up.len && !c->net_ended && !c->deaf ? EPOLLIN : 0;
         net |= c->down.len ? EPOLLOUT : 0;
@@ -134,14 +164,6 @@ static void watch(struct tls_conn *c)
     }
     watch_side(&c->net, net);
     watch_side(&c->plain, plain);
-}
-
-static bool plain_left(const struct tls_conn *c)
-{
-    char byte;
-
-    /* Nobody talks before the handshake but about its deadline. */
-    return recv(c->plain.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
 }
 
 static void work(struct tls_conn *c)
@@ -155,9 +177,7 @@ static void work(struct tls_conn *c)
     if (c->phase == TLS_HANDSHAKE) {
         if (c->down.len)
             (void)tls_push(c);
-        if (plain_left(c))
-            c->phase = TLS_DEAD;
-        else if (c->phase == TLS_HANDSHAKE)
+        if (c->phase == TLS_HANDSHAKE)
             handshake(c);
     }
     for (int i = 0; c->phase == TLS_OPEN && moved && i < ROUNDS; i++) {
@@ -197,6 +217,8 @@ void tls_conn_free(struct tls_conn *c)
         c->tls->conns = c->next;
     if (c->next)
         c->next->prev = c->prev;
+    if (c->link)
+        refuse(c);
     tls_forget(&c->up);
     tls_forget(&c->down);
     SSL_free(c->ssl);
@@ -204,8 +226,9 @@ void tls_conn_free(struct tls_conn *c)
     watch_side(&c->net, 0);
     watch_side(&c->plain, 0);
     close(c->net.fd);
-    shutdown(c->plain.fd, SHUT_RDWR);
-    close(c->plain.fd);
-    tls_link_unref(c->link);
+    if (c->plain.fd >= 0) {
+        shutdown(c->plain.fd, SHUT_RDWR);
+        close(c->plain.fd);
+    }
     free(c);
 }

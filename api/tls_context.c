@@ -64,7 +64,6 @@ static int take_clients(SSL_CTX *ctx, const char *ca, struct error *err)
     /* A resumed session would skip the question whether the certificate still stands. */
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET);
-    SSL_CTX_set_num_tickets(ctx, 0);
     return 0;
 }
 
@@ -83,8 +82,8 @@ static SSL_CTX *new_context(void)
     /* Of TLS 1.2; all suites of 1.3 are as good. */
     if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
         abort();
-    SSL_CTX_set_read_ahead(ctx, 1); /* several records with one call */
-    SSL_CTX_set_default_read_buffer_len(ctx, TLS_CHUNK / 2);
+    SSL_CTX_set_read_ahead(ctx, 1); /* a record with one call, not two */
+    SSL_CTX_set_num_tickets(ctx, 0); /* tls_direct.c sends one */
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
     return ctx;
 }

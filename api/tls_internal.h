@@ -1,7 +1,8 @@
 /*
  * The TLS wall's own: only tls*.c may include this, and nothing else of the transport OpenSSL.
  *
- * The tls thread owns every tls_conn. What others bring crosses in a mailbox.
+ * The tls thread owns every tls_conn. What others bring crosses in a mailbox; what it gives to the http
+ * thread, a link with an SSL of which the handshake is over, in a list.
  */
 #ifndef DROVER_API_TLS_INTERNAL_H
 #define DROVER_API_TLS_INTERNAL_H
@@ -12,8 +13,10 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "api/tls.h"
+#include "service/base/thread.h"
 
 #define TLS_RECORD 16384             /* a record's most, RFC 8446, 5.1 */
 #define TLS_CHUNK  (8 * TLS_RECORD)  /* what is moved at once, at most */
@@ -21,10 +24,21 @@
 #define TLS_UNSENT 131072            /* what the kernel may hold back for a client */
 #define TLS_NAME  64
 
+enum tls_link_state { TLS_LINK_SHAKING, TLS_LINK_OPEN, TLS_LINK_DEAD };
+
 struct tls_link {
     _Atomic unsigned refs;
-    _Atomic bool known; /* name is written, and will not change */
+    _Atomic int state; /* written once, by the tls thread; what is below is its own before, the http thread's then */
     char name[TLS_NAME];
+    SSL *ssl; /* NULL: never open, or carried */
+    int fd;   /* the http thread's descriptor */
+    struct tls_link *next;
+    void *owner;  /* the http thread's */
+    bool drained; /* the last read from the socket found less than it could take */
+    bool ended;   /* it found its end */
+    bool more;    /* another record follows at once */
+    bool blocked; /* a record waits in OpenSSL: only the same one may be written */
+    bool spoken, answered, offered;
 };
 
 struct tls_conn;
@@ -51,8 +65,8 @@ struct tls_conn {
     struct tls_conn *prev, *next;
     struct tls *tls;
     SSL *ssl;
-    struct tls_link *link;
-    struct tls_side net, plain;
+    struct tls_link *link; /* of a handshake; NULL once it is settled */
+    struct tls_side net, plain; /* plain.fd is -1 before bytes are carried */
     enum tls_phase phase;
     struct tls_rest up, down; /* to the plain side; to the client, sealed */
     size_t up_chunk, down_chunk; /* what to move next, at most */
@@ -74,10 +88,13 @@ struct tls {
     bool started;
     _Atomic bool stopping;
     struct mailbox *mailbox; /* struct tls_conn that were adopted */
-    pthread_mutex_t lock;    /* leaf: context */
+    pthread_mutex_t lock;    /* leaf: context, settled */
     SSL_CTX *context;        /* for new connections; each holds the one it has */
     struct tls_conn *conns;
-    BIO_METHOD *out;
+    struct tls_link *settled;
+    void (*settled_wake)(void *opaque);
+    void *opaque;
+    BIO_METHOD *out, *direct;
     struct tls_conn *staged_of; /* whose bytes are in stage; NULL between two calls into OpenSSL */
     size_t staged;
     char scratch[TLS_CHUNK], stage[TLS_STAGE];
@@ -101,6 +118,23 @@ int tls_call(struct tls_conn *c, int (*call)(SSL *ssl));
 bool tls_came_to_an_end(struct tls_conn *c, int rc);
 /* Where OpenSSL writes: its data is the struct tls_conn. Freed with BIO_meth_free(). */
 BIO_METHOD *tls_out_new(void);
+
+/* tls.c: takes net and the SSL, also on failure; any thread. */
+int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err);
+
+/* tls_direct.c */
+BIO_METHOD *tls_direct_new(void); /* its data is the struct tls_link */
+/* Takes ssl; NULL: there was no handshake. The tls thread. */
+void tls_link_settle(struct tls *t, struct tls_link *l, SSL *ssl);
+/* As recv(), send() and shutdown(fd, SHUT_WR) on a socket would, with errno. The http thread. */
+ssize_t tls_link_read(struct tls_link *l, char *data, size_t len);
+ssize_t tls_link_write(struct tls_link *l, const struct iovec *iov, size_t count);
+void tls_link_end(struct tls_link *l);
+
+/* tls_socket.c: the socket itself, whatever the thread */
+ssize_t tls_real_recv(int fd, void *data, size_t len, int flags);
+ssize_t tls_real_send(int fd, const void *data, size_t len, int flags);
+int tls_real_shutdown(int fd, int how);
 
 /* tls_conn.c; the tls thread */
 void tls_conn_begin(struct tls_conn *c);

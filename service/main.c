@@ -195,7 +195,7 @@ static int check(const struct settings *s)
     struct tls *tls = NULL;
     struct error err;
 
-    if (tls_start(s, &tls, &err))
+    if (tls_start(s, NULL, NULL, &tls, &err)) /* nobody comes in */
         return refuse(err.pointer, &err);
     tls_stop(tls);
     return 0;

@@ -199,6 +199,42 @@ def test_a_foreign_page_cannot_use_a_browsers_certificate(daemon, authority, cli
     daemon.websocket("/v1/events", token=None, headers={"Origin": daemon.url}, context=context).close()
 
 
+# ---- sessions ----
+
+def resumes(daemon, context):
+    """Whether a second handshake is spared, after a request on the first connection."""
+    session = None
+    for _ in range(2):
+        host, port = daemon.address.rsplit(":", 1)
+        sock = socket.create_connection((host, int(port)), timeout=30)
+        with context.wrap_socket(sock, server_hostname="localhost", session=session) as s:
+            s.sendall(f"GET / HTTP/1.1\r\nHost: {daemon.address}\r\n\r\n".encode())
+            assert s.recv(4096).startswith(b"HTTP/1.1 200")
+            session, reused = s.session, s.session_reused
+    return reused
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_is_resumed_but_not_where_certificates_are_shown(daemon, authority, version):
+    contexts = [authority.context(), authority.context()]
+    for context in contexts:
+        context.minimum_version = context.maximum_version = version
+    assert not resumes(daemon, contexts[0])
+    certificate, key = authority.issue("localhost", file="resumed")
+    with Daemon(context=authority.context(), settings={"tls_certificate": certificate, "tls_key": key}) as plain:
+        assert resumes(plain, contexts[1])
+
+
+def test_what_is_sent_before_leaving_at_once_is_heard(echo):
+    """Nothing of ours is on its way to whoever only sends: else his leaving would be a reset, which loses it."""
+    server = echo()
+    with server.connect(unix=True) as admin:
+        for n in range(20):
+            with server.connect() as c:
+                c.send(c.head("PUT", "/v1/upload", {"Content-Length": 10 << 20}) + b"x" * 300000)
+            eventually(lambda: admin.request("GET", "/v1/state").json["uploads_aborted"] == n + 1, 20, f"upload {n}")
+
+
 # ---- certificates that change ----
 
 def serial(server, authority):
