@@ -114,6 +114,13 @@ static int fit(const char *t, const struct path *path)
     return i == path->count ? score : -1;
 }
 
+/* Cheap, and true of most routes: the template's second segment is another word than the path's. */
+static bool is_elsewhere(const char *t, const struct path *path)
+{
+    return path->count > 1 && path->count <= SEGMENTS_MAX && t[1] == 'v' && t[2] == '1' && t[3] == '/' &&
+           t[4] != '{' && t[4] != *path->segment[1];
+}
+
 static void fill_params(const struct route *route, const struct path *path, struct request *req)
 {
     const char *t = route->path;
@@ -152,7 +159,11 @@ enum route_match router_match(const struct route *table, const char *method, con
     if (!split(path, &p))
         return ROUTE_BAD_PATH;
     for (const struct route *r = table; r->method; r++) {
-        int n = fit(r->path, &p);
+        int n;
+
+        if (is_elsewhere(r->path, &p))
+            continue;
+        n = fit(r->path, &p);
 
         if (n > best_any)
             best_any = n;

@@ -13,6 +13,9 @@
 enum hash_kind { HASH_SHA256, HASH_SHA512 };
 #define HASH_SIZE_MAX 64
 
+/* Of what is there already, at once and without memory: a token's, with each request. Any thread. */
+void hash_sha256(const void *data, size_t len, uint8_t ret[SECRET_SHA256_SIZE]);
+
 struct hash;
 struct hash *hash_new(enum hash_kind kind);
 void hash_free(struct hash *h); /* NULL is fine */

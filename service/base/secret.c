@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uuid/uuid.h>
 
+#include "service/base/hash.h"
 #include "service/base/str.h"
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -117,7 +118,7 @@ bool secret_token_parse(const char *token, char ret_id[SECRET_TOKEN_ID])
 
 void secret_sha256(const void *data, size_t len, uint8_t ret[SECRET_SHA256_SIZE])
 {
-    crypto_hash_sha256(ret, data, len);
+    hash_sha256(data, len, ret);
 }
 
 static void to_hex(const uint8_t bin[SECRET_SHA256_SIZE], char ret[SECRET_SHA256_TEXT])
