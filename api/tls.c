@@ -234,17 +234,7 @@ void tls_stop(struct tls *t)
 
 /* ---- adopting ---- */
 
-static void set_bios(struct tls *t, struct tls_conn *c)
-{
-    BIO *in = BIO_new_socket(c->net.fd, BIO_NOCLOSE), *out = BIO_new(t->out);
-
-    if (!in || !out)
-        abort();
-    BIO_set_data(out, c);
-    SSL_set_bio(c->ssl, in, out);
-}
-
-static struct tls_conn *new_conn(struct tls *t, int net, SSL *ssl)
+static struct tls_conn *new_conn(struct tls *t, int net)
 {
     const int unsent = TLS_UNSENT, on = 1, off = 0;
     struct tls_conn *c = xcalloc(1, sizeof(*c));
@@ -258,9 +248,22 @@ static struct tls_conn *new_conn(struct tls *t, int net, SSL *ssl)
     c->net = (struct tls_side){.conn = c, .fd = net};
     c->plain = (struct tls_side){.conn = c, .fd = -1};
     c->up_chunk = c->down_chunk = TLS_RECORD;
-    c->ssl = ssl;
-    set_bios(t, c);
     return c;
+}
+
+void tls_conn_take(struct tls_conn *c, SSL *ssl)
+{
+    BIO *in = BIO_new_socket(c->net.fd, BIO_NOCLOSE), *out = BIO_new(c->tls->out);
+
+    if (!ssl) {
+        LOCK_SCOPE(&c->tls->lock);
+        ssl = SSL_new(c->tls->context); /* and holds it */
+    }
+    if (!ssl || !in || !out)
+        abort();
+    BIO_set_data(out, c);
+    SSL_set_bio(ssl, in, out);
+    c->ssl = ssl;
 }
 
 static int post(struct tls *t, struct tls_conn *c, struct error *err)
@@ -277,17 +280,10 @@ int tls_adopt(struct tls *t, int fd, struct tls_link **ret, struct error *err)
     int net = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     struct tls_link *l;
     struct tls_conn *c;
-    SSL *ssl;
 
     if (net < 0)
         return error_errno(err, errno, "no descriptor for a TLS connection");
-    {
-        LOCK_SCOPE(&t->lock);
-        ssl = SSL_new(t->context); /* and holds it */
-    }
-    if (!ssl)
-        abort();
-    c = new_conn(t, net, ssl);
+    c = new_conn(t, net);
     l = c->link = xcalloc(1, sizeof(*l));
     l->fd = fd;
     atomic_store(&l->refs, 2);
@@ -302,9 +298,10 @@ int tls_adopt(struct tls *t, int fd, struct tls_link **ret, struct error *err)
 int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err)
 {
     const int bytes = PAIR_BYTES;
-    struct tls_conn *c = new_conn(t, net, ssl);
+    struct tls_conn *c = new_conn(t, net);
     int pair[2];
 
+    tls_conn_take(c, ssl);
     c->phase = TLS_OPEN;
     c->ripe = TLS_NET | TLS_PLAIN;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {

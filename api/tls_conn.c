@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,11 +58,57 @@ static void refuse(struct tls_conn *c)
     c->link = NULL;
 }
 
+static void want(const struct tls_conn *c, int bytes)
+{
+    (void)setsockopt(c->net.fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
+static bool has_left(const struct tls_conn *c)
+{
+    struct pollfd p = {.fd = c->net.fd, .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) != 0;
+}
+
+/*
+ * Whoever begins a handshake and sends no more costs a descriptor, and not the 40 kB that OpenSSL takes for one:
+ * it gets to see the first record when it is whole. What is no handshake it sees at once, and refuses.
+ */
+static bool hello_is_whole(struct tls_conn *c)
+{
+    unsigned char head[5];
+    ssize_t n = recv(c->net.fd, head, sizeof(head), MSG_PEEK | MSG_DONTWAIT);
+    int there = 0, whole = sizeof(head);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return false;
+    if (n <= 0) {
+        c->phase = TLS_DEAD;
+        return false;
+    }
+    if (n == sizeof(head))
+        whole += head[3] << 8 | head[4];
+    if (head[0] == SSL3_RT_HANDSHAKE && whole <= TLS_RECORD &&
+        ioctl(c->net.fd, FIONREAD, &there) == 0 && there < whole) {
+        want(c, whole);
+        if (has_left(c))
+            c->phase = TLS_DEAD;
+        return false;
+    }
+    want(c, 1);
+    return true;
+}
+
 static void handshake(struct tls_conn *c)
 {
     bool http;
     int rc;
 
+    if (!c->ssl) {
+        if (!hello_is_whole(c))
+            return;
+        tls_conn_take(c, NULL);
+    }
     if (SSL_is_init_finished(c->ssl)) {
         if (!c->down.len)
             give(c);
@@ -152,7 +200,7 @@ static void watch(struct tls_conn *c)
     uint32_t net = 0, plain = 0;
 
     if (c->phase == TLS_HANDSHAKE) {
-        net = SSL_is_init_finished(c->ssl) ? 0 : EPOLLIN;
+        net = c->ssl && SSL_is_init_finished(c->ssl) ? 0 : EPOLLIN;
         net |= c->down.len ? EPOLLOUT : 0;
     } else if (c->phase == TLS_OPEN) {
         net = !c->up.len && !c->net_ended && !c->deaf ? EPOLLIN : 0;

@@ -26,6 +26,8 @@ static int direct_read(BIO *bio, char *data, size_t len, size_t *ret)
     BIO_clear_retry_flags(bio);
     *ret = n > 0 ? (size_t)n : 0;
     l->drained = n < (ssize_t)len;
+    /* Who sends as fast as we read gets room for several records: from when the buffer is empty. */
+    SSL_set_default_read_buffer_len(l->ssl, l->drained ? 0 : TLS_CHUNK / 2);
     if (n > 0)
         return 1;
     if (n == 0)
@@ -89,8 +91,6 @@ void tls_link_settle(struct tls *t, struct tls_link *l, SSL *ssl)
         BIO_set_data(bio, l);
         SSL_set_bio(ssl, bio, bio);
         SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-        /* Several records with one call, once there is somebody who may send them. */
-        SSL_set_default_read_buffer_len(ssl, TLS_CHUNK / 2);
         l->ssl = ssl;
     }
     atomic_fetch_add(&l->refs, 1);

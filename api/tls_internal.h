@@ -64,7 +64,7 @@ enum tls_phase { TLS_HANDSHAKE, TLS_OPEN, TLS_LINGER, TLS_DEAD };
 struct tls_conn {
     struct tls_conn *prev, *next;
     struct tls *tls;
-    SSL *ssl;
+    SSL *ssl; /* NULL: not even the first record is whole */
     struct tls_link *link; /* of a handshake; NULL once it is settled */
     struct tls_side net, plain; /* plain.fd is -1 before bytes are carried */
     enum tls_phase phase;
@@ -119,6 +119,8 @@ bool tls_came_to_an_end(struct tls_conn *c, int rc);
 /* Where OpenSSL writes: its data is the struct tls_conn. Freed with BIO_meth_free(). */
 BIO_METHOD *tls_out_new(void);
 
+/* tls.c: the connection's SSL, or a new one when it is NULL. */
+void tls_conn_take(struct tls_conn *c, SSL *ssl);
 /* tls.c: takes net and the SSL, also on failure; any thread. */
 int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err);
 

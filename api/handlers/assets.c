@@ -3,10 +3,12 @@
  */
 #include "web/assets.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/handlers/handlers.h"
+#include "service/base/cleanup.h"
 #include "service/base/str.h"
 
 /* Nothing from elsewhere, nothing inline; the dashboard talks to this server only. */
@@ -14,6 +16,31 @@
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "              \
     "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "                   \
     "frame-ancestors 'none'"
+
+struct kept {
+    struct kept *next;
+    const void *data; /* the file's, in the program */
+    struct blob *blob;
+};
+
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER; /* leaf: guards kept */
+static struct kept *kept;
+
+/* One for all who ask, made for the first: many who read slowly would hold a copy each. Kept for good. */
+static struct blob *file_blob(const void *data, size_t len)
+{
+    LOCK_SCOPE(&kept_lock);
+    struct kept *k = kept;
+
+    while (k && k->data != data)
+        k = k->next;
+    if (!k) {
+        k = xcalloc(1, sizeof(*k));
+        *k = (struct kept){.next = kept, .data = data, .blob = blob_new(data, len)};
+        kept = k;
+    }
+    return blob_ref(k->blob);
+}
 
 void answer_asset(const struct request *req, struct response *res, const struct web_asset *asset)
 {
@@ -33,8 +60,7 @@ void answer_asset(const struct request *req, struct response *res, const struct 
     if (gzip)
         response_header(res, "Content-Encoding", "gzip");
     response_blob(res, 200,
-                  gzip ? blob_new(asset->gzip, asset->gzip_len)
-                       : blob_new(asset->data, asset->len));
+                  gzip ? file_blob(asset->gzip, asset->gzip_len) : file_blob(asset->data, asset->len));
     res->content_type = asset->content_type;
 }
 
