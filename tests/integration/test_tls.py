@@ -307,6 +307,37 @@ def test_a_handshake_has_its_deadline_and_takes_a_place(echo):
         assert c.request("GET", "/v1/vms/x").status == 200
 
 
+def test_a_handshake_may_come_in_pieces(echo, authority):
+    """Nothing is begun before its first record is whole; each piece is a segment of its own."""
+    server = echo()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = authority.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(server.address, timeout=30) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        done = False
+        while not done:
+            try:
+                tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            for byte in outgoing.read():
+                s.send(bytes([byte]))
+            if not done:
+                incoming.write(s.recv(65536))
+        tls.write(b"GET /v1/vms/x HTTP/1.1\r\nHost: localhost:%d\r\nAuthorization: Bearer %s\r\n\r\n" % (
+            server.address[1], transport.TOKEN.encode()))
+        s.sendall(outgoing.read())
+        answer = b""
+        while not answer:
+            incoming.write(s.recv(65536))
+            try:
+                answer = tls.read(4096)
+            except ssl.SSLWantReadError: # the ticket came alone
+                pass
+        assert answer.startswith(b"HTTP/1.1 200")
+
+
 def test_clients_that_break_off_leave_nothing(echo, authority):
     server = echo()
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
