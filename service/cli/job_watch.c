@@ -37,17 +37,17 @@ static int look(struct watch *w, struct failure *fail)
 {
     struct client_request r = {0};
     auto_answer struct answer a = {0};
-    const char *state;
+    const char *state, *reason;
 
     if (job_request(w->job, &r, "", &a, fail))
         return -1;
     state = value_text(a.value, "state", "");
-    if (str_eq(state, "stopped"))
+    reason = value_text(a.value, "state_reason", "nobody knows why");
+    if (str_eq(state, "stopped") && !str_eq(reason, "the host went down"))
         return 0;
-    if (!str_has_word("crashed failed deleting", state))
+    if (!str_has_word("stopped crashed failed deleting", state))
         return 1;
-    return failure_set(fail, CLI_FAILED, "the VM %s %s: %s", w->job->name, state,
-                       value_text(a.value, "state_reason", "nobody knows why"));
+    return failure_set(fail, CLI_FAILED, "the VM %s %s: %s", w->job->name, state, reason);
 }
 
 int job_watch(struct job *job, int64_t timeout_s, bool *ret_timed_out, struct failure *fail)

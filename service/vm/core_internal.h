@@ -250,6 +250,8 @@ void tracker_free(struct tracker *t);
 void tracker_on_event(void *tracker, const struct virt_event *event);
 void tracker_on_link(void *tracker, enum virt_link link, const char *reason);
 void tracker_on_stream_ended(void *tracker, const char *vm_id, const char *stream);
+/* Not known to the database yet: this boot of the host. False also when nobody can tell. */
+bool vm_host_was_booted(struct core *core);
 /* Starts what the host's boot should start, once for each boot. */
 void vm_autostart_after_boot(struct core *core);
 /* Starts some of those that wait; false: nobody does. The sets keeper's thread. */
@@ -258,6 +260,8 @@ bool vm_autostart_work(struct core *core);
 void tracker_on_mark(void *tracker, const char *vm_id, enum vm_mark mark, int64_t at);
 void tracker_on_console_notice(void *core, const struct console_notice *notice);
 bool tracker_is_reconciled(struct tracker *t);
+/* Until all VMs were compared for the first time after a boot of the host: who is off then ended with it. */
+bool tracker_is_after_boot(struct tracker *t);
 /* Asks libvirt for one VM's state and stores it; opens its streams when it runs. Blocks. */
 int vm_sync(struct core *core, const char *vm_id, const char *reason, struct error *err);
 /* The same for who does not work on the VM: a start that is under way says itself what came of it. */

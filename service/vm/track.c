@@ -48,6 +48,7 @@ struct tracker {
     pthread_cond_t news;
     struct note *head, **tail;
     _Atomic bool reconciled;
+    _Atomic bool after_boot; /* the host was booted since it was last compared with libvirt */
     bool missed; /* something was seen that could not be stored; tracker thread only */
     bool engine_started;
     pthread_t thread;
@@ -135,6 +136,11 @@ void tracker_look_again(struct tracker *t, const char *vm_id)
 bool tracker_is_reconciled(struct tracker *t)
 {
     return atomic_load(&t->reconciled);
+}
+
+bool tracker_is_after_boot(struct tracker *t)
+{
+    return atomic_load(&t->after_boot);
 }
 
 /* The VM shows an old state until the disk takes the new one: everything is compared again then. */
@@ -252,6 +258,8 @@ static void compare(struct tracker *t)
     struct error err;
 
     t->missed = false;
+    if (!t->engine_started)
+        atomic_store(&t->after_boot, vm_host_was_booted(core));
     if (reconcile(core, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
         t->missed = true; /* a line that broke alone, or one refusal: the link need not go down for it */
@@ -266,6 +274,8 @@ static void compare(struct tracker *t)
         vm_autostart_after_boot(core);
     }
     CRASH_POINT(RECOVERY_READY);
+    if (!t->missed)
+        atomic_store(&t->after_boot, false);
     atomic_store(&t->reconciled, !t->missed);
     op_engine_poke(core->ops);
     /* They make nothing until now, and would look again only after a second. */

@@ -16,7 +16,7 @@
 /* Those that ran when the guests were shut down, whether they start by themselves or not. */
 #define AGAIN "ran before the shutdown: "
 
-/* Crashed: so a guest is called whose QEMU ended with the host, where libvirt remembers that it ran. */
+/* Who crashed before the host went down is started, too. */
 static bool is_off(const struct vm *vm)
 {
     return vm->state == VM_STATE_STOPPED || vm->state == VM_STATE_SAVED || vm->state == VM_STATE_CRASHED;
@@ -143,14 +143,30 @@ static int store_boot(struct db_tx *tx, void *arg, struct error *err)
     return host_stop_forget(tx, boot->due, err) || store_meta_set(tx, "boot_id", boot->id, err) ? -1 : 0;
 }
 
+/* This boot and the one that was dealt with last, NULL before the first. */
+static int read_boots(struct core *core, struct boot *ret, char **ret_known, struct error *err)
+{
+    if (host_boot_id(core->host, ret->id, err) || store_meta_get(core->db, "boot_id", ret_known, err) < 0)
+        return -1;
+    return 0;
+}
+
+bool vm_host_was_booted(struct core *core)
+{
+    auto_free char *known = NULL;
+    struct boot boot;
+    struct error ignored; /* vm_autostart_after_boot() says it */
+
+    return read_boots(core, &boot, &known, &ignored) == 0 && known && !str_eq(known, boot.id);
+}
+
 void vm_autostart_after_boot(struct core *core)
 {
     auto_free char *known = NULL;
     struct boot boot;
     struct error err;
 
-    if (host_boot_id(core->host, boot.id, &err) ||
-        store_meta_get(core->db, "boot_id", &known, &err) < 0) {
+    if (read_boots(core, &boot, &known, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot tell whether the host was booted");
         return;
     }

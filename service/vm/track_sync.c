@@ -12,6 +12,19 @@
 #define SYNC_TRIES 8
 #define SOON_MS    1000
 
+/*
+ * A guest that was on ended with its host. Libvirt calls that a crash, where it remembers that the guest ran,
+ * and has no word for it elsewhere; but who was shut down in time was that.
+ */
+static bool ended_with_host(struct core *core, const struct vm *vm, const struct track_sync *s)
+{
+    bool was_on = vm->state == VM_STATE_RUNNING || vm->state == VM_STATE_PAUSED || vm->state == VM_STATE_STOPPING ||
+                  vm->state == VM_STATE_STARTING;
+
+    return was_on && tracker_is_after_boot(core->tracker) &&
+           (s->gone || s->info.state == VIRT_STATE_CRASHED || str_eq(s->info.reason, "unknown"));
+}
+
 static int sync_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
                        struct error *err)
 {
@@ -21,7 +34,8 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     bool off = state != VM_STATE_RUNNING && state != VM_STATE_PAUSED && state != VM_STATE_STOPPING;
     int64_t running = state == VM_STATE_SAVED || !off ? next->running_generation : 0;
     int64_t defined = s->gone ? 0 : next->defined_generation;
-    const char *reason = *s->reason ? s->reason : s->info.reason;
+    bool with_host = off && state != VM_STATE_SAVED && ended_with_host(core, next, s);
+    const char *reason = *s->reason ? s->reason : with_host ? VM_REASON_HOST_DOWN : s->info.reason;
     bool knows_better = s->beside ? op_vm_starts(core->ops, next->id)
                                   : !*s->reason && op_vm_busy(core->ops, next->id);
 
@@ -30,6 +44,8 @@ static int sync_mutate(struct core *core, struct vm *next, struct change *change
     s->stale = s->seen && s->seen != current;
     if (s->stale)
         return 1;
+    if (with_host)
+        state = VM_STATE_STOPPED;
     /* A guest we asked to shut down still runs until it is off. */
     if (next->state == VM_STATE_STOPPING && state == VM_STATE_RUNNING && !*s->reason)
         state = VM_STATE_STOPPING;

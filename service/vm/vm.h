@@ -28,6 +28,9 @@ enum vm_state {
 };
 
 const char *vm_state_name(enum vm_state state);
+/* Of a VM that was on when its host lost power or was booted. The contract names it. */
+#define VM_REASON_HOST_DOWN "the host went down"
+
 enum vm_state vm_state_from_name(const char *name); /* VM_STATE_COUNT: none */
 
 /* How far a boot came. */
@@ -63,7 +66,7 @@ struct vm {
     char project_id[UUID_TEXT], host_id[UUID_TEXT];
     struct vm_spec *spec;
     enum vm_state state;
-    char state_reason[256];
+    char state_reason[256];        /* libvirt's word, an operation's, or one of VM_REASON_* */
     char acceleration[16];         /* "kvm", "emulated", "" before the first start */
     char acceleration_reason[256]; /* why not KVM, or "" */
     char image_id[UUID_TEXT];      /* or "" */

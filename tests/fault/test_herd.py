@@ -18,6 +18,7 @@ from test_qemu_faults import QEMU, processes
 from websocket import Refused
 
 GREETING = b"Nothing to do.\r\n"
+PAUSE_MAX = 0.5
 GONE = (OSError, http.client.HTTPException, AssertionError, Refused)
 MANY = {"max_connections": 4000, "max_connections_per_address": 4000, "console_viewers": 1000, "autostart_wave": 8}
 pytestmark = [pytest.mark.skipif(not shutil.which(QEMU), reason=f"{QEMU} is not installed"),
@@ -46,16 +47,22 @@ class Herd:
         self.threads[-1].start()
 
     def _again(self, what, argument):
+        pause = 0.01
         while not self.over.is_set():
             try:
                 what(argument)
             except GONE:
-                self.over.wait(0.01)
+                pass
+            # As clients do: each attempt at a guest that is off is two events for everybody who follows.
+            self.over.wait(pause)
+            pause = min(2 * pause, PAUSE_MAX)
 
     def _stream(self, seen):
         api = Client(self.daemon.url, self.token)
         last = {"headers": {"Last-Event-ID": str(seen[-1])}} if seen else {"since": 0}
-        for number, _ in api.sse(**last):
+        for number, event in api.sse(**last):
+            if event["type"] == "resync":  # this one was too slow: it asks for what it has not seen
+                return
             seen.append(int(number))
             if self.over.is_set():
                 return
@@ -109,7 +116,11 @@ def test_a_boot_of_the_host_with_everybody_waiting(make_daemon, tmp_path, long):
                                         "acceleration": "emulated", "vsock": False, "autostart": True, "start": True})
             assert made.status == 201, made
             ids.append(made.json["id"])
+        made = api.post("/v1/vms", {"name": "plain", "image": "idle", "memory_mib": 16, "networks": [],
+                                    "acceleration": "emulated", "vsock": False, "start": True})
+        plain = f"/v1/vms/{made.json['id']}"
         quiet(api, 600)
+        assert api.get(plain).json["state"] == "running"
         herd = Herd(daemon)
         herd.follow(streams)
         herd.look(ids[i % machines] for i in range(viewers))
@@ -128,7 +139,7 @@ def test_a_boot_of_the_host_with_everybody_waiting(make_daemon, tmp_path, long):
         daemon.start()
         ready = time.monotonic() - began
         api = daemon.client()
-        slowest = slowest_answer(daemon, lambda: all(v["state"] == "running" for v in vms(api)), 60 + 3 * machines)
+        slowest = slowest_answer(daemon, lambda: sum(v["state"] == "running" for v in vms(api)) >= machines, 60 + 3 * machines)
         running = time.monotonic() - began
         # Everybody is back: the greeting of the new boot on each console, each event once and in order.
         eventually(lambda: all(GREETING in c["data"] for c in herd.consoles), 120, "the consoles of the new boot")
@@ -136,8 +147,11 @@ def test_a_boot_of_the_host_with_everybody_waiting(make_daemon, tmp_path, long):
         last = events_are_gapless(api)[-1]["seq"]
         eventually(lambda: all(s and s[-1] >= last for s in herd.streams), 120, "all streams' being at the end")
         for seen in herd.streams:
-            assert seen == list(range(seen[0], seen[0] + len(seen))), "a hole, or something twice"
+            wrong = [seen[max(at - 2, 0):at + 3] for at in range(1, len(seen)) if seen[at] != seen[at - 1] + 1]
+            assert not wrong, f"a hole, or something twice: {wrong}"
         assert not unsuccessful(api)
+        ended = api.get(plain).json
+        assert (ended["state"], ended["state_reason"]) == ("stopped", "the host went down")
         print(f"{machines} VMs, {streams} streams, {viewers} consoles: ready after {ready:.2f} s, all running after "
               f"{running:.1f} s, the slowest /livez {slowest * 1000:.0f} ms")
         assert slowest < 2, "it answers meanwhile"

@@ -25,15 +25,21 @@ def outcomes(api):
     return {vm["name"]: vm["outcome"] for vm in api.get(PATH).json["vms"]}
 
 
+def bootable(tmp_path):
+    """A boot's id that can be written, and the command that shows it to a daemon."""
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    mount = f"mount --bind {boot_id} /proc/sys/kernel/random/boot_id && exec \"$@\""
+    return boot_id, ["unshare", "-m", "sh", "-c", mount, "sh"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
 @pytest.mark.skipif(not SHIM.exists(), reason=f"{SHIM} is not built")
 @pytest.mark.parametrize("whole", [True, False], ids=["to-its-end", "cut-short-by-the-host"])
 def test_a_daemon_that_dies_in_the_middle(libvirtd, make_daemon, tmp_path, whole):
-    boot_id = tmp_path / "boot_id"
-    boot_id.write_text(f"{uuid.uuid4()}\n")
-    mount = f"mount --bind {boot_id} /proc/sys/kernel/random/boot_id && exec \"$@\""
+    boot_id, wrapper = bootable(tmp_path)
     env = {"LD_PRELOAD": str(SHIM), "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}
-    daemon = make_daemon(libvirt=libvirtd.uri, env=env, wrapper=["unshare", "-m", "sh", "-c", mount, "sh"]).start()
+    daemon = make_daemon(libvirt=libvirtd.uri, env=env, wrapper=wrapper).start()
     api = daemon.client()
     make(api, "good")
     make(api, "kept", on_host_shutdown="save")
@@ -82,3 +88,47 @@ def test_a_daemon_that_dies_in_the_middle(libvirtd, make_daemon, tmp_path, whole
     api = daemon.start().client()
     make(api, "newer")  # so the keeper has looked since
     assert states(api)["good"] == "stopped"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a mount namespace")
+@pytest.mark.parametrize("remembered", [True, False], ids=["domains-remembered", "domains-forgotten"])
+def test_a_host_that_loses_its_power(libvirtd, make_daemon, tmp_path, remembered):
+    boot_id, wrapper = bootable(tmp_path)
+    daemon = make_daemon(libvirt=libvirtd.uri, wrapper=wrapper).start()
+    api = daemon.client()
+    for name in "ran", "paused", "again", "off":
+        make(api, name, autostart=name == "again")
+    assert api.post("/v1/vms/paused/pause", wait=30).json["state"] == "succeeded"
+    assert api.post("/v1/vms/off/stop", wait=30).json["state"] == "succeeded"
+    reason = api.get("/v1/vms/off").json["state_reason"]
+    last = api.get("/v1/events", limit=1000).json["items"][-1]["seq"]
+
+    def power_cut():
+        domains = libvirtd.domains()
+        daemon.kill9()
+        libvirtd.kill9()
+        libvirtd.start(shown=False)
+        if remembered:
+            for xml in domains.values():
+                libvirtd.define(xml)
+        libvirtd.show()
+        return daemon.start().client()
+
+    boot_id.write_text(f"{uuid.uuid4()}\n")
+    api = power_cut()
+    eventually(lambda: states(api) == {"ran": "stopped", "paused": "stopped", "again": "running", "off": "stopped"},
+               WITHIN, "who starts by himself, runs")
+    whys = {vm["name"]: vm["state_reason"] for vm in api.get("/v1/vms").json["items"]}
+    assert (whys["ran"], whys["paused"], whys["off"]) == ("the host went down", "the host went down", reason)
+    names = {vm["id"]: vm["name"] for vm in api.get("/v1/vms").json["items"]}
+    told = {(names[e["subject"]["id"]], e["data"]["previous"]): e["data"]["reason"]
+            for e in api.get("/v1/events", since=last, limit=1000).json["items"]
+            if e["type"] == "vm.state" and e["data"]["state"] == "stopped"}
+    assert told == {("ran", "running"): "the host went down", ("paused", "paused"): "the host went down",
+                    ("again", "running"): "the host went down"}
+
+    # The same without a boot: libvirt's doing, and told as that.
+    api = power_cut()
+    eventually(lambda: states(api)["again"] == "stopped", WITHIN, "it is off")
+    assert api.get("/v1/vms/again").json["state_reason"] != "the host went down"
+    assert api.get("/v1/vms/ran").json["state_reason"] == "the host went down"

@@ -87,7 +87,9 @@ export class Row {
     #showRest(vm, address) {
         this.badge.show(vm);
         this.#showLabels(labelsOf(vm));
-        const telling = ['crashed', 'failed', 'saved', 'paused'].includes(vm.state);
+        const telling =
+            ['crashed', 'failed', 'saved', 'paused'].includes(vm.state) ||
+            vm.state_reason === 'the host went down';
         setText(this.reason, telling ? vm.state_reason : '');
         setHidden(this.reason, !(telling && vm.state_reason));
         this.console.href = `${address}/console`;
