@@ -133,6 +133,22 @@ static int set_wal(struct conn *c, struct error *err)
     return rc == SQLITE_OK ? 0 : -1;
 }
 
+/*
+ * SQLite's way out when it may not write the file, or its journal: every change would fail, for as long as this
+ * connection lives. A disk that is full is another matter, and may become better.
+ */
+static bool is_read_only(struct conn *c)
+{
+    int rc;
+
+    if (sqlite3_db_readonly(c->sq, "main") == 1)
+        return true;
+    rc = sqlite3_exec(c->sq, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        (void)sqlite3_exec(c->sq, "ROLLBACK", NULL, NULL, NULL);
+    return (rc & 0xff) == SQLITE_READONLY;
+}
+
 int conn_open(struct conn *c, const char *path, enum conn_mode mode, struct error *err)
 {
     int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -148,11 +164,10 @@ int conn_open(struct conn *c, const char *path, enum conn_mode mode, struct erro
         sqlite3_db_config(c->sq, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         return conn_exec(c, reader_pragmas, err);
     }
-    /* SQLite's way out when it may not write: every change would fail, for as long as this connection lives. */
-    if (sqlite3_db_readonly(c->sq, "main") == 1)
-        return error_set(err, ERROR_DATABASE_FAILED, "the database %s can only be read", path);
     if (db_check_identity(c, err) || set_wal(c, err))
         return -1;
+    if (is_read_only(c))
+        return error_set(err, ERROR_DATABASE_FAILED, "the database %s can only be read", path);
     return conn_exec(c, writer_pragmas, err);
 }
 

@@ -315,5 +315,15 @@ def test_a_call_fails_at_the_start_or_the_stop(trials, long):
     assert came > len(faults) // 2, "most of the failures that were asked for came"
 
 
+def test_a_file_of_the_database_may_not_be_written(trials):
+    """SQLite then opens it for reading: also the journal, with which a daemon was once never ready."""
+    trials.rng = random.Random(seed())
+    ledger = trials.lab.ledger
+    sites = [s for s in map(ledger.site, ledger.counts()) if (s.call, s.module[:10]) == ("open", "libsqlite3")]
+    came = sum(trials.one(site, passes, "EACCES", at_start=True) for site in sites for passes in range(6))
+    tell(trials, [(site,) for site in sites for _ in range(6)], came)
+    assert came >= 3
+
+
 def test_every_call_has_its_errors():
     assert calls() == set(ERRORS)
