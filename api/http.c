@@ -15,6 +15,7 @@
 
 #include "api/http_internal.h"
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
@@ -68,10 +69,7 @@ static void read_limits(struct http *h)
 
 void http_wake(struct http *h)
 {
-    uint64_t one = 1;
-
-    /* A full counter has woken the loop already. */
-    if (write(h->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+    if (fd_wake(h->wake_fd))
         log_error("cannot wake the HTTP loop: %s", strerror(errno));
 }
 

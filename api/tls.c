@@ -17,6 +17,7 @@
 
 #include "api/tls_internal.h"
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
@@ -31,9 +32,8 @@
 static void wake(void *opaque)
 {
     struct tls *t = opaque;
-    uint64_t one = 1;
 
-    if (write(t->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+    if (fd_wake(t->wake_fd))
         log_error("tls: cannot wake the loop: %s", strerror(errno));
 }
 

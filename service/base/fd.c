@@ -5,11 +5,26 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <poll.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "service/base/str.h"
+
+#define WAKE_TRIES 3
+
+int fd_wake(int eventfd)
+{
+    const uint64_t one = 1;
+
+    for (int i = 0; i < WAKE_TRIES; i++) {
+        /* A counter that is full has woken him already. */
+        if (write(eventfd, &one, sizeof(one)) == (ssize_t)sizeof(one) || errno == EAGAIN)
+            return 0;
+    }
+    return -1;
+}
 
 int fd_set_nonblock(int fd, struct error *err)
 {

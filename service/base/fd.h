@@ -14,6 +14,11 @@
 int fd_set_nonblock(int fd, struct error *err);
 /* A connected, non-blocking AF_UNIX stream pair. */
 int fd_socketpair(int ret[2], struct error *err);
+/*
+ * Wakes who polls this eventfd. A refusal is tried again: somebody waits for the one who would not hear it, a stop
+ * or a start for ever. Does not block; -1 with errno when it was refused each time.
+ */
+int fd_wake(int eventfd);
 int fd_write_all(int fd, const void *data, size_t len, struct error *err);
 
 /* Reads at most max bytes into a NUL-terminated buffer the caller frees; 1 ok, 0 no such file, -1. */

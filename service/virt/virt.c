@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/virt/domxml.h"
 
@@ -38,10 +39,8 @@ static void init_library(void)
 
 void virt_wake(struct virt *v)
 {
-    const uint64_t one = 1;
-    ssize_t n = write(v->wake_fd, &one, sizeof(one));
-
-    (void)n; /* a full counter wakes, too */
+    if (fd_wake(v->wake_fd))
+        log_warning("cannot wake libvirt's loop: %s", strerror(errno));
 }
 
 static void on_wake(int watch, int fd, int events, void *opaque)

@@ -21,11 +21,7 @@
 
 void loop_wake(struct console_hub *hub)
 {
-    const uint64_t one = 1;
-
-    /* Can only fail when the counter is full, and then the thread is awake anyway. */
-    if (write(hub->wake, &one, sizeof(one)) < 0)
-        return;
+    (void)fd_wake(hub->wake);
 }
 
 static void set_deadline(struct upstream *up, int64_t deadline_ms)

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/str.h"
 
 #define KEPT_MAX       64 /* ended ones */
@@ -77,10 +78,8 @@ static struct exec *ref(struct exec *e)
 
 void exec_wake(struct exec *e)
 {
-    const uint64_t one = 1;
-
-    if (e->wake_fd >= 0 && write(e->wake_fd, &one, sizeof(one)) < 0)
-        return; /* full: it is awake */
+    if (e->wake_fd >= 0)
+        (void)fd_wake(e->wake_fd);
 }
 
 static void tell_waiters(struct exec_waiter *w)

@@ -8,12 +8,12 @@
 #include <unistd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/lease.h"
 
 #define THAW_MS 3000 /* for guests that are frozen when the daemon stops */
-#define SIGNAL_TRIES 3
 
 struct guest_task {
     struct guest_task *next; /* hub->lock, while it runs */
@@ -185,30 +185,24 @@ void guest_task_drop(void *task)
     guest_task_unref(task);
 }
 
-static void signal_fd(int fd)
+static void wake(int fd)
 {
-    const uint64_t one = 1;
-
-    /* A stop waits for who does not hear it, so one refusal is not the end of it. */
-    for (int i = 0; i < SIGNAL_TRIES; i++) {
-        if (write(fd, &one, sizeof(one)) == (ssize_t)sizeof(one))
-            return;
-    }
-    log_warning("cannot wake the tasks of guests");
+    if (fd_wake(fd))
+        log_warning("cannot wake the tasks of guests");
 }
 
 void guest_hub_stop(struct guest_hub *hub)
 {
     int64_t until = clock_monotonic_ms() + THAW_MS;
 
-    signal_fd(hub->thaw_fd);
+    wake(hub->thaw_fd);
     {
         LOCK_SCOPE(&hub->lock);
         hub->stopping = true;
         while (hub->thaws && cond_wait_until(&hub->fewer, &hub->lock, until))
             ;
     }
-    signal_fd(hub->stop_fd);
+    wake(hub->stop_fd);
     LOCK_SCOPE(&hub->lock);
     while (hub->task_count)
         pthread_cond_wait(&hub->fewer, &hub->lock);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "service/base/clock.h"
+#include "service/base/fd.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/vm/core_internal.h"
@@ -253,12 +254,9 @@ int notifier_start(struct core *core, struct notifier **ret, struct error *err)
 
 void notifier_stop(struct notifier *n)
 {
-    const uint64_t one = 1;
-
     if (!n)
         return;
-    while (write(n->wake, &one, sizeof(one)) < 0 && errno == EINTR)
-        ;
+    (void)fd_wake(n->wake);
     pthread_join(n->thread, NULL);
     notifier_free(n);
 }
