@@ -19,11 +19,10 @@ int fd_wake(int eventfd)
     const uint64_t one = 1;
 
     for (int i = 0; i < WAKE_TRIES; i++) {
-        /* A counter that is full has woken him already. */
-        if (write(eventfd, &one, sizeof(one)) == (ssize_t)sizeof(one) || errno == EAGAIN)
+        if (write(eventfd, &one, sizeof(one)) == (ssize_t)sizeof(one))
             return 0;
     }
-    return -1;
+    return errno == EAGAIN ? 0 : -1; /* a counter that is full has woken him already */
 }
 
 int fd_set_nonblock(int fd, struct error *err)

@@ -108,14 +108,21 @@ class Lab:
                 return self._died()
             if self.is_listening():
                 try:
-                    if self.link.ask("GET", "/readyz")[0] == 200:
+                    status, told = self.link.ask("GET", "/readyz")
+                    if status == 200:
                         self.starts.append(time.monotonic() - begin)
                         return True
+                    if self.is_hopeless(told):
+                        return self.refused()
                 except OFFLINE:
                     pass
             if time.monotonic() - begin > START_SECONDS:
                 raise Violation(f"not ready within {START_SECONDS} s; {self.log()}")
             time.sleep(0.001)
+
+    def is_hopeless(self, _told):
+        """It says that it will not become ready."""
+        return False
 
     def is_listening(self):
         return (self.state / "listen.addr").exists()

@@ -41,11 +41,22 @@ class FaultyLab(Lab):
         """The file with its address need not be there."""
         return True
 
+    def is_hopeless(self, told):
+        """A disk that cannot read (EIO) is what SQLite calls a damaged database: it is said, and stays until the next
+        start."""
+        if not (self.fault and self.fault[1:4:2] == ("pread", "EIO") and "it is damaged" in str(told)):
+            return False
+        self.process.terminate()
+        return True
+
     def refused(self):
         """It has ended by itself: with a word, and not by a signal of the kernel's."""
         status = self.process.wait()
         self.link.close()
         word = self.log_path.read_text(errors="replace").rstrip().splitlines()[-1:]
+        if status == 0:
+            self.ends[f"{self.fault}: says that its database is damaged"] += 1
+            return False
         given_up = status in (-signal.SIGABRT, -signal.SIGTRAP) and word and LAST_WORDS.search(word[0])
         if not word or not (status > 0 or given_up):
             raise Violation(f"it ended with {status}: {self.log()}")
