@@ -436,10 +436,16 @@ static int unless_already(struct core *core, const char *vm_id, int rc, enum vir
                           struct error *err)
 {
     struct virt_info info;
-    struct error ignored;
+    struct error failure;
 
-    if (rc == 0 || virt_info(core->virt, vm_id, &info, &ignored))
-        return rc;
+    if (rc == 0)
+        return 0;
+    if (virt_info(core->virt, vm_id, &info, &failure)) {
+        /* Nobody can tell: it is asked again, and looked at again. */
+        if (failure.code == ERROR_HYPERVISOR_UNAVAILABLE)
+            *err = failure;
+        return -1;
+    }
     return info.state == wanted ? 0 : rc;
 }
 
@@ -526,8 +532,21 @@ unsigned op_kind_traits(const char *kind)
     return 0;
 }
 
-/* The VM shows what became of it; a VM that could not be made or started has failed. */
-static void after_failure(struct core *core, const struct op *op, const struct error *failure)
+/* What was promised is not given up because libvirt is away or the disk is full for a while. */
+static bool comes_back(struct core *core, const struct error *failure)
+{
+    struct error ignored;
+
+    return failure->code == ERROR_HYPERVISOR_UNAVAILABLE ||
+           ((failure->code == ERROR_DATABASE_FAILED || failure->code == ERROR_INSUFFICIENT_STORAGE) &&
+            !db_is_writable(core->db, &ignored));
+}
+
+/*
+ * The VM shows what became of it; a VM that could not be made or started has failed. false: it cannot be shown
+ * for now, and would stay for ever as it was in the middle of the operation.
+ */
+static bool after_failure(struct core *core, const struct op *op, const struct error *failure)
 {
     bool fatal = str_eq(op->kind, "vm.create") || str_eq(op->kind, "vm.start") ||
                  str_eq(op->kind, "vm.reimage") || str_eq(op->kind, "vm.delete");
@@ -545,18 +564,11 @@ static void after_failure(struct core *core, const struct op *op, const struct e
         if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
     } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {
+        if (comes_back(core, &err))
+            return false;
         log_failure(LOG_LEVEL_WARNING, &err, "cannot read the state of VM %s", op->vm_id);
     }
-}
-
-/* What was promised is not given up because libvirt is away or the disk is full for a while. */
-static bool comes_back(struct core *core, const struct error *failure)
-{
-    struct error ignored;
-
-    return failure->code == ERROR_HYPERVISOR_UNAVAILABLE ||
-           ((failure->code == ERROR_DATABASE_FAILED || failure->code == ERROR_INSUFFICIENT_STORAGE) &&
-            !db_is_writable(core->db, &ignored));
+    return true;
 }
 
 /*
@@ -588,9 +600,8 @@ enum execute_result op_execute(struct core *core, const struct op *op, unsigned 
             return kinds[i].copy(core, op, err);
         if (kinds[i].fn(core, op, err) == 0)
             return kinds[i].waits ? EXECUTE_WAITS : EXECUTE_DONE;
-        if (comes_back(core, err) || is_worth_another(op, tries, err))
+        if (comes_back(core, err) || is_worth_another(op, tries, err) || !after_failure(core, op, err))
             return EXECUTE_AGAIN;
-        after_failure(core, op, err);
         return EXECUTE_FAILED;
     }
     error_set(err, ERROR_INTERNAL, "no such kind of operation: %s", op->kind);

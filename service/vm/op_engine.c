@@ -179,13 +179,16 @@ static bool same_subject(const struct op *a, const struct op *b)
            (*a->image_id && strcmp(a->image_id, b->image_id) == 0);
 }
 
-/* Is an older operation of the same subject still to be done? Waiting shutdowns do not count. */
+/*
+ * Is an older operation of the same subject still to be done? Waiting shutdowns do not count, but before a start:
+ * a guest that is on again would be one that did not obey, and be shut down again after a crash of ours.
+ */
 static bool is_blocked(const struct job *job)
 {
     if (strcmp(job->op->params, OP_OVERTAKES) == 0)
         return false; /* what it would wait for may be what hangs */
     for (const struct job *j = job->prev; j; j = j->prev) {
-        if (j->phase != PHASE_WAITING && same_subject(j->op, job->op))
+        if ((j->phase != PHASE_WAITING || starts(job)) && same_subject(j->op, job->op))
             return true;
     }
     return false;
