@@ -109,3 +109,16 @@ class Search:
 
 def check(calls, model):
     return Search(calls, model).run()
+
+
+def torn(views):
+    """Two views of the same things, {thing: how far it was}, of which neither is the earlier one; or None.
+
+    What has a place of its own in the order of time (one look at everything) can be put in a row with all others.
+    """
+    for i, one in enumerate(views):
+        for other in views[:i]:
+            both = one.keys() & other.keys()
+            if any(one[k] < other[k] for k in both) and any(one[k] > other[k] for k in both):
+                return {k: (one[k], other[k]) for k in both if one[k] != other[k]}
+    return None

@@ -25,7 +25,7 @@ from api_client import Client  # noqa: E402
 from crash_lab import Lab, Violation  # noqa: E402
 from crash_points import BUGS  # noqa: E402
 from daemon import eventually  # noqa: E402
-from linear import Search  # noqa: E402
+from linear import Search, torn  # noqa: E402
 from model_clients import Board, RandomClient, Recorder, load  # noqa: E402
 from vm_model import ENDS, VmModel  # noqa: E402
 
@@ -40,7 +40,7 @@ class Campaign:
     def __init__(self, args):
         self.args, self.rng = args, random.Random(args.seed)
         self.lab = Lab(bug=args.bug)
-        self.calls, self.largest, self.searching, self.undecided, self.round = 0, 0, 0.0, 0, 0
+        self.calls, self.largest, self.searching, self.undecided, self.round, self.lists = 0, 0, 0.0, 0, 0, 0
         self.lives = dict.fromkeys(sorted(set(ENDINGS)), 0)
 
     def run(self):
@@ -58,6 +58,10 @@ class Campaign:
         self._settled(recorder)
         for board in boards:
             self._judge(board)
+        apart = torn(recorder.lists)
+        if apart:
+            raise Violation(f"two lists, neither of which is the earlier one: {apart}")
+        self.lists += len(recorder.lists)
         self._empty(boards)
 
     def one_life(self, recorder):
@@ -154,7 +158,7 @@ def main():
     finally:
         campaign.lab.close()
     result = {"seed": args.seed, "violation": why and why[:200], "lives": campaign.lives, "rounds": campaign.round,
-              "calls": campaign.calls, "seconds": round(time.monotonic() - begin, 1),
+              "calls": campaign.calls, "lists": campaign.lists, "seconds": round(time.monotonic() - begin, 1),
               "undecided": campaign.undecided,
               "searching": round(campaign.searching, 1), "largest": campaign.largest}
     if why:

@@ -9,10 +9,11 @@ from crash_lab import OFFLINE, Violation
 from linear import Call
 
 PATIENCE = 30
-VERBS = ("start", "stop", "pause", "resume", "delete", "delete+force")
+VERBS = {"start": 6, "stop": 4, "shutdown": 3, "pause": 4, "resume": 4, "save": 3, "delete": 1, "delete+force": 1}
 UNFINISHED = ("pending", "running")
 # What a client does next, and how often.
 WEIGHTS = {"create": 10, "read": 24, "patch": 12, "act": 34, "end": 14, "again": 6}
+LISTS = 0.05  # of all calls
 
 
 def tuples(value):
@@ -44,7 +45,7 @@ class Recorder:
     """Asks, and writes down when and what. A call whose answer is lost ends with the daemon's death: ended()."""
 
     def __init__(self, boards, path):
-        self.boards, self.path, self.lock, self.lost = boards, str(path), threading.Lock(), []
+        self.boards, self.path, self.lock, self.lost, self.lists = boards, str(path), threading.Lock(), [], []
 
     def ask(self, api, board, request):
         """The answer; or OFFLINE. A refused connection is no call."""
@@ -64,6 +65,18 @@ class Recorder:
             board.calls.append(Call(begin, end, request, told))
         self._learn(board, request, told, response)
         return told
+
+    def list(self, api):
+        """Everything at one moment, which is one call of each name; a lost answer says nothing."""
+        begin = time.monotonic()
+        items = api.get("/v1/vms", limit=1000, patience=PATIENCE).json["items"]
+        end = time.monotonic()
+        rows = {board: tuple((vm["id"], int(vm["etag"]), vm["description"], vm["state"])
+                             for vm in items if vm["name"] == board.name) for board in self.boards}
+        with self.lock:
+            for board, seen in rows.items():
+                board.calls.append(Call(begin, end, ("list",), ("list", seen)))
+            self.lists.append({row[0]: (row[3] == "deleting", row[1]) for seen in rows.values() for row in seen})
 
     def ended(self):
         """The daemon is dead: from now on, nothing of it happens."""
@@ -133,6 +146,9 @@ class RandomClient(threading.Thread):
     def run(self):
         try:
             for _ in range(self.actions):
+                if self.rng.random() < LISTS:
+                    self.recorder.list(self.api)
+                    continue
                 board = self.rng.choice(self.recorder.boards)
                 self.recorder.ask(self.api, board, self._request(board))
         except OFFLINE:
@@ -160,7 +176,7 @@ class RandomClient(threading.Thread):
         elif what == "patch":
             return ("patch", self._ref(board), f"d{rng.randrange(1000)}", generation if rng.random() < 0.5 else None)
         elif what == "act":
-            verb = rng.choices(VERBS, (5, 4, 4, 4, 1, 1))[0]
+            verb = rng.choices(list(VERBS), list(VERBS.values()))[0]
             matched = verb.startswith("delete") and rng.random() < 0.3
             request = ("act", self._ref(board), verb, key, generation if matched else None)
         else:

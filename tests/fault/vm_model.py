@@ -9,6 +9,7 @@ Requests are tuples, and so are answers (None: not known):
 
     ("create", key, start, description, how)    ("created", id, state) or ("refused", code)
     ("read", ref)                          ("vm", id, generation, description, state) or ("refused", code)
+    ("list",)                              ("list", ((id, generation, description, state), ...)): of this name
     ("patch", ref, description, generation)     the same; generation None: no If-Match
     ("act", ref, verb, key, generation)    ("accepted", operation) or ("refused", code)
     ("operation", id)                      ("state", "unfinished" | "succeeded" | "failed" | "cancelled")
@@ -22,10 +23,12 @@ from collections import namedtuple
 State = namedtuple("State", "vms keys away")
 # queue: (operation, kind) in order of acceptance; done: how far the first one is, 0 to 3. What is in no queue
 # has ended, in the way that the history itself says (an end is an end: every read must say the same).
-Vm = namedtuple("Vm", "id generation description state power queue done")
+# waits: shutdowns whose guest is off, and of which nobody has said so yet; what comes after them need not wait.
+Vm = namedtuple("Vm", "id generation description state power queue done waits", defaults=((),))
 
-ALLOWED = {"start": {"stopped", "failed"}, "stop": {"running", "paused", "starting", "failed"},
-           "pause": {"running"}, "resume": {"paused"}, "delete": {"stopped", "failed"}}
+ALLOWED = {"start": {"stopped", "saved", "failed"}, "shutdown": {"running"}, "pause": {"running"}, "resume": {"paused"},
+           "stop": {"running", "paused", "starting", "stopping", "saved", "failed"}, "save": {"running", "paused"},
+           "delete": {"stopped", "saved", "failed"}}
 STARTS = ("start", "create+start")
 ENDS = ("succeeded", "failed", "cancelled")
 GONE = "gone"
@@ -33,7 +36,7 @@ GONE = "gone"
 
 def shown(vm):
     """What libvirt says of it, as its state."""
-    return {"running": "running", "paused": "paused"}.get(vm.power, "failed" if vm.state == "failed" else "stopped")
+    return vm.power if vm.power != "off" else "failed" if vm.state == "failed" else "stopped"
 
 
 class VmModel:
@@ -67,14 +70,24 @@ class VmModel:
             yield vm._replace(power="off")
         if away and vm.done and vm.state != GONE:
             yield vm._replace(done=0)
-        if vm.state not in ("deleting", GONE, shown(vm)) and not (vm.state == "starting" and vm.queue):
+        # Who was asked to shut down runs until he is off.
+        asked = vm.state == "stopping" and vm.power == "running"
+        if vm.state not in ("deleting", GONE, shown(vm)) and not asked and not (vm.state == "starting" and vm.queue):
             yield vm._replace(state=shown(vm))
+        if vm.state not in ("running", "stopping", "paused"):
+            for operation in vm.waits:
+                if self.ends.get(operation, "succeeded") == "succeeded":
+                    yield self._left(vm._replace(waits=tuple(op for op in vm.waits if op != operation)))
         if vm.queue:
             yield from self._work(vm)
 
     def _end(self, vm, how):
         if self.ends.get(vm.queue[0][0], how) == how:
-            yield None if vm.state == GONE else vm._replace(queue=vm.queue[1:], done=0)
+            yield self._left(vm._replace(queue=vm.queue[1:], done=0))
+
+    @staticmethod
+    def _left(vm):
+        return None if vm.state == GONE and not vm.queue and not vm.waits else vm
 
     def _over(self, vm):
         """Its effect is there and shows; that its end comes later matters to who reads it only."""
@@ -92,6 +105,13 @@ class VmModel:
         if vm.done >= 2:
             yield from self._end(vm, "succeeded" if vm.done == 2 else "failed")
             return
+        if vm.done == 1 and kind == "shutdown":
+            operation = vm.queue[0][0]
+            left = vm._replace(queue=vm.queue[1:], done=0, waits=vm.waits + (operation,) * (operation in self.read))
+            yield self._looked(left)
+            if vm.state == "starting":  # somebody saw that it is off, and asked for that meanwhile
+                yield left
+            return
         if vm.done == 1:  # the guest is as was asked for; now it is looked at, whatever else is queued
             yield from self._over(self._looked(vm))
             return
@@ -105,10 +125,24 @@ class VmModel:
             yield vm._replace(power="off", done=1, state="stopped" if vm.state == "failed" else vm.state)
         elif kind == "delete":
             yield from self._over(vm._replace(state=GONE, power="off"))
-        elif vm.power == "off":
+        elif kind == "shutdown":
+            yield from self._shut_down(vm)
+        elif vm.power == "off" or (vm.power == "saved" and kind != "save"):
             yield self._looked(vm)._replace(done=3)
+        elif kind == "save":
+            yield vm._replace(power="saved", done=1)
         else:
             yield vm._replace(power="paused" if kind == "pause" else "running", done=1)
+
+    def _shut_down(self, vm):
+        asked = vm if vm.state == "deleting" else vm._replace(state="stopping")
+        if asked != vm:
+            yield asked
+        if vm.power in ("running", "off"):
+            yield asked._replace(power="off", done=1)
+        # Libvirt refuses; also one whose domain went with libvirtd.
+        if vm.power != "running":
+            yield self._looked(vm)._replace(done=3)
 
     @staticmethod
     def _looked(vm):
@@ -188,6 +222,14 @@ class VmModel:
         vm = self._find(state, ref)
         return self._seen(state, vm, answer) if vm else self._refused(state, answer, "vm-not-found")
 
+    def _list(self, state, _call, answer):
+        """All that have the name, at one moment."""
+        there = [vm for vm in state.vms if vm.state != GONE]
+        states = [state] if answer is None or len(answer[1]) == len(there) else []
+        for vm, seen in zip(there, answer[1] if answer else ()):
+            states = [s for before in states for s in self._seen(before, vm, ("vm", *seen))]
+        yield from states
+
     def _patch(self, state, _call, answer, ref, description, generation):
         yield from self._went(state, answer, ref)
         vm = self._find(state, ref)
@@ -226,14 +268,18 @@ class VmModel:
             yield from self._refused(state, answer, "vm-state-conflict")
         elif answer is None or answer[0] == "accepted":
             operation = answer[1] if answer else self.of_key.get(key) or ("?", call.begin)
-            if any(op == operation for other in state.vms for op, _ in other.queue):
+            if any(op == operation for other in state.vms for op in self._open(other)):
                 return
             new = vm._replace(queue=vm.queue + ((operation, kind),),
                               state={"start": "starting", "delete": "deleting"}.get(kind, vm.state))
             yield self._put(state, vm, new, keys=self._keyed(state, key, operation, fingerprint))
 
+    @staticmethod
+    def _open(vm):
+        return [op for op, _ in vm.queue] + list(vm.waits)
+
     def _operation(self, state, _call, answer, operation):
-        waits = any(op == operation for vm in state.vms for op, _ in vm.queue)
+        waits = any(op == operation for vm in state.vms for op in self._open(vm))
         end = "unfinished" if waits else self.ends.get(operation)
         return (state,) if answer in (None, ("state", end)) else ()
 
