@@ -35,7 +35,7 @@ class FaultyLab(Lab):
         super().__init__()
         self.ledger = Ledger(self.dir / "ledger")
         self.environment.update(LD_PRELOAD=str(SHIM), FAILING_CALLS=str(self.ledger.path))
-        self.fault, self.ends = None, Counter()
+        self.fault, self.ends, self.hopeless = None, Counter(), False
 
     def is_listening(self):
         """The file with its address need not be there."""
@@ -47,6 +47,7 @@ class FaultyLab(Lab):
         if not (self.fault and self.fault[1:4:2] == ("pread", "EIO") and "it is damaged" in str(told)):
             return False
         self.process.terminate()
+        self.hopeless = True
         return True
 
     def refused(self):
@@ -54,7 +55,8 @@ class FaultyLab(Lab):
         status = self.process.wait()
         self.link.close()
         word = self.log_path.read_text(errors="replace").rstrip().splitlines()[-1:]
-        if status == 0:
+        if self.hopeless and status == 0:
+            self.hopeless = False
             self.ends[f"{self.fault}: says that its database is damaged"] += 1
             return False
         given_up = status in (-signal.SIGABRT, -signal.SIGTRAP) and word and LAST_WORDS.search(word[0])
