@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from api_client import Client
-from linear import Call, Search
+from linear import Call, Search, torn
 from model_clients import load
 from vm_model import VmModel
 
@@ -57,6 +57,18 @@ def patch(begin, end, description, generation=None, answer=None):
     return (begin, end, ("patch", "A", description, generation), answer)
 
 
+def listed(begin, *vms):
+    return (begin, begin + 0.5, ("list",), ("list", vms))
+
+
+def act(begin, verb, operation):
+    return (begin, begin + 0.5, ("act", "A", verb, None, None), ("accepted", operation))
+
+
+def ended(begin, operation, state="succeeded"):
+    return (begin, begin + 0.5, ("operation", operation), ("state", state))
+
+
 def delete(begin, end, answer, key=None):
     return (begin, end, ("act", "A", "delete", key, None), answer)
 
@@ -84,6 +96,17 @@ RIGHT = {
     "a start overtaken by the stop before it": [
         CREATE, START, STARTED, STOP, (6, 7, ("act", None, "stop", None, None), ("accepted", "u")), read(8, "stopped"),
         (9, 10, ("act", None, "start", None, None), ("accepted", "v")), read(11, "stopped"), read(12, "running")],
+    "saved, and started with what was saved": [
+        CREATE, START, STARTED, act(6, "save", "v"), ended(7, "v"), read(8, "saved"), act(9, "start", "w"),
+        ended(10, "w"), read(11, "running")],
+    "shut down, and somebody looks meanwhile": [
+        CREATE, START, STARTED, act(6, "shutdown", "v"), read(7, "stopping"), ended(8, "v", "unfinished"),
+        read(9, "stopped"), ended(10, "v", "unfinished"), ended(11, "v"), read(12, "stopped")],
+    "a stop of one that was saved": [CREATE, START, STARTED, act(6, "save", "v"), ended(7, "v"), act(8, "stop", "w"),
+                                     ended(9, "w"), read(10, "stopped")],
+    "a list of one that goes and one that comes": [
+        CREATE, delete(2, 3, ("accepted", "d")), (4, 5, ("create", None, False, "y", ""), ("created", "B", "stopped")),
+        listed(6, ("A", 1, "x", "deleting"), ("B", 1, "y", "stopped")), listed(7, ("B", 1, "y", "stopped"))],
 }
 WRONG = {
     "a stale read after an acknowledged write": [
@@ -117,6 +140,20 @@ WRONG = {
     "a refusal without a reason": [CREATE, (2, 3, ("act", None, "start", None, None), ("refused", "vm-state-conflict"))],
     "libvirt is said to be away and is not": [
         CREATE, (2, 3, ("act", None, "start", None, None), ("refused", "hypervisor-unavailable"))],
+    "saved, and running by itself": [CREATE, START, STARTED, act(6, "save", "v"), ended(7, "v"), read(8, "running")],
+    "shut down, and on again by itself": [CREATE, START, STARTED, act(6, "shutdown", "v"), ended(7, "v"), read(8, "running")],
+    "a shutdown that has succeeded and does not show": [CREATE, START, STARTED, act(6, "shutdown", "v"), ended(7, "v"),
+                                                        read(8, "stopping")],
+    "a shutdown whose guest was started after it and shut down again": [
+        CREATE, START, STARTED, act(6, "shutdown", "v"), read(7, "stopped"), act(8, "start", "w"), ended(9, "w"),
+        read(10, "stopped")],
+    "a list without one that is there": [CREATE, listed(2)],
+    "a list of what one was": [CREATE, patch(2, 3, "b", None, ("vm", "A", 2, "b", "stopped")),
+                               listed(4, ("A", 1, "x", "stopped"))],
+    "a list in which one is that came after another went": [
+        CREATE, delete(2, 3, ("accepted", "d")), (4, 5, ("operation", "d"), ("state", "succeeded")),
+        (6, 7, ("create", None, False, "y", ""), ("created", "B", "stopped")),
+        listed(8, ("A", 1, "x", "deleting"), ("B", 1, "y", "stopped"))],
     "the etag without a change": [CREATE, read(2, "stopped", 2)],
 }
 
@@ -129,6 +166,11 @@ def test_right_histories_are_accepted(name):
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_histories_are_rejected(name):
     assert judged(WRONG[name])
+
+
+def test_lists_that_no_moment_explains():
+    assert torn([{"a": 1, "b": 2}, {"a": 2, "b": 1}]) == {"a": (2, 1), "b": (1, 2)}
+    assert torn([{"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 2, "b": 2}, {"c": 1}, {"a": 3}]) is None
 
 
 @pytest.mark.parametrize("path", sorted((HERE / "histories").iterdir()), ids=lambda p: p.stem)
