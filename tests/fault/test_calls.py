@@ -338,5 +338,20 @@ def test_a_file_of_the_database_may_not_be_written(trials):
     assert came >= 3
 
 
+def test_threads_are_refused_at_the_start(trials):
+    """The last ones are those of the operations: without them a daemon was once never ready."""
+    trials.rng = random.Random(seed())
+    lab, ledger = trials.lab, trials.lab.ledger
+    ledger.forget_counts()
+    lab.stop()
+    assert lab.start()
+    counts = {site: n for site, n in ((ledger.site(key), n) for key, n in ledger.counts().items())
+              if (site.call, site.module) == ("pthread_create", "droverd")}
+    faults = [(site, passes) for site, n in counts.items() for passes in range(max(0, n - 12), n, 2)]
+    came = sum(trials.one(*fault, "EAGAIN", at_start=True) for fault in faults)
+    tell(trials, faults, came)
+    assert came > len(faults) // 2
+
+
 def test_every_call_has_its_errors():
     assert calls() == set(ERRORS)
