@@ -10,6 +10,7 @@
 #include "service/base/str.h"
 #include "service/json/doc.h"
 #include "service/vm/core_internal.h"
+#include "service/vm/execute_internal.h"
 #include "service/vm/guest.h"
 #include "service/vm/host_stop_internal.h"
 #include "service/vm/image_import.h"
@@ -54,7 +55,7 @@ static int state_mutate(struct core *core, struct vm *next, struct change *chang
     return set_state(next, s->state, s->reason);
 }
 
-static int change_state(struct core *core, const struct op *op, enum vm_state state,
+int execute_state(struct core *core, const struct op *op, enum vm_state state,
                         const char *reason, struct error *err)
 {
     struct actor actor = {op->actor, op->project_id, op->request_id};
@@ -249,7 +250,7 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
     bool restored = info->state == VIRT_STATE_SAVED || s->born, booted = false;
     auto_vm struct vm *anew = NULL;
 
-    if (change_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
+    if (execute_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
         return -1;
     if (info->state == VIRT_STATE_PAUSED)
         return 0;
@@ -262,7 +263,7 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
             return 0;
         s->restored = s->born = restored = false;
         vm = anew = registry_get(core->registry, vm->id);
-        if (!vm || change_state(core, op, VM_STATE_STARTING, "booting: its pool's saved memory was of no use",
+        if (!vm || execute_state(core, op, VM_STATE_STARTING, "booting: its pool's saved memory was of no use",
                                 err))
             return vm ? -1 : error_set(err, ERROR_VM_NOT_FOUND, "the VM is gone");
     }
@@ -328,7 +329,7 @@ static int create(struct core *core, const struct op *op, struct error *err)
     if (define(core, vm, err))
         return -1;
     return vm_is_unborn(vm)
-               ? change_state(core, op, VM_STATE_SAVED, "in its pool's saved memory", err)
+               ? execute_state(core, op, VM_STATE_SAVED, "in its pool's saved memory", err)
                : 0;
 }
 
@@ -350,7 +351,7 @@ static int stop(struct core *core, const struct op *op, struct error *err)
     vm = registry_get(core->registry, op->vm_id);
     if (!vm || (vm->state != VM_STATE_CRASHED && vm->state != VM_STATE_FAILED))
         return 0;
-    return change_state(core, op, VM_STATE_STOPPED, "stopped", err);
+    return execute_state(core, op, VM_STATE_STOPPED, "stopped", err);
 }
 
 static int gone_mutate(struct core *core, struct vm *next, struct change *change, void *arg,
@@ -369,7 +370,7 @@ static int delete(struct core *core, const struct op *op, struct error *err)
     struct actor actor = {op->actor, op->project_id, op->request_id};
     struct change change = {.event_type = "vm.deleted", .actor = &actor};
 
-    if (change_state(core, op, VM_STATE_DELETING, "deleting", err))
+    if (execute_state(core, op, VM_STATE_DELETING, "deleting", err))
         return err->code == ERROR_VM_NOT_FOUND ? 0 : -1;
     if (SEEDED_BUG(BURY_FIRST) && vm_change(core, op->vm_id, gone_mutate, NULL, &change, NULL, err))
         return -1;
@@ -406,95 +407,11 @@ static int reimage(struct core *core, const struct op *op, struct error *err)
         return -1;
     guest_end(core, op->vm_id);
     if (virt_undefine(core->virt, op->vm_id, err) || vm_disks_remove(core, op->vm_id, err) ||
-        change_state(core, op, VM_STATE_STOPPED, "put back to its image", err))
+        execute_state(core, op, VM_STATE_STOPPED, "put back to its image", err))
         return -1;
     CRASH_POINT(REIMAGE_CLEARED);
     image_collect(core); /* it may have stood on another one */
     return strstr(op->params, "\"start\":true") ? start(core, op, err) : define(core, vm, err);
-}
-
-static int reset(struct core *core, const struct op *op, struct error *err)
-{
-    return virt_reset(core->virt, op->vm_id, err);
-}
-
-static int reboot(struct core *core, const struct op *op, struct error *err)
-{
-    struct error ignored;
-
-    /* The guest's own way is the cleaner one; the power button is for those without an agent. */
-    if (guest_shutdown(core, op->vm_id, true, &ignored) == 0)
-        return 0;
-    return virt_reboot(core->virt, op->vm_id, err);
-}
-
-/*
- * libvirt refuses what has happened already: an attempt that a crash of ours cut short, or a guest that
- * was quicker. What counts is that the VM is as it was asked to be.
- */
-static int unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted,
-                          struct error *err)
-{
-    struct virt_info info;
-    struct error failure;
-
-    if (rc == 0)
-        return 0;
-    if (virt_info(core->virt, vm_id, &info, &failure)) {
-        /* Nobody can tell: it is asked again, and looked at again. */
-        if (failure.code == ERROR_HYPERVISOR_UNAVAILABLE)
-            *err = failure;
-        return -1;
-    }
-    return info.state == wanted ? 0 : rc;
-}
-
-static int pause_vm(struct core *core, const struct op *op, struct error *err)
-{
-    int rc = virt_suspend(core->virt, op->vm_id, err);
-
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_PAUSED, err))
-        return -1;
-    CRASH_POINT(PAUSE_PAUSED);
-    return vm_sync(core, op->vm_id, "paused", err);
-}
-
-static int resume(struct core *core, const struct op *op, struct error *err)
-{
-    int rc = virt_resume(core->virt, op->vm_id, err);
-
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_RUNNING, err))
-        return -1;
-    CRASH_POINT(RESUME_RESUMED);
-    if (vm_sync(core, op->vm_id, "resumed", err))
-        return -1;
-    guest_clock_after_pause(core, op->vm_id);
-    return 0;
-}
-
-static int save(struct core *core, const struct op *op, struct error *err)
-{
-    int rc = virt_save(core->virt, op->vm_id, err);
-
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_SAVED, err))
-        return -1;
-    CRASH_POINT(SAVE_SAVED);
-    return vm_sync(core, op->vm_id, "saved", err);
-}
-
-static int shutdown_vm(struct core *core, const struct op *op, struct error *err)
-{
-    struct error ignored;
-
-    /* Said before it is done: a guest that obeys at once must not be overwritten by it. */
-    if (change_state(core, op, VM_STATE_STOPPING, "asked the guest to shut down", err))
-        return -1;
-    if (guest_shutdown(core, op->vm_id, false, &ignored) == 0)
-        return 0;
-    if (unless_already(core, op->vm_id, virt_shutdown(core->virt, op->vm_id, err), VIRT_STATE_SHUTOFF, err))
-        return -1;
-    CRASH_POINT(SHUTDOWN_ASKED);
-    return vm_sync(core, op->vm_id, "", err);
 }
 
 static const struct {
@@ -506,9 +423,9 @@ static const struct {
     enum execute_result (*copy)(struct core *core, const struct op *op, struct error *err);
 } kinds[] = {
     {"vm.create", create, false, OP_STARTS}, {"vm.start", start, false, OP_STARTS}, {"vm.stop", stop, false},
-    {"vm.delete", delete, false}, {"vm.reset", reset, false},   {"vm.reboot", reboot, false},
-    {"vm.pause", pause_vm, false}, {"vm.resume", resume, false}, {"vm.save", save, false},
-    {"vm.shutdown", shutdown_vm, true}, {"vm.reimage", reimage, false, OP_STARTS},
+    {"vm.delete", delete, false}, {"vm.reset", execute_reset, false},   {"vm.reboot", execute_reboot, false},
+    {"vm.pause", execute_pause, false}, {"vm.resume", execute_resume, false}, {"vm.save", execute_save, false},
+    {"vm.shutdown", execute_shutdown, true}, {"vm.reimage", reimage, false, OP_STARTS},
     {"image.import", NULL, false, OP_COPIES | OP_OFFLINE, image_import_execute},
     {"image.publish", NULL, false, OP_COPIES, image_publish_execute},
     {"image.verify", NULL, false, OP_COPIES | OP_OFFLINE, image_verify_execute},
@@ -561,7 +478,7 @@ static bool after_failure(struct core *core, const struct op *op, const struct e
             (void)virt_destroy(core->virt, op->vm_id, &err);
         console_end(core->consoles, op->vm_id);
         guest_end(core, op->vm_id);
-        if (change_state(core, op, VM_STATE_FAILED, failure->detail, &err))
+        if (execute_state(core, op, VM_STATE_FAILED, failure->detail, &err))
             log_failure(LOG_LEVEL_ERROR, &err, "cannot store that VM %s failed", op->vm_id);
     } else if (vm_sync(core, op->vm_id, failure->detail, &err)) {
         if (comes_back(core, &err))

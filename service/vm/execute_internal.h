@@ -1,0 +1,22 @@
+/* Shared by execute.c and execute_power.c: one function for each kind of operation. */
+#ifndef DROVER_VM_EXECUTE_INTERNAL_H
+#define DROVER_VM_EXECUTE_INTERNAL_H
+
+#include "service/vm/core_internal.h"
+
+/*
+ * On an operation worker; they block on libvirt and the disk, and may run again from their beginning. -1: err says
+ * whether it is worth another attempt.
+ */
+int execute_reset(struct core *core, const struct op *op, struct error *err);
+int execute_reboot(struct core *core, const struct op *op, struct error *err);
+int execute_pause(struct core *core, const struct op *op, struct error *err);
+int execute_resume(struct core *core, const struct op *op, struct error *err);
+int execute_save(struct core *core, const struct op *op, struct error *err);
+/* Returns when the guest was asked, not when it is off. */
+int execute_shutdown(struct core *core, const struct op *op, struct error *err);
+
+/* Stores and tells the state in the operation's name; a VM that is being deleted stays so, which is no failure. */
+int execute_state(struct core *core, const struct op *op, enum vm_state state, const char *reason, struct error *err);
+
+#endif
