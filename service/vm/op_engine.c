@@ -449,9 +449,13 @@ int op_engine_start(struct op_engine *e, struct error *err)
     unsigned workers = (unsigned)e->core->settings->operation_workers;
     unsigned want = workers + (unsigned)e->core->settings->copy_workers;
 
+    /* A stop may have begun: who would be started now, nobody waits for before the engine is freed. */
+    LOCK_SCOPE(&e->lock);
     for (; e->thread_count < want; e->thread_count++) {
         bool copies = e->thread_count >= workers;
 
+        if (e->stopping)
+            return error_set(err, ERROR_UNAVAILABLE, "the daemon is stopping");
         if (thread_start(&e->threads[e->thread_count], copies ? "copy" : "operation",
                          copies ? copy_worker : worker, e, err))
             return -1;

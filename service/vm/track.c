@@ -267,7 +267,8 @@ static void compare(struct tracker *t)
     }
     if (!t->engine_started) {
         if (op_engine_start(core->ops, &err)) {
-            log_failure(LOG_LEVEL_ERROR, &err, "cannot start operations");
+            log_failure(err.code == ERROR_UNAVAILABLE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, &err,
+                        "cannot start operations");
             t->missed = true; /* threads that are refused now may be had in a second */
             return;
         }

@@ -30,6 +30,16 @@ def states_told(api):
     return [e["data"]["state"] for e in events_are_gapless(api) if e["type"] == "vm.state"]
 
 
+def test_a_comparison_that_ends_in_the_middle_of_a_stop(libvirtd, proxy, make_daemon):
+    """It starts no operations any more. Once it did, and nobody waited for the threads: they met an engine that was
+    freed, and the daemon ended with SIGABRT."""
+    proxy.fault("CONNECT_GET_ALL_DOMAIN_STATS", "delay", seconds=1)
+    daemon = make_daemon(libvirt=libvirtd.uri, settings={"log_level": "info"}, ready=False).start()
+    eventually(lambda: proxy.hit() == 1, 20, "a comparison under way")
+    daemon.stop()
+    assert "cannot start operations: the daemon is stopping" in daemon.log()
+
+
 def test_another_operation_is_cancelled_in_the_middle_of_a_start(api, proxy):
     vm = api.get("/v1/vms/one").json["id"]
     proxy.fault("DOMAIN_SUSPEND", "hang", domain=vm)

@@ -314,9 +314,10 @@ TEST(rights_are_those_whose_end_ends_it)
     char token[SECRET_TOKEN_TEXT], cookie[SECRET_RANDOM_TEXT], secret[SECRET_RANDOM_TEXT], right[ACCESS_RIGHTS_SIZE];
     struct ticket one = ticket_for("", false, 0), link = ticket_for("link", true, 3600);
     auto_free char *want = NULL, *of_session = NULL, *of_link = NULL;
-    struct ticket_info shared;
+    struct ticket_info shared, *list;
     struct token_info info;
     struct principal p, s, guest;
+    size_t n;
 
     start();
     make("ci", ACCESS_OPERATOR, 0, 0, token, &info);
@@ -338,7 +339,13 @@ TEST(rights_are_those_whose_end_ends_it)
     CHECK_OK(access_session_end(access_, cookie, &err));
     CHECK(!access_is_alive(access_, &s));
     CHECK(access_is_alive(access_, &guest));
+    access_ticket_list(access_, PROJECT_DEFAULT, "vm-1", &list, &n);
+    free(list);
+    CHECK_INT(n, 1);
     CHECK_OK(access_token_revoke(access_, &admin, info.id, &err));
+    access_ticket_list(access_, PROJECT_DEFAULT, "vm-1", &list, &n);
+    free(list);
+    CHECK_INT(n, 0);
     CHECK(!access_is_alive(access_, &guest));
     CHECK(!access_is_alive(access_, &p));
     stop();
