@@ -57,7 +57,8 @@ build() {
     # What is installed, and what tests put under it; its own tests are the sanitizer build's.
     release)
         targets=(droverd drover drover-ksm-helper drover.bash _drover drover.fish deploy/drover.1 tests/jumping_clock.so
-            tests/late_unlocks.so tests/scarce_memory.so tests/failing_calls.so tests/deaf_guests.so)
+            tests/late_unlocks.so tests/scarce_memory.so tests/failing_calls.so tests/deaf_guests.so
+            tests/unit/virt/test_virt_{qemu,remote})
         ;;
     esac
     [[ -z ${built[$name]:-} ]] || return 0
@@ -149,6 +150,13 @@ suite_qemu() {
     local more=()
     [[ ! -d $root/tests/guests ]] || more=("$root/tests/guests")
     pytest_suite qemu 1200 "$root/tests/qemu" "${more[@]}"
+    local rc=$? program
+    # What is below the daemon, by itself: C programs that start guests.
+    for program in virt_qemu virt_remote; do
+        run_logged 600 "$program" "$results/qemu.$program.tap" "$work/release/tests/unit/virt/test_$program" || rc=1
+        grep -v '^ok ' "$results/qemu.$program.tap" >>"$results/qemu.log" || true
+    done
+    return "$rc"
 }
 suite_clients() { pytest_suite clients 900 "$root/tests/clients"; }
 suite_fault() {
