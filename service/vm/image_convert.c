@@ -152,8 +152,11 @@ enum fetch_result image_unxz(struct core *core, const struct op *op, const char 
     atomic_store(&op->progress->stage, "unpacking");
     atomic_store(&op->progress->done_bytes, 0);
     atomic_store(&op->progress->total_bytes, st.st_size);
-    *u = (struct unpack){.core = core, .op = op, .in = in, .out = out,
-                         .max = core_settings(core)->image_max_mib * MIB};
+    u->core = core;
+    u->op = op;
+    u->in = in;
+    u->out = out;
+    u->max = core_settings(core)->image_max_mib * MIB;
     if (lzma_stream_decoder(&z, XZ_MEMORY, LZMA_CONCATENATED) != LZMA_OK)
         error_set(err, ERROR_SYSTEM, "cannot start to unpack");
     else
