@@ -18,6 +18,14 @@ struct ksm_knobs {
     bool advisor_ours, advisor_known, advisor_on; /* known: we have written it ourselves */
 };
 
+bool ksm_knob_is_turned(enum host_ksm_key key)
+{
+    return key == HOST_KSM_run || key == HOST_KSM_pages_to_scan || key == HOST_KSM_sleep_millisecs ||
+           key == HOST_KSM_use_zero_pages || key == HOST_KSM_smart_scan ||
+           key == HOST_KSM_advisor_max_cpu || key == HOST_KSM_advisor_min_pages_to_scan ||
+           key == HOST_KSM_advisor_target_scan_time;
+}
+
 static bool take_line(const char *line, struct ksm_found *ret)
 {
     char name[64], word[32];
@@ -131,10 +139,11 @@ int ksm_knobs_claim(struct ksm_knobs *k, struct error *err)
     if (rc <= 0)
         return rc;
     if (*left && ksm_found_parse(left, boot_id, &k->found)) {
-        /* A tuner crashed: what it found is what has to be restored, all of it. */
-        memcpy(k->ours, k->found.has, sizeof(k->ours));
-        for (int i = 0; i < HOST_KSM_COUNT; i++)
+        /* A tuner crashed: what it found is what has to be restored, all that one turns. */
+        for (int i = 0; i < HOST_KSM_COUNT; i++) {
+            k->ours[i] = k->found.has[i] && ksm_knob_is_turned((enum host_ksm_key)i);
             k->set[i] = -1;
+        }
         k->advisor_ours = *k->found.advisor_mode != '\0';
         k->advisor_known = false;
         return 1;

@@ -16,6 +16,9 @@ struct ksm_found {
 /* As kept in the claim: "boot ID" and "NAME VALUE" lines. False for another boot's, or nonsense. */
 bool ksm_found_parse(const char *text, const char *boot_id, struct ksm_found *ret);
 
+/* Those that a tuner turns, and drover-ksm-helper writes (service/host/helper_request.c). */
+bool ksm_knob_is_turned(enum host_ksm_key key);
+
 struct ksm_knobs;
 struct ksm_knobs *ksm_knobs_new(struct host *host);
 void ksm_knobs_free(struct ksm_knobs *k); /* does not restore: a crash does not, either */

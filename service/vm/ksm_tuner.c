@@ -383,14 +383,6 @@ static int save_fn(struct db_tx *tx, void *arg, struct error *err)
                : 0;
 }
 
-static bool is_tuned(enum host_ksm_key key)
-{
-    return key == HOST_KSM_run || key == HOST_KSM_pages_to_scan || key == HOST_KSM_sleep_millisecs ||
-           key == HOST_KSM_use_zero_pages || key == HOST_KSM_smart_scan ||
-           key == HOST_KSM_advisor_max_cpu || key == HOST_KSM_advisor_min_pages_to_scan ||
-           key == HOST_KSM_advisor_target_scan_time;
-}
-
 static int check_knobs(const struct host_ksm *now, const struct ksm_tuner_patch *patch,
                        enum ksm_mode mode, struct error *err)
 {
@@ -403,7 +395,7 @@ static int check_knobs(const struct host_ksm *now, const struct ksm_tuner_patch 
         if (!now->has[i])
             return error_set_at(err, ERROR_NOT_SUPPORTED_BY_HOST, pointer,
                                 "this kernel does not have it");
-        if (mode == KSM_MODE_AUTO && is_tuned((enum host_ksm_key)i)) {
+        if (mode == KSM_MODE_AUTO && ksm_knob_is_turned((enum host_ksm_key)i)) {
             error_set_at(err, ERROR_KSM_TUNER_BUSY, pointer, "the tuner is on auto and turns this itself");
             error_remedy(err, "Send \"tuner\": {\"mode\": \"static\"} or \"off\" along with the knobs.");
             return -1;

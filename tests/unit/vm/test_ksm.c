@@ -245,6 +245,7 @@ TEST(a_counter_that_begins_anew_is_no_gain)
 static const char *const knob_files[][2] = {
     {"run", "0\n"},       {"pages_to_scan", "100\n"},  {"sleep_millisecs", "20\n"},
     {"smart_scan", "1\n"}, {"use_zero_pages", "0\n"},  {"pages_sharing", "0\n"},
+    {"max_page_sharing", "256\n"},
     {"advisor_mode", "[none] scan-time\n"},
 };
 
@@ -306,9 +307,11 @@ TEST(the_next_one_restores_what_a_crash_left)
     k = ksm_knobs_new(h);
     CHECK_INT(ksm_knobs_claim(k, &err), 1);
     CHECK_INT(ksm_knobs_found(k)->value[HOST_KSM_run], 0);
+    fixture_write("sys/kernel/mm/ksm/max_page_sharing", "512\n"); /* by somebody else, meanwhile */
     CHECK_OK(ksm_knobs_restore(k, &err));
     CHECK_STR(KSM("run"), "0");
     CHECK_STR(KSM("advisor_mode"), "none");
+    CHECK_STR(KSM("max_page_sharing"), "512\n"); /* no tuner turns it, and the helper refuses it */
     /* After a reboot the note is worth nothing. */
     fixture_write("run/drover-ksm", "boot 7f1c0a52-94a5-4c0e-9f8f-0d3a2b1c4d5e\nrun 2\n");
     CHECK_INT(ksm_knobs_claim(k, &err), 1);
