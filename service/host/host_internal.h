@@ -21,9 +21,10 @@ struct host {
 
 /*
  * Asks the KSM helper; the answer's length, or -1 with the errno of what it tried, EACCES when there
- * is none. For what this process was refused.
+ * is none. For what this process was refused. changes: it is worth waiting for, 5 s (ETIMEDOUT); a figure
+ * is not, and who did not answer is not asked for another one for ten.
  */
-ssize_t host_helper_ask(struct host *h, const char *request, char *buf, size_t size);
+ssize_t host_helper_ask(struct host *h, const char *request, bool changes, char *buf, size_t size);
 
 /* A whole small file as text; -1 with errno. path is relative to the root, without a leading slash.
  */

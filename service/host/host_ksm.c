@@ -182,7 +182,7 @@ static int write_text(struct host *h, const char *path, const char *text)
     if (errno != EACCES && errno != EPERM && errno != EROFS)
         return -1;
     snprintf(request, sizeof(request), "set %s %s", strrchr(path, '/') + 1, text);
-    return host_helper_ask(h, request, answer, sizeof(answer)) < 0 ? -1 : 0;
+    return host_helper_ask(h, request, true, answer, sizeof(answer)) < 0 ? -1 : 0;
 }
 
 int host_ksm_write_advisor(struct host *h, const char *mode, struct error *err)

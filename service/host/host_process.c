@@ -100,7 +100,7 @@ static void read_ksm(const struct host_watch *w, struct host_process *ret)
         char request[32];
 
         snprintf(request, sizeof(request), "stat %d", (int)w->pid);
-        n = host_helper_ask(w->host, request, text, sizeof(text));
+        n = host_helper_ask(w->host, request, false, text, sizeof(text));
     }
     if (n >= 0)
         parse_ksm_stat(text, ret);

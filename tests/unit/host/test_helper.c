@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include "service/base/thread.h"
 #include "service/host/helper_request.h"
 #include "tests/unit/host/fixture.h"
 
@@ -182,6 +183,36 @@ static int with(void)
     return 0;
 }
 
+static int to_test[2], to_child[2]; /* a byte each way, in turns */
+
+/* The helper hangs, and goes on once this says so. */
+static int after_a_pause(void)
+{
+    struct host_process p;
+    struct host *h;
+    struct error err;
+    char byte = 0;
+
+    if (host_open(root, &h, &err) || host_process_read(h, 500, &p) != 1 || p.has_ksm)
+        return 1;
+    if (write(to_test[1], &byte, 1) != 1 || read(to_child[0], &byte, 1) != 1)
+        return 2;
+    if (host_ksm_write(h, HOST_KSM_run, 1, &err))
+        return 3;
+    host_close(h);
+    return 0;
+}
+
+static void *wake_helper(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    if (read(to_test[0], &byte, 1) == 1 && kill(helper, SIGCONT) == 0)
+        (void)!write(to_child[1], &byte, 1);
+    return NULL;
+}
+
 static int raw(void)
 {
     auto_free char *path = socket_path();
@@ -217,6 +248,8 @@ TEST(a_daemon_without_rights_gets_them_through_it_and_no_others)
 {
     auto_free char *path = NULL;
     char run[8] = "";
+    pthread_t waker;
+    struct error err;
     int fd;
 
     if (geteuid() != 0)
@@ -228,6 +261,12 @@ TEST(a_daemon_without_rights_gets_them_through_it_and_no_others)
     CHECK_INT(as_user(NOBODY, raw), 0);
     CHECK_INT(as_user(NOBODY, with), 0); /* after a client that was rude */
     CHECK_INT(as_user(NOBODY - 1, stranger), 0);
+    /* A figure that did not come in time is no reason to refuse a change. */
+    CHECK(pipe2(to_test, O_CLOEXEC) == 0 && pipe2(to_child, O_CLOEXEC) == 0);
+    CHECK_OK(thread_start(&waker, "waker", wake_helper, NULL, &err));
+    CHECK(kill(helper, SIGSTOP) == 0);
+    CHECK_INT(as_user(NOBODY, after_a_pause), 0);
+    pthread_join(waker, NULL);
     path = xasprintf("%s/sys/kernel/mm/ksm/run", root);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     CHECK(fd >= 0 && read(fd, run, sizeof(run) - 1) == 1 && run[0] == '1');
