@@ -128,7 +128,9 @@ class Host:
             if time.monotonic() > started + seconds:
                 raise HostFailed(f"not booted again after {seconds} s:\n{self.serial()[-2000:]}")
             time.sleep(0.5)
-        return time.monotonic() - started
+        took = time.monotonic() - started
+        self.run("true")  # which opens the shared connection again
+        return took
 
     def _leave(self):
         """Ends the shared connection, and with it what it forwards."""
