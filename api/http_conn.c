@@ -219,7 +219,7 @@ void conn_hangups(struct http *h)
 
 /* ---- clients that come over TLS ---- */
 
-/* Bytes of nobody whom TLS vouches for are not read: not even when there is no room for his handshake. */
+/* Where there is no room for his handshake, what a client says is not heeded (cut) and nothing is answered. */
 static void begin_tls(struct http *h, struct conn *c)
 {
     struct error err;

@@ -94,12 +94,13 @@ void tls_link_settle(struct tls *t, struct tls_link *l, SSL *ssl)
         l->ssl = ssl;
     }
     atomic_fetch_add(&l->refs, 1);
+    /* First this: whoever finds it in the list reads at once, and is not told again. */
+    atomic_store_explicit(&l->state, ssl ? TLS_LINK_OPEN : TLS_LINK_DEAD, memory_order_release);
     {
         LOCK_SCOPE(&t->lock);
         l->next = t->settled;
         t->settled = l;
     }
-    atomic_store_explicit(&l->state, ssl ? TLS_LINK_OPEN : TLS_LINK_DEAD, memory_order_release);
     t->settled_wake(t->opaque);
 }
 

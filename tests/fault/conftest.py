@@ -13,6 +13,7 @@ os.environ["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":use_sigaltst
 
 import libvirtd as libvirtd_module  # noqa: E402
 from daemon import BUILD, Daemon  # noqa: E402
+from libvirt_proxy import LibvirtProxy  # noqa: E402
 from libvirtd import Libvirtd  # noqa: E402
 from validate import Contract  # noqa: E402
 
@@ -45,6 +46,13 @@ def rng():
 @pytest.fixture
 def libvirtd():
     with Libvirtd() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(libvirtd):
+    """Between a daemon and libvirtd from here on; see libvirt_proxy.py."""
+    with LibvirtProxy(libvirtd) as running:
         yield running
 
 

@@ -7,13 +7,6 @@ import pytest
 from api_client import Client
 from daemon import eventually
 from invariants import events_are_gapless, quiet
-from libvirt_proxy import LibvirtProxy
-
-
-@pytest.fixture
-def proxy(libvirtd):
-    with LibvirtProxy(libvirtd) as running:
-        yield running
 
 
 @pytest.fixture

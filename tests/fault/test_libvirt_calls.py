@@ -11,19 +11,12 @@ import pytest
 from daemon import eventually
 from invariants import everything_agrees, quiet
 from libvirt_faults import AT_CONNECT, CLASSES, COMBINATIONS, IN_SYNC_SECONDS, LIES, LONGEST_SECONDS, WALKED, run
-from libvirt_proxy import LibvirtProxy
 from libvirt_walk import Walk
 
 SAMPLE = 6
 # Met too seldom to be sampled, and found wrong once: a comparison that one line broke under was never repeated,
 # and a picture was waited for until libvirt answered.
 ALWAYS = [("CONNECT_GET_ALL_DOMAIN_STATS", "cut-once"), ("DOMAIN_SCREENSHOT", "hang-once")]
-
-
-@pytest.fixture
-def proxy(libvirtd):
-    with LibvirtProxy(libvirtd) as running:
-        yield running
 
 
 def make(api, name, **more):

@@ -3,16 +3,9 @@ import pytest
 from api_client import Client
 from daemon import eventually
 from invariants import quiet
-from libvirt_proxy import LibvirtProxy
 
 OPERATION_INVALID = 55  # libvirt's
 UNFINISHED = ("pending", "running")
-
-
-@pytest.fixture
-def proxy(libvirtd):
-    with LibvirtProxy(libvirtd) as running:
-        yield running
 
 
 @pytest.fixture
