@@ -52,6 +52,8 @@ struct child {
     const struct exec_options *options;
     int in, out, err;
     char confine[64]; /* what the kernel is told of the profile, or "" */
+    const int *keep; /* becomes 3 and following; none of them lies among these */
+    unsigned keep_count;
     volatile int *failed; /* errno of what went wrong before exec; at the bottom of its stack */
 };
 
@@ -99,6 +101,15 @@ CHILD_CODE static void child_confine(const struct child *c)
     syscall(SYS_close, fd);
 }
 
+CHILD_CODE static int child_keep(const struct child *c)
+{
+    for (unsigned i = 0; i < c->keep_count; i++) {
+        if (dup2(c->keep[i], 3 + (int)i) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 CHILD_CODE static int child_main(void *arg)
 {
     struct child *c = arg;
@@ -110,7 +121,8 @@ CHILD_CODE static int child_main(void *arg)
     child_signals_default();
     sigemptyset(&none);
     if (setpgid(0, 0) || dup2(c->in, 0) < 0 || dup2(c->out, 1) < 0 || dup2(c->err, 2) < 0 ||
-        close_range(3, ~0U, 0) || chdir("/") || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        child_keep(c) ||
+        close_range(3 + c->keep_count, ~0U, 0) || chdir("/") || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
         prctl(PR_SET_PDEATHSIG, SIGKILL) || setrlimit(RLIMIT_CORE, &no_core) ||
         child_limit(RLIMIT_AS, o->address_space_bytes) || child_limit(RLIMIT_CPU, o->cpu_seconds) ||
         child_limit(RLIMIT_FSIZE, o->file_bytes) || child_limit(RLIMIT_NOFILE, o->open_files) ||
@@ -383,6 +395,71 @@ int exec_run(const struct exec_options *o, struct exec_result *ret, struct error
     if (*child.failed)
         return error_errno(err, *child.failed, "cannot run %s", o->argv[0]);
     return outcome(o, ret, reap_errno, err);
+}
+
+#define KEEP_MAX 16
+
+static void cleanup_keep(int (*keep)[KEEP_MAX])
+{
+    for (int i = 0; i < KEEP_MAX; i++)
+        cleanup_close(&(*keep)[i]);
+}
+
+int exec_child(const char *const *argv, const int *fds, size_t count, int *ret_pidfd, struct error *err)
+{
+    const struct exec_options options = {.argv = argv};
+    auto_scope(cleanup_stack) void *stack = stack_new(err);
+    auto_scope(cleanup_keep) int keep[KEEP_MAX];
+    auto_close int in = -1, out = -1, errors = -1;
+    struct child child = {.options = &options, .keep = keep, .keep_count = (unsigned)count};
+    int pidfd = -1;
+    pid_t pid;
+
+    for (size_t i = 0; i < KEEP_MAX; i++)
+        keep[i] = -1;
+    if (!stack || count > KEEP_MAX || argv[0][0] != '/')
+        return stack ? error_set(err, ERROR_INTERNAL, "a program is named by its absolute path") : -1;
+    in = open_null(err);
+    if (in < 0)
+        return -1;
+    out = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (out < 0 || errors < 0)
+        return error_errno(err, errno, "cannot start %s", argv[0]);
+    for (size_t i = 0; i < count; i++) {
+        keep[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3 + (int)count);
+        if (keep[i] < 0)
+            return error_errno(err, errno, "cannot start %s", argv[0]);
+    }
+    child.in = in, child.out = out, child.err = errors;
+    if (spawn(&child, stack, &pid, &pidfd, err))
+        return -1;
+    if (*child.failed) {
+        int errnum = *child.failed;
+
+        exec_child_end(pidfd, 0);
+        return error_errno(err, errnum, "cannot run %s", argv[0]);
+    }
+    *ret_pidfd = pidfd;
+    return 0;
+}
+
+bool exec_child_ended(int pidfd)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid;
+}
+
+void exec_child_end(int pidfd, int64_t wait_ms)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    struct exec_result ignored = {0};
+
+    if (poll(&p, 1, (int)wait_ms) <= 0)
+        syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+    (void)reap(pidfd, &ignored);
+    close(pidfd);
 }
 
 int exec_replace(const char *const *argv, struct error *err)

@@ -40,6 +40,8 @@ OWNERS = {
     "png.h": ["service/vm/picture.c"],
     "yaml.h": ["service/cli/yamldoc.c"],
     "termios.h": ["service/cli/terminal.c"],
+    "seccomp.h": ["service/base/sandbox.c"],
+    "linux/landlock.h": ["service/base/sandbox.c"],
 }
 
 # Folder -> our folders it may include (beside itself). What is not here may include nothing of ours.
