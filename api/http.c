@@ -20,7 +20,7 @@
 #include "service/base/secret.h"
 #include "service/base/str.h"
 #include "service/base/thread.h"
-#include "service/vm/core.h"
+#include "service/conf/settings.h"
 
 #define TICK_MS         1000  /* the loop turns at least so often */
 #define ACCEPT_EVERY_MS 2     /* while requests keep the loop busy */
@@ -52,7 +52,7 @@ static size_t no_unescape(void *cls, struct MHD_Connection *mhd, char *text)
 
 static void read_limits(struct http *h)
 {
-    const struct settings *s = core_settings(h->core);
+    const struct settings *s = h->settings;
 
     h->limits = (struct http_limits){
         .header_timeout_ms = s->header_timeout_ms,
@@ -73,6 +73,14 @@ void http_wake(struct http *h)
         log_error("cannot wake the HTTP loop: %s", strerror(errno));
 }
 
+/* Known to the thread itself: who started it knows it only a moment later. */
+static __thread const struct http *loop_of;
+
+bool http_is_loop(const struct http *h)
+{
+    return loop_of == h;
+}
+
 /* The tls thread. */
 static void on_settled(void *opaque)
 {
@@ -85,12 +93,14 @@ static void reload(struct http *h)
     struct error err;
 
     read_limits(h);
-    if (http_policy_new(core_settings(h->core), &policy, &err) < 0) {
+    if (http_policy_new(h->settings, &policy, &err) < 0) {
         log_failure(LOG_LEVEL_ERROR, &err, "the allowed hosts and origins stay as they were");
         return;
     }
     http_policy_free(h->policy);
     h->policy = policy;
+    if (h->side->reload)
+        h->side->reload(h);
 }
 
 static void quiesce(struct http *h)
@@ -100,7 +110,7 @@ static void quiesce(struct http *h)
         if (c->exchange)
             stream_end(c->exchange);
     }
-    workers_end_parked(h);
+    h->side->quiesce(h);
     atomic_store(&h->quiesced, true);
 }
 
@@ -125,6 +135,9 @@ static void turn(struct http *h, int max_ms)
         wait = max_ms;
     if (h->accept_paused_until_ms && wait > 50)
         wait = 50;
+    if (h->again)
+        wait = 0;
+    h->again = false;
     h->progress = false;
     MHD_run_wait(h->mhd, wait < 0 ? 0 : (int)wait);
     h->now_ms = clock_monotonic_ms();
@@ -135,6 +148,8 @@ static void turn(struct http *h, int max_ms)
         conn_hangups(h);
         atomic_store_explicit(&h->last_tick, h->now_ms, memory_order_relaxed);
     }
+    if (h->side->turn)
+        h->side->turn(h);
     conn_reap(h);
     request_log_flush(h);
 }
@@ -153,6 +168,7 @@ static void *loop(void *arg)
     struct http *h = arg;
     int64_t until;
 
+    loop_of = h;
     if (h->tls)
         tls_sockets_begin();
     while (!atomic_load(&h->stopping))
@@ -183,9 +199,9 @@ static int start_library(struct http *h, struct error *err)
     h->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
             MHD_USE_ERROR_LOG,
-        0, NULL, NULL, pipeline_access, h, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
-        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, pipeline_uri,
-        h, MHD_OPTION_NOTIFY_COMPLETED, pipeline_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+        0, NULL, NULL, h->side->access, h, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
+        MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, exchange_begin,
+        h, MHD_OPTION_NOTIFY_COMPLETED, h->side->completed, h, MHD_OPTION_NOTIFY_CONNECTION,
         conn_notify, h, MHD_OPTION_CONNECTION_LIMIT, 131072U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)MEMORY_LIMIT, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (!h->mhd)
@@ -209,7 +225,7 @@ static void http_free(struct http *h)
     if (!h)
         return;
     http_listen_close(h);
-    workers_stop(h);
+    h->side->stop(h);
     if (h->mhd)
         MHD_stop_daemon(h->mhd);
     tls_stop(h->tls);
@@ -222,25 +238,22 @@ static void http_free(struct http *h)
     if (h->hangup_fd >= 0)
         close(h->hangup_fd);
     http_policy_free(h->policy);
-    free((void *)h->count.routes);
-    free((void *)h->count.latency);
     free(h);
 }
 
 DEFINE_CLEANUP(http, struct http *, http_free);
 
-static struct http *http_new(const struct http_options *o)
+static struct http *http_new(const struct http_side *side, const struct http_options *o)
 {
     struct http *h = xcalloc(1, sizeof(*h));
     char random[SECRET_RANDOM_TEXT];
 
+    h->side = side;
+    h->settings = o->settings;
     h->core = o->core;
+    h->core_link = o->core_link;
     h->ws = o->ws;
     h->next_deadline_ms = INT64_MAX;
-    while (routes[h->count.route_count].method)
-        h->count.route_count++;
-    h->count.routes = xcalloc(h->count.route_count + 1, sizeof(*h->count.routes));
-    h->count.latency = xcalloc(h->count.route_count + 1, sizeof(*h->count.latency));
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
     secret_random_text(random);
@@ -251,16 +264,16 @@ static struct http *http_new(const struct http_options *o)
     return h;
 }
 
-int http_start(const struct http_options *options, struct http **ret, struct error *err)
+int http_start_as(const struct http_side *side, const struct http_options *options, struct http **ret,
+                  struct error *err)
 {
-    auto_scope(cleanup_http) struct http *h = http_new(options);
+    auto_scope(cleanup_http) struct http *h = http_new(side, options);
 
     if (h->wake_fd < 0 || h->hangup_fd < 0)
         return error_errno(err, errno, "cannot make an event descriptor");
-    if (http_policy_new(core_settings(h->core), &h->policy, err) < 0 ||
-        tls_start(core_settings(h->core), on_settled, h, &h->tls, err) < 0 || start_library(h, err) < 0 ||
-        http_listen_open(h, options, err) < 0 ||
-        workers_start(h, (size_t)core_settings(h->core)->request_workers, err) < 0)
+    if (http_policy_new(h->settings, &h->policy, err) < 0 || start_library(h, err) < 0 ||
+        http_listen_open(h, options, err) < 0 || h->side->start(h, options, err) < 0 ||
+        (!h->front && tls_start(h->settings, on_settled, h, &h->tls, err) < 0))
         return -1;
     http_listen_watch(h, true);
     if (thread_start(&h->thread, "http", loop, h, err) < 0)
@@ -296,7 +309,7 @@ void http_quiesce(struct http *h)
 
     atomic_store(&h->quiescing, true);
     http_wake(h);
-    while (!(atomic_load(&h->quiesced) && workers_idle(h))) {
+    while (!(atomic_load(&h->quiesced) && h->side->is_idle(h))) {
         if (clock_monotonic_ms() > until) {
             log_warning("requests are still being served; going on without them");
             return;
@@ -311,6 +324,8 @@ void http_stop(struct http *h)
         return;
     if (!atomic_load(&h->quiesced))
         http_quiesce(h);
+    if (h->side->end)
+        h->side->end(h);
     atomic_store(&h->stopping, true);
     http_wake(h);
     pthread_join(h->thread, NULL);

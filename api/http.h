@@ -8,17 +8,24 @@
 #include "service/base/error.h"
 
 struct core;
+struct core_link;
 struct http;
+struct settings;
 struct ws;
 
 struct http_options {
     struct core *core;
+    const struct settings *settings; /* of a front; NULL: the core's */
     struct ws *ws;
     const char *listen;      /* ADDR:PORT */
     const char *unix_socket; /* path, or NULL */
     /* Listening sockets from socket activation: one of a kind stands for the address above. */
     const int *passed_fds;
     int passed_count;
+    /* For a front: its program (NULL: beside ours, or as installed); as for ws_start_with(), 0: as the settings say. */
+    const char *front_program;
+    unsigned ping_seconds, hangup_seconds;
+    struct core_link *core_link; /* in a front */
 };
 
 /* Binds and starts; answers 503 shutting-down after http_quiesce(). */

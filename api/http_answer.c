@@ -1,10 +1,10 @@
 /*
- * Answers: from a struct response, or a problem, to libmicrohttpd; the headers every answer has;
- * the log line and the counters.
+ * Answers: from a struct response, or a problem, on their way to the client; the log line and the counters.
  */
 #include <stdio.h>
 #include <string.h>
 
+#include "api/front.h"
 #include "api/http_internal.h"
 #include "api/problem.h"
 #include "service/base/clock.h"
@@ -12,31 +12,8 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 
-#define ANSWER_MS           60000
-#define ANSWER_BYTES_PER_MS 16 /* the slowest reader that is waited for: 16 kB/s */
-#define RETRY_AFTER_SECONDS "1"
-
 const double http_latency_bounds[HTTP_LATENCY_BUCKETS] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.025,
                                                           0.05,   0.1,   0.25,  1.0,   5.0,  30.0};
-
-static void free_blob(void *cls)
-{
-    blob_unref(cls);
-}
-
-/* Takes the reference. */
-static struct MHD_Response *blob_response(struct blob *body)
-{
-    struct MHD_Response *r;
-
-    if (!body)
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    r = MHD_create_response_from_buffer_with_free_callback_cls(body->len, body->data, free_blob,
-                                                               body);
-    if (!r)
-        blob_unref(body);
-    return r;
-}
 
 /* The error in x->err as x->res, so that both kinds of answer leave the same way. */
 static void problem_response(struct exchange *x)
@@ -60,39 +37,6 @@ static void problem_response(struct exchange *x)
         response_header(res, "Upgrade", "websocket");
         response_header(res, "Sec-WebSocket-Version", "13");
     }
-}
-
-static bool has_header(const struct response *res, const char *name)
-{
-    for (size_t i = 0; i < res->header_count; i++) {
-        if (strcmp(res->headers[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-static void add_headers(struct exchange *x, struct MHD_Response *r)
-{
-    const struct response *res = &x->res;
-    const char *type = res->content_type;
-
-    if (!type && x->stream)
-        type = "text/event-stream";
-    if (type)
-        MHD_add_response_header(r, "Content-Type", type);
-    MHD_add_response_header(r, "X-Request-Id", x->req.id);
-    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
-    MHD_add_response_header(r, "Cross-Origin-Resource-Policy", "same-origin");
-    /* Only the dashboard's files may be kept, and their handler says so. */
-    if (!has_header(res, "Cache-Control"))
-        MHD_add_response_header(r, "Cache-Control", "no-store");
-    for (size_t i = 0; i < res->header_count; i++)
-        MHD_add_response_header(r, res->headers[i].name, res->headers[i].value);
-    /* libmicrohttpd writes "Connection: Upgrade" only when asked; RFC 9110 wants it beside Upgrade.
-     */
-    if (x->close_after || res->status == 426)
-        MHD_add_response_header(r, "Connection", x->close_after ? "close" : "Upgrade");
 }
 
 static size_t latency_bucket(double seconds)
@@ -134,70 +78,52 @@ static void log_outcome(struct exchange *x)
     log_set_request(NULL);
 }
 
-static struct MHD_Response *make_response(struct exchange *x)
-{
-    if (x->res.stream && strcmp(x->req.method, "HEAD") != 0)
-        return stream_response(x);
-    return blob_response(TAKE_PTR(x->res.body));
-}
-
 static bool is_upgrade(const struct exchange *x)
 {
     return !x->failed && x->wants_upgrade && x->res.stream &&
            (x->res.status == 101 || x->res.status == 0);
 }
 
+/* False: it cannot be; x->err says why. */
+static bool hand_over(struct exchange *x)
+{
+    int fd = x->call ? -1 : upgrade_socket(x, &x->err);
+
+    if (fd < 0 && !x->call)
+        return false;
+    answer_count(x, 101);
+    x->res.status = 101;
+    if (x->call)
+        call_answer(x);
+    else
+        upgrade_hand_over(x, fd);
+    return true;
+}
+
 enum MHD_Result answer_send(struct exchange *x)
 {
-    struct MHD_Response *r;
-    enum MHD_Result rc;
-    size_t len;
-
     if (!x->failed && x->res.stream && atomic_load(&x->http->quiescing)) {
         x->failed = true;
         error_set(&x->err, ERROR_SHUTTING_DOWN, "The daemon is stopping.");
     }
-    if (is_upgrade(x))
-        return upgrade_hand_over(x);
+    if (is_upgrade(x)) {
+        if (hand_over(x))
+            return MHD_YES;
+        x->failed = true;
+    }
     if (x->failed) {
         log_outcome(x);
         problem_response(x);
     }
     if (!x->res.status)
         x->res.status = 200;
-    x->phase = PHASE_ANSWERED;
-    len = x->res.body ? x->res.body->len : 0;
     if (x->res.body && !x->res.content_type)
         x->res.content_type = "application/json";
-    r = make_response(x);
-    if (!r)
-        return MHD_NO;
-    add_headers(x, r);
-    if (x->stream)
-        stream_tick(x);
-    else
-        conn_expect(x->http, x->conn, CONN_ANSWER, ANSWER_MS + (int64_t)len / ANSWER_BYTES_PER_MS);
     answer_count(x, x->res.status);
     if (!x->failed && strcmp(x->req.method, "GET") != 0)
         CRASH_POINT(API_ANSWER);
-    rc = MHD_queue_response(x->mhd, (unsigned)x->res.status, r);
-    MHD_destroy_response(r);
-    return rc;
-}
-
-void answer_raw(int fd, const struct error *err, const char *request_id)
-{
-    auto_blob struct blob *body = problem_render(err, request_id);
-    auto_free char *text = NULL;
-    int status = error_status(err->code);
-
-    text =
-        xasprintf("HTTP/1.1 %d %s\r\nContent-Type: " PROBLEM_CONTENT_TYPE
-                  "\r\nContent-Length: %zu\r\nConnection: close\r\nCache-Control: no-store\r\n"
-                  "X-Content-Type-Options: nosniff\r\n%s\r\n%s",
-                  status, error_title(err->code), body->len,
-                  status == 429 || status == 503 ? "Retry-After: " RETRY_AFTER_SECONDS "\r\n" : "",
-                  body->data);
-    /* Best effort: whoever does not read it is being cut off anyway. */
-    (void)!send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (!x->call)
+        return reply_send(x);
+    call_answer(x);
+    return MHD_YES;
 }

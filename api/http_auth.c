@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "api/front.h"
 #include "api/http_internal.h"
 #include "service/vm/core.h"
 #include "service/vm/project.h"
@@ -99,17 +100,20 @@ static int check_certificates_page(struct exchange *x, struct error *err)
     return -1;
 }
 
+/* The name in the certificate that the client showed, or "". */
+static const char *certificate_of(const struct exchange *x)
+{
+    if (x->call)
+        return call_certificate(x->call);
+    return x->conn->tls ? tls_link_name(x->conn->tls) : "";
+}
+
 static int by_certificate(struct exchange *x, struct access *a, struct error *err)
 {
-    if (access_by_certificate(a, tls_link_name(x->conn->tls), &x->req.principal, err) < 0)
+    if (access_by_certificate(a, certificate_of(x), &x->req.principal, err) < 0)
         return refuse_bad(x, a, err);
     x->req.has_principal = true;
     return check_certificates_page(x, err);
-}
-
-static bool shows_certificate(const struct exchange *x)
-{
-    return x->conn->tls && *tls_link_name(x->conn->tls);
 }
 
 static bool brings_ticket(const struct exchange *x)
@@ -148,7 +152,7 @@ int auth_check(struct exchange *x, struct error *err)
         x->req.has_principal = true;
     } else if (brings_ticket(x)) {
         return 0; /* the handler redeems it */
-    } else if (shows_certificate(x)) {
+    } else if (*certificate_of(x)) {
         if (by_certificate(x, a, err) < 0)
             return -1;
     } else if (x->gate.value[GATE_COOKIE]) {

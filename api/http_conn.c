@@ -14,7 +14,6 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
-#include "service/vm/access.h"
 
 #define UPLOAD_FLOOR_BYTES_PER_SECOND 1024
 
@@ -111,9 +110,9 @@ int conn_admit(struct http *h, int fd, const struct sockaddr *addr)
     const struct addr_count *a;
     unsigned uid;
 
-    if (addr->sa_family == AF_UNIX && peer_uid(fd, &uid) && access_uid_is_admin(uid))
+    if (addr->sa_family == AF_UNIX && peer_uid(fd, &uid) && h->side->is_admin(uid))
         places += HTTP_ADMIN_RESERVE;
-    if (h->conn_count >= places)
+    if (h->conn_count + (h->side->elsewhere ? h->side->elsewhere(h) : 0) >= places)
         return 503;
     if (!addr_key(addr, key))
         return 0;

@@ -30,6 +30,8 @@
 #define HTTP_LISTENERS_MAX 8
 #define HTTP_ADMIN_RESERVE 8 /* connections beyond the limit, for the host's own administrator */
 
+#define RETRY_AFTER_SECONDS "1"
+
 /* ---- connections (http_conn.c) ---- */
 
 /* What a connection is doing, which says what its deadline means. */
@@ -73,6 +75,10 @@ enum phase {
     PHASE_SOCKET, /* suspended: with the WebSocket thread */
 };
 
+struct call;
+struct core_link;
+struct errand;
+struct front;
 struct http_stream;
 struct parking;
 struct upload_pipe;
@@ -85,6 +91,8 @@ enum park_kind { PARK_OP, PARK_VM, PARK_LEASE };
 
 struct exchange {
     struct request req; /* first: req.http points back here */
+    struct call *call;     /* it came through a front; NULL: by libmicrohttpd */
+    struct errand *errand; /* in a front: what the core was asked */
     unsigned magic;
     struct http *http;
     struct conn *conn; /* NULL once the client is gone */
@@ -110,6 +118,7 @@ struct exchange {
     /* ROUTE_UPLOAD */
     struct {
         struct upload_pipe *pipe;
+        void (*release)(struct exchange *x);
         uint64_t received, mark; /* bytes, and what they were at the last deadline */
     } upload;
 
@@ -137,6 +146,29 @@ struct exchange {
 
 /* ---- the daemon ---- */
 
+/*
+ * Who serves what libmicrohttpd parsed: this process (http_pipeline.c), or another one that a front asks
+ * (front_pipeline.c). On the HTTP thread, but for start and stop. What is NULL has nothing to do.
+ */
+struct http_side {
+    enum MHD_Result (*access)(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                              const char *version, const char *data, size_t *size, void **con_cls);
+    void (*completed)(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why);
+    bool (*is_admin)(unsigned uid); /* of a Unix socket's peer */
+    size_t (*elsewhere)(struct http *h); /* connections that count, and another process has */
+    int (*start)(struct http *h, const struct http_options *options, struct error *err); /* before the thread */
+    void (*turn)(struct http *h);    /* at each turn of the loop */
+    void (*reload)(struct http *h);
+    void (*quiesce)(struct http *h); /* the listeners are closed */
+    bool (*is_idle)(struct http *h); /* nobody works on a request; any thread */
+    void (*end)(struct http *h);     /* the loop is about to; not on its thread */
+    void (*stop)(struct http *h);    /* the loop has ended, or never began */
+    /* Of a request that came through a front: whoever had it gives it back (any thread); it goes. */
+    void (*call_back)(struct exchange *x);
+    void (*call_free)(struct exchange *x);
+};
+
+
 struct http_limits { /* copies of the settings, replaced on the HTTP thread */
     int64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms;
     int64_t body_limit, user_data_limit, json_depth, json_tokens;
@@ -144,7 +176,9 @@ struct http_limits { /* copies of the settings, replaced on the HTTP thread */
 };
 
 struct http {
-    struct core *core;
+    const struct http_side *side;
+    const struct settings *settings;
+    struct core *core; /* NULL in a front */
     struct ws *ws;
     struct MHD_Daemon *mhd;
     char address[128];
@@ -158,6 +192,9 @@ struct http {
     int wake_fd;
     bool listening; /* the listeners are in it */
     struct tls *tls; /* NULL: the listeners speak HTTP in clear */
+    struct front *front; /* what serves the network instead of this process; NULL: nothing does */
+    struct core_link *core_link; /* in a front */
+    bool exposed; /* an address beyond loopback is listened on */
     int hangup_fd;  /* an epoll set below it: who has closed its side */
     pthread_t thread;
     bool thread_started;
@@ -179,6 +216,7 @@ struct http {
     struct addr_count *addrs[256];
     int64_t accept_paused_until_ms;
     bool progress; /* a request moved since the last turn of the loop */
+    bool again;    /* a connection was resumed: the next turn waits for nothing */
 
     /* http_pipeline.c */
     struct exchange *spare; /* a few finished exchanges to use again */
@@ -231,6 +269,9 @@ static inline struct exchange *exchange_of(const struct request *req)
 
 /* http.c */
 void http_wake(struct http *h); /* any thread */
+bool http_is_loop(const struct http *h); /* the calling thread is h's */
+int http_start_as(const struct http_side *side, const struct http_options *options, struct http **ret,
+                  struct error *err);
 
 /* http_listen.c */
 int http_listen_open(struct http *h, const struct http_options *o, struct error *err);
@@ -249,18 +290,24 @@ void conn_reap(struct http *h); /* acts on deadlines that have passed */
 void conn_hangups(struct http *h);
 void conn_forget_hangup(struct http *h, struct conn *c); /* its socket goes elsewhere */
 
-/* http_pipeline.c */
-void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd);
-enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const char *url,
-                                const char *method, const char *version, const char *data,
-                                size_t *size, void **con_cls);
-void pipeline_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
-                        enum MHD_RequestTerminationCode why);
-void exchange_free(struct exchange *x); /* the HTTP thread, or when the client is gone a worker */
+/* http_exchange.c */
+void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd); /* libmicrohttpd's: a request line */
+struct exchange *exchange_new(struct http *h);
+void exchange_recycle(struct exchange *x); /* the HTTP thread */
+void exchange_free(struct exchange *x); /* a worker, once the client is gone */
+/* libmicrohttpd is done with it; its connection idles. */
+void exchange_over(struct exchange *x, enum MHD_RequestTerminationCode why);
+/* True while another thread has it: libmicrohttpd may call again when a chunk was left over. */
+bool exchange_is_away(struct exchange *x);
 void exchange_suspend(struct exchange *x);
 void exchange_resume(struct exchange *x); /* any thread; x is not the caller's afterwards */
 /* rc of a handler into the exchange's outcome. */
 void exchange_outcome(struct exchange *x, int rc);
+
+/* http_pipeline.c; then the steps of a request that came through a front */
+extern const struct http_side pipeline_side;
+void pipeline_header(struct exchange *x, const char *url, const char *method, const char *version);
+enum MHD_Result pipeline_complete(struct exchange *x);
 
 /* http_headers.c */
 int headers_read(struct exchange *x, const char *url, const char *method, const char *version,
@@ -279,13 +326,17 @@ void upload_begin(struct exchange *x);
 void upload_data(struct exchange *x, const char *data, size_t *size);
 void upload_end(struct exchange *x);
 bool upload_gone(struct exchange *x);   /* true: a worker frees x */
-void upload_release(struct exchange *x); /* with x */
 
 /* http_answer.c */
 enum MHD_Result answer_send(struct exchange *x);
+void answer_count(struct exchange *x, int status); /* the log line and the counters */
+
+/* http_reply.c */
+/* x->res, whole, to libmicrohttpd. */
+enum MHD_Result reply_send(struct exchange *x);
 /* Straight to a socket libmicrohttpd has not answered on; best effort. */
 void answer_raw(int fd, const struct error *err, const char *request_id);
-void answer_count(struct exchange *x, int status); /* the log line and the counters */
+void reply_raw(struct exchange *x); /* the same with x->res */
 
 /* http_log.c: request lines, gathered during a turn of the loop */
 void request_log(struct exchange *x, int status, int64_t ns);
@@ -306,7 +357,10 @@ void stream_detach(struct exchange *x); /* x goes before the stream does */
 
 /* http_upgrade.c */
 int upgrade_check(struct exchange *x, struct error *err);
-enum MHD_Result upgrade_hand_over(struct exchange *x);
+
+/* http_hand_over.c: to the WebSocket thread. First what it is to talk through, -1: err says why not. */
+int upgrade_socket(struct exchange *x, struct error *err);
+void upgrade_hand_over(struct exchange *x, int fd); /* takes both, and x->res.stream */
 
 /* http_workers.c */
 int workers_start(struct http *h, size_t count, struct error *err);

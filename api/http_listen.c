@@ -19,7 +19,7 @@
 #include "service/base/clock.h"
 #include "service/base/log.h"
 #include "service/base/str.h"
-#include "service/vm/core.h"
+#include "service/conf/settings.h"
 
 #define BACKLOG     512
 #define ACCEPT_TURN 64 /* connections taken before the others are served again */
@@ -65,7 +65,8 @@ static bool is_loopback(const struct sockaddr *addr)
 /* Without TLS, tokens would travel in clear: only a clear "yes" opens the network. */
 static int check_exposed(struct http *h, const struct sockaddr *addr, struct error *err)
 {
-    if (h->tls || is_loopback(addr) || core_settings(h->core)->insecure_listen)
+    h->exposed |= !is_loopback(addr);
+    if (*h->settings->tls_certificate || is_loopback(addr) || h->settings->insecure_listen)
         return 0;
     error_set_at(err, ERROR_CONFIG, "listen",
                  "The address is reachable from the network, and there is no TLS.");

@@ -3,6 +3,7 @@
  */
 #include "api/http_metrics.h"
 
+#include "api/front.h"
 #include "api/http_internal.h"
 
 static unsigned long long get(_Atomic unsigned long long *c)
@@ -14,13 +15,14 @@ void http_metrics_read(const struct request *req, struct http_metrics *ret)
 {
     struct http *h = exchange_of(req)->http;
     struct counters *c = &h->count;
+    const struct front_counts *front = front_counts(h->front);
 
     *ret = (struct http_metrics){.auth_failures = get(&c->auth_failures),
                                  .malformed_requests = get(&c->malformed),
-                                 .timed_out = get(&c->timed_out),
-                                 .refused_connections = get(&c->refused),
-                                 .accepted_connections = get(&c->accepted),
-                                 .connections = get(&c->connections),
+                                 .timed_out = get(&c->timed_out) + front->timed_out,
+                                 .refused_connections = get(&c->refused) + front->refused,
+                                 .accepted_connections = get(&c->accepted) + front->accepted,
+                                 .connections = get(&c->connections) + front->connections,
                                  .requests_in_flight = get(&c->in_flight),
                                  .requests_parked = get(&c->parked),
                                  .event_streams = get(&c->streams)};
@@ -30,6 +32,9 @@ void http_metrics_read(const struct request *req, struct http_metrics *ret)
     }
     if (!atomic_load(&h->quiescing)) /* afterwards the WebSocket side may be gone */
         ws_stats_read(h->ws, &ret->websockets);
+    ret->websockets.connections += front->sockets;
+    ret->websockets.bytes_in += front->socket_bytes_in;
+    ret->websockets.bytes_out += front->socket_bytes_out;
 }
 
 bool http_metrics_route(const struct request *req, size_t i, struct http_route_metrics *ret)

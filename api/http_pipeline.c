@@ -7,154 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/front.h"
 #include "api/http_internal.h"
 #include "api/router.h"
-#include "service/base/clock.h"
-#include "service/base/log.h"
 #include "service/base/str.h"
+#include "service/conf/settings.h"
+#include "service/vm/access.h"
+#include "service/vm/core.h"
 
-#define SPARE_MAX 64
 /* A refused request's body is read to here, so that the client gets to see the answer. */
 #define SWALLOW_MAX (1024 * 1024)
-
-static struct conn *conn_of(struct MHD_Connection *mhd)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct conn *c = info ? info->socket_context : NULL;
-
-    if (!c || c->magic != CONN_MAGIC)
-        abort();
-    return c;
-}
-
-static struct exchange *exchange_new(struct http *h)
-{
-    struct exchange *x = h->spare;
-
-    if (x) {
-        h->spare = x->next;
-        h->spare_count--;
-    } else {
-        x = xcalloc(1, sizeof(*x));
-    }
-    x->magic = EXCHANGE_MAGIC;
-    x->http = h;
-    x->req.http = x;
-    x->req.core = h->core;
-    count_add(&h->count.in_flight, 1);
-    return x;
-}
-
-static void release(struct exchange *x)
-{
-    stream_detach(x);
-    if (x->kept_free)
-        x->kept_free(x->kept);
-    if (x->res.stream)
-        x->res.stream->close(x->res.stream);
-    blob_unref(x->res.body);
-    json_decref(x->req.json);
-    free(x->raw_query);
-    free(x->query);
-    free(x->body);
-    upload_release(x);
-}
-
-/* The HTTP thread. Clears what the next request must not see; the rest is overwritten by it. */
-static void exchange_recycle(struct exchange *x)
-{
-    struct http *h = x->http;
-
-    release(x);
-    if (h->spare_count == SPARE_MAX) {
-        x->magic = 0;
-        free(x);
-        return;
-    }
-    /* The next request must not see this one's. */
-    memset(x, 0, offsetof(struct exchange, req.params));
-    memset(&x->req.param_count, 0,
-           offsetof(struct exchange, err) - offsetof(struct exchange, req.param_count));
-    x->res.status = 0;
-    x->res.content_type = NULL;
-    x->res.body = NULL;
-    x->res.header_count = 0;
-    x->res.stream = NULL;
-    x->res.subprotocol[0] = '\0';
-    x->next = h->spare;
-    h->spare = x;
-    h->spare_count++;
-}
-
-/* A worker, once the client has gone. */
-void exchange_free(struct exchange *x)
-{
-    release(x);
-    x->magic = 0;
-    free(x);
-}
-
-void exchange_suspend(struct exchange *x)
-{
-    x->suspended = true;
-    x->phase = PHASE_WORKING;
-    atomic_fetch_add(&x->http->count.suspended, 1);
-    if (x->conn->wait != CONN_UPLOAD)
-        conn_expect(x->http, x->conn, CONN_SERVED, 0);
-    MHD_suspend_connection(x->mhd);
-}
-
-void exchange_resume(struct exchange *x)
-{
-    struct http *h = x->http;
-
-    MHD_resume_connection(x->mhd);
-    /* x may be answered and gone by now. The library's own wake-up needs a thread of its own. */
-    http_wake(h);
-    atomic_fetch_sub(&h->count.suspended, 1);
-}
-
-void exchange_outcome(struct exchange *x, int rc)
-{
-    x->failed = rc != 0;
-    x->phase = PHASE_READY;
-}
-
-/*
- * libmicrohttpd talks to the socket by calls that the program defines (tls_socket.c). Were one not ours, a client's
- * words would be read, or ours sent, in clear.
- */
-static void check_sealed(const struct conn *c, bool (*passed)(const struct tls_link *l))
-{
-    if (!c->tls || passed(c->tls))
-        return;
-    log_error("tls: bytes of a connection went past TLS");
-    abort();
-}
-
-/* The request line is in: the first moment at which libmicrohttpd tells of a request. */
-void *pipeline_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
-{
-    struct http *h = cls;
-    struct exchange *x = exchange_new(h);
-    const char *query = uri ? strchr(uri, '?') : NULL;
-
-    x->mhd = mhd;
-    x->conn = conn_of(mhd);
-    x->conn->exchange = x;
-    check_sealed(x->conn, tls_link_has_spoken);
-    x->started_ns = clock_monotonic_ns();
-    h->now_ms = x->started_ns / 1000000;
-    x->uri_len = uri ? strlen(uri) : 0;
-    if (query && query[1])
-        x->raw_query = xstrdup(query + 1);
-    /* A first request's header began with the connection, and that deadline stands. */
-    if (x->conn->wait != CONN_HEADER)
-        conn_expect(h, x->conn, CONN_HEADER, h->limits.header_timeout_ms);
-    h->progress = true;
-    return x;
-}
 
 static void take_request_id(struct exchange *x)
 {
@@ -211,12 +73,12 @@ static int parse_query(struct exchange *x, struct error *err)
 static int begin(struct exchange *x, const char *url, const char *method, const char *version,
                  struct error *err)
 {
-    int rc = headers_read(x, url, method, version, err);
+    int rc = x->call ? call_headers(x, method, version, err) : headers_read(x, url, method, version, err);
 
     x->req.method = method;
     x->req.path = url;
     x->req.content_length = x->gate.content_length;
-    x->req.tls = x->conn->tls != NULL;
+    x->req.tls = x->conn->tls != NULL || call_is_tls(x->call);
     memcpy(x->req.peer, x->conn->peer, sizeof(x->req.peer));
     take_request_id(x);
     if (rc < 0 || *url != '/') {
@@ -233,12 +95,17 @@ static int begin(struct exchange *x, const char *url, const char *method, const 
     return body_expect(x, err);
 }
 
+void pipeline_header(struct exchange *x, const char *url, const char *method, const char *version)
+{
+    x->failed = begin(x, url, method, version, &x->err) < 0;
+}
+
 static enum MHD_Result on_header(struct exchange *x, const char *url, const char *method,
                                  const char *version)
 {
     bool has_body;
 
-    x->failed = begin(x, url, method, version, &x->err) < 0;
+    pipeline_header(x, url, method, version);
     has_body = x->gate.content_length != 0;
     if (x->failed && (x->close_after || (has_body && (x->gate.content_length < 0 ||
                                                       x->gate.content_length > SWALLOW_MAX ||
@@ -269,7 +136,7 @@ static void run_inline(struct exchange *x)
     exchange_outcome(x, rc);
 }
 
-static enum MHD_Result on_complete(struct exchange *x)
+enum MHD_Result pipeline_complete(struct exchange *x)
 {
     conn_expect(x->http, x->conn, CONN_SERVED, 0);
     if (x->failed)
@@ -308,19 +175,7 @@ static enum MHD_Result on_data(struct exchange *x, const char *data, size_t *siz
     return MHD_NO;
 }
 
-/* True while another thread has it: libmicrohttpd may call again when a chunk was left over. */
-static bool is_away(struct exchange *x)
-{
-    const union MHD_ConnectionInfo *info;
-
-    if (!x->suspended)
-        return false;
-    info = MHD_get_connection_info(x->mhd, MHD_CONNECTION_INFO_CONNECTION_SUSPENDED);
-    x->suspended = info && info->suspended == MHD_YES;
-    return x->suspended;
-}
-
-enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const char *url,
+static enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const char *url,
                                 const char *method, const char *version, const char *data,
                                 size_t *size, void **con_cls)
 {
@@ -331,7 +186,7 @@ enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const cha
     h->progress = true;
     if (!x || x->magic != EXCHANGE_MAGIC)
         return MHD_NO;
-    if (is_away(x))
+    if (exchange_is_away(x))
         return MHD_YES;
     if (x->conn->cut)
         return MHD_NO;
@@ -343,7 +198,7 @@ enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const cha
         return MHD_YES;
     case PHASE_BODY:
         if (!*size)
-            return on_complete(x);
+            return pipeline_complete(x);
         return on_data(x, data, size);
     case PHASE_READY:
         return answer_send(x);
@@ -357,22 +212,84 @@ enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const cha
     return MHD_NO;
 }
 
-void pipeline_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
-                        enum MHD_RequestTerminationCode why)
+static void completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
 {
-    struct http *h = cls;
     struct exchange *x = *con_cls;
 
+    (void)cls;
     (void)mhd;
     if (!x || x->magic != EXCHANGE_MAGIC)
         return;
     *con_cls = NULL;
-    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-        check_sealed(x->conn, tls_link_has_answered);
-    x->conn->exchange = NULL;
-    count_add(&h->count.in_flight, -1ULL);
-    conn_expect(h, x->conn, CONN_IDLE,
-                why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? h->limits.idle_timeout_ms : 1000);
+    exchange_over(x, why);
     if (!upload_gone(x))
         exchange_recycle(x);
+}
+
+static size_t elsewhere(struct http *h)
+{
+    return (size_t)front_counts(h->front)->connections;
+}
+
+static int start(struct http *h, const struct http_options *options, struct error *err)
+{
+    while (routes[h->count.route_count].method)
+        h->count.route_count++;
+    h->count.routes = xcalloc(h->count.route_count + 1, sizeof(*h->count.routes));
+    h->count.latency = xcalloc(h->count.route_count + 1, sizeof(*h->count.latency));
+    if (workers_start(h, (size_t)h->settings->request_workers, err) < 0)
+        return -1;
+    return front_start(h, options, err);
+}
+
+static void quiesce(struct http *h)
+{
+    front_quiesce(h->front);
+    workers_end_parked(h);
+}
+
+static void reload(struct http *h)
+{
+    front_reload(h->front);
+}
+
+static void turn(struct http *h)
+{
+    if (h->front)
+        front_turn(h->front);
+}
+
+static void end(struct http *h)
+{
+    front_stop(h->front);
+}
+
+static void stop(struct http *h)
+{
+    workers_stop(h);
+    front_free(TAKE_PTR(h->front));
+    free((void *)h->count.routes);
+    free((void *)h->count.latency);
+}
+
+const struct http_side pipeline_side = {.access = pipeline_access,
+                                        .completed = completed,
+                                        .is_admin = access_uid_is_admin,
+                                        .elsewhere = elsewhere,
+                                        .start = start,
+                                        .turn = turn,
+                                        .reload = reload,
+                                        .quiesce = quiesce,
+                                        .is_idle = workers_idle,
+                                        .end = end,
+                                        .stop = stop,
+                                        .call_back = call_back,
+                                        .call_free = call_free};
+
+int http_start(const struct http_options *options, struct http **ret, struct error *err)
+{
+    struct http_options all = *options;
+
+    all.settings = core_settings(options->core);
+    return http_start_as(&pipeline_side, &all, ret, err);
 }

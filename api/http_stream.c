@@ -128,7 +128,8 @@ struct MHD_Response *stream_response(struct exchange *x)
 {
     struct http_stream *s = xcalloc(1, sizeof(*s));
     struct MHD_Response *r =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STAGE_SIZE, on_room, s, on_free);
+        MHD_create_response_from_callback(x->res.stream_length ? (uint64_t)x->res.stream_length : MHD_SIZE_UNKNOWN,
+                                          STAGE_SIZE, on_room, s, on_free);
 
     if (!r) {
         free(s);

@@ -57,17 +57,6 @@ static void job_begin(struct exchange *x)
     exchange_resume(x);
 }
 
-void upload_begin(struct exchange *x)
-{
-    struct upload_pipe *p = xcalloc(1, sizeof(*p));
-
-    mutex_init(&p->lock);
-    p->full_tail = &p->full;
-    x->upload.pipe = p;
-    exchange_suspend(x);
-    workers_post(x, job_begin);
-}
-
 /* The memory is the kernel's again at once: a heap would keep it. */
 static struct chunk *chunk_new(void)
 {
@@ -90,12 +79,10 @@ static void free_chunks(struct chunk *c)
     }
 }
 
-void upload_release(struct exchange *x)
+static void upload_release(struct exchange *x)
 {
     struct upload_pipe *p = x->upload.pipe;
 
-    if (!p)
-        return;
     free_chunks(p->full);
     free_chunks(p->spare);
     if (p->filling)
@@ -103,6 +90,18 @@ void upload_release(struct exchange *x)
     free_chunks(p->filling);
     pthread_mutex_destroy(&p->lock);
     free(p);
+}
+
+void upload_begin(struct exchange *x)
+{
+    struct upload_pipe *p = xcalloc(1, sizeof(*p));
+
+    mutex_init(&p->lock);
+    p->full_tail = &p->full;
+    x->upload.pipe = p;
+    x->upload.release = upload_release;
+    exchange_suspend(x);
+    workers_post(x, job_begin);
 }
 
 /* ---- the worker ---- */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/front.h"
 #include "api/http_internal.h"
 #include "service/base/str.h"
 
@@ -52,7 +53,9 @@ int request_query_each(const struct request *req,
 
 const char *request_header(const struct request *req, const char *name)
 {
-    return MHD_lookup_connection_value(exchange_of(req)->mhd, MHD_HEADER_KIND, name);
+    const struct exchange *x = exchange_of(req);
+
+    return x->call ? call_header(x->call, name) : MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, name);
 }
 
 const char *request_cookie(const struct request *req, const char *name)

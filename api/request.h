@@ -135,6 +135,7 @@ struct response {
     /* A body that comes piece by piece (SSE without a content_type), or with status 101 the socket's
      * source; owned. */
     struct source *stream;
+    int64_t stream_length; /* bytes that stream will have; 0: not known, or no stream */
     char subprotocol[32];  /* chosen WebSocket subprotocol, "" for none */
 };
 

@@ -20,7 +20,8 @@ def tree(tmp_path_factory):
 
 
 def test_the_programs_run_from_there(tree):
-    for program, status in (("usr/sbin/droverd", 0), ("usr/bin/drover", 0), ("usr/libexec/drover-ksm-helper", 2)):
+    for program, status in (("usr/sbin/droverd", 0), ("usr/bin/drover", 0), ("usr/libexec/drover-ksm-helper", 2),
+                            ("usr/libexec/drover-front", 2)):
         done = subprocess.run([tree / program, "--help"], capture_output=True, text=True, timeout=30, check=False)
         assert done.returncode == status and Path(program).name in done.stdout + done.stderr, (program, done)
 

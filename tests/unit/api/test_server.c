@@ -328,7 +328,8 @@ static int serve(struct settings *settings, const char *unix_path, unsigned ping
 {
     struct core *core = fake_core(settings);
     struct http_options options = {
-        .core = core, .listen = settings->listen, .unix_socket = unix_path};
+        .core = core, .listen = settings->listen, .unix_socket = unix_path,
+        .front_program = getenv("DROVER_FRONT"), .ping_seconds = ping, .hangup_seconds = ping + 2};
     struct error err;
     struct http *http;
     sigset_t signals;
