@@ -53,12 +53,12 @@ build() {
     local name=$1 log=$results/build-$1.log targets=()
     shift
     case $name in
-    crash) targets=(droverd drover) ;;
+    crash) targets=(droverd drover drover-front) ;;
     # What is installed, and what tests put under it; its own tests are the sanitizer build's.
     release)
-        targets=(droverd drover drover-ksm-helper drover.bash _drover drover.fish deploy/drover.1 tests/jumping_clock.so
+        targets=(droverd drover drover-front drover-ksm-helper drover.bash _drover drover.fish deploy/drover.1 tests/jumping_clock.so
             tests/late_unlocks.so tests/scarce_memory.so tests/failing_calls.so tests/deaf_guests.so
-            tests/unit/virt/test_virt_{qemu,remote})
+            tests/unit/virt/test_virt_{qemu,remote} tests/unit/base/test_sandbox)
         ;;
     esac
     [[ -z ${built[$name]:-} ]] || return 0
@@ -141,7 +141,8 @@ suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
 suite_integration() {
     local rc=0
     pytest_suite integration 900 "$root/tests/integration" || rc=$?
-    # The transport's own tests once more, through TLS.
+    # The transport's own tests once more, through the front; and through TLS.
+    DROVER_TEST_FRONT=1 pytest_suite integration.front 900 "$root"/tests/integration/test_transport_*.py || rc=$?
     [[ -z ${DROVER_TEST_LONG:-} ]] ||
         DROVER_TEST_TLS=1 pytest_suite integration.tls 900 "$root"/tests/integration/test_transport_*.py || rc=$?
     return "$rc"

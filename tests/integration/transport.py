@@ -23,6 +23,8 @@ from certificates import Authority
 ROOT = Path(__file__).resolve().parents[2]
 # With DROVER_TEST_TLS all of these tests go through the TLS front.
 TLS = bool(os.environ.get("DROVER_TEST_TLS"))
+# With DROVER_TEST_FRONT they go through the front, a process of its own.
+FRONT = bool(os.environ.get("DROVER_TEST_FRONT"))
 # What is different there, or cannot be seen through Python's own TLS; test_tls.py has its own of these.
 in_clear = pytest.mark.skipif(TLS, reason="another thing over TLS")
 BUILD = Path(os.environ.get("DROVER_BUILD", ROOT / "build"))
@@ -55,6 +57,9 @@ class Server:
             self.authority = Authority(directory)
             certificate, key = self.authority.issue("localhost")
             args = (f"tls_certificate={certificate}", f"tls_key={key}", *args)
+        if FRONT:
+            args = ("network_process=always", *args)
+            env["DROVER_FRONT"] = str(BUILD / "drover-front")
         self.process = subprocess.Popen(
             [BINARY, level, "--unix", self.unix, *args], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env
         )
