@@ -1,7 +1,7 @@
 // Memory and charts: what merging saves, what still fits, how the figures were, and which are old.
 import { env, equal, ok, test, until } from './harness.mjs';
 import { picture } from './pictures.mjs';
-import { api, go, makeVm, name, page, row, secondContext, shot } from './shared.mjs';
+import { api, go, hold, makeVm, name, page, row, secondContext, shot } from './shared.mjs';
 
 const OLD_REASON = 'QEMU has not answered';
 
@@ -57,17 +57,40 @@ test('the tuner’s last decisions are shown with their reasons', async () => {
 
 test('groups may be made by a label', async () => {
     const vm = await api('GET', `/v1/vms/${name}`);
-    await api('POST', '/v1/vms', {
+    const made = await api('POST', '/v1/vms', {
         name: `${name}-l`,
         labels: { course: 'linux-1' },
         memory_mib: 64,
     });
+    const machines = await hold(page, '/v1/vms');
+    const density = await hold(page, '/v1/ksm/density', 1);
     try {
-        await page.reload();
-        await page.getByLabel('Group by').selectOption('label.course');
+        await page.goto('about:blank');
+        await go(page, 'memory', 'Memory');
+        const by = page.getByLabel('Group by');
+        const course = by.locator('option[value="label.course"]');
+        equal(await course.count(), 0, 'offers of the label before the machines are known');
+        await machines();
+        await until('the labels, without another look at the density', async () =>
+            (await course.count()) === 1,
+        );
+        await density();
+        await by.selectOption('label.course');
         await page.getByRole('row', { name: /without this label/ }).waitFor();
+        equal(await by.inputValue(), 'label.course', 'what was chosen');
+        await by.focus();
+        const read = page.waitForResponse(
+            (r) => r.url().endsWith(`/v1/vms/${made.id}`) && r.request().method() === 'GET',
+        );
+        await api('PATCH', `/v1/vms/${made.id}`, { labels: { course: 'linux-1', room: '7' } });
+        await read;
+        await by.blur();
+        await by.locator('option[value="label.room"]').waitFor({ state: 'attached' });
+        equal(await by.inputValue(), 'label.course', 'what was chosen, when there is more to choose from');
         ok(vm.state === 'running', 'the machine runs');
     } finally {
+        await machines();
+        await density();
         await api('DELETE', `/v1/vms/${name}-l`);
     }
 });

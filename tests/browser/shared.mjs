@@ -40,6 +40,31 @@ export const focused = (on) =>
 export const secondContext = async (options) =>
     newPage(browser, { storageState: await page.context().storageState(), ...options });
 
+/*
+ * Nothing under this path is answered, but the first `passed` times, until what this gives is called: so a page
+ * can be seen before, say, its machines are there.
+ */
+export async function hold(on, path, passed = 0) {
+    let open;
+    let asked = 0;
+    const gate = new Promise((resolve) => {
+        open = resolve;
+    });
+    const isMeant = ({ pathname }) => pathname === path;
+    const held = async (route) => {
+        asked += 1;
+        if (asked > passed) {
+            await gate;
+        }
+        await route.fallback();
+    };
+    await on.route(isMeant, held);
+    return async () => {
+        open();
+        await on.unroute(isMeant, held);
+    };
+}
+
 /* The API with the page's own session, so that it works with a link's code alone. */
 export async function api(method, path, body) {
     const sent = Buffer.isBuffer(body) ? { raw: body.toString('base64') } : { json: body };

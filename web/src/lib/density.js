@@ -64,7 +64,13 @@ export function needBars() {
 
 /* onBy(by): what the reader wants the groups to be. */
 export function groupTable({ onBy }) {
-    const select = h('select', { 'aria-label': 'Group by', onchange: () => onBy(select.value) });
+    let offered = '';
+    let waiting = null; /* labels that came while the reader had the list in hand */
+    const select = h('select', {
+        'aria-label': 'Group by',
+        onchange: () => onBy(select.value),
+        onblur: () => waiting && offer(waiting, select.value),
+    });
     const body = h('tbody');
     const blank = h('p', { class: 'help' }, 'No machine is running.');
     const table = h(
@@ -89,7 +95,6 @@ export function groupTable({ onBy }) {
         shown,
         blank,
     );
-    let offered = '';
 
     /* Labels come and go with their machines; the one chosen stays. */
     function offer(labels, by) {
@@ -102,14 +107,22 @@ export function groupTable({ onBy }) {
                 .map((key) => [`label.${key}`, `Label ${key}`]),
         ];
         const now = all.map(([value]) => value).join('\n');
-        if (now !== offered && document.activeElement !== select) {
-            offered = now;
-            replace(
-                select,
-                all.map(([value, text]) => h('option', { value }, text)),
-            );
+        waiting = null;
+        if (now === offered) {
+            return;
         }
-        select.value = by;
+        if (document.activeElement === select) {
+            waiting = labels;
+            return;
+        }
+        offered = now;
+        replace(
+            select,
+            all.map(([value, text]) => h('option', { value }, text)),
+        );
+        if (select.value !== by) {
+            select.value = by;
+        }
     }
 
     function show(groups, none) {

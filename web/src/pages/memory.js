@@ -9,6 +9,7 @@ import { reloader, soon } from '../lib/reload.js';
 import { costPanel } from '../lib/tuner.js';
 
 const AGAIN_MS = 2000; /* between two readings of what is not streamed */
+const OFFER_MS = 100; /* a burst of machines is one offer */
 const MOVED = 0.02; /* by so much of itself, so that the groups are reckoned anew */
 const MOVED_BYTES = 4 * 1024 * 1024;
 const WORDS = {
@@ -99,12 +100,16 @@ export async function memoryPage({ herd, session, signal }) {
         );
     }
 
-    function showDensity(answer) {
-        density = answer;
+    function offer() {
         groups.offer(
             [...herd.vms.values()].flatMap((vm) => Object.keys(vm.labels ?? {})),
             by,
         );
+    }
+
+    function showDensity(answer) {
+        density = answer;
+        offer();
         groups.show(answer.groups, { image: 'no image', set: 'no set' }[by] ?? 'without this label');
     }
 
@@ -192,6 +197,10 @@ export async function memoryPage({ herd, session, signal }) {
         signal,
     );
     herd.on('event', (event) => event.type.startsWith('ksm.') && loadSoon(), signal);
+    /* The machines, whose labels are offered, may come later than the density. */
+    const offerSoon = soon(offer, OFFER_MS, signal);
+    herd.on('list', offerSoon, signal);
+    herd.on('vm', offerSoon, signal);
 
     await load();
     herd.figures.claim(signal);
