@@ -183,6 +183,31 @@ test('an answer that was on its way does not bring a deleted machine back', asyn
     [globalThis.fetch, globalThis.document] = before;
 });
 
+test('what the list says of a machine that is known already is told, as an event would be', async () => {
+    const vms = ['a', 'b', 'c'].map((id) => ({ id, name: id, updated_at: '1', state: 'starting' }));
+    const items = [vms[0], { ...vms[1], updated_at: '2', state: 'running' }, { ...vms[2], updated_at: '0' }];
+    const { fetch, document, location } = globalThis;
+    Object.assign(globalThis, {
+        document: { addEventListener() {}, visibilityState: 'hidden' },
+        location: new URL('http://localhost/'),
+        fetch: async () => ({
+            ok: true,
+            text: async () => JSON.stringify({ items, next_cursor: null }),
+        }),
+    });
+    const herd = new Herd(new Emitter());
+    const told = [];
+    try {
+        vms.forEach((vm) => herd.put(vm));
+        herd.on('vm', (id) => told.push(`${id} ${herd.vms.get(id).state}`));
+        await herd.reload();
+    } finally {
+        herd.stop();
+        Object.assign(globalThis, { fetch, document, location });
+    }
+    equal(told.join(), 'b running', 'told');
+});
+
 test('a history grows by what is measured, forgets its beginning and admits a gap', async () => {
     const past = new Grown(
         {

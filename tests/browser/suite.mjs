@@ -17,6 +17,7 @@ import './controls.mjs';
 import './density.mjs';
 import './live.mjs';
 import './states.mjs';
+import './late.mjs';
 import './hostile.mjs';
 import './herd.mjs';
 import './budget.mjs';

@@ -59,12 +59,18 @@ export class Herd extends Emitter {
         try {
             const before = new Set(this.vms.keys());
             const items = await listAll('/v1/vms?limit=1000', { signal: this.#stop.signal });
+            const known = this.vms;
             this.vms = this.#merge(before, items);
             this.loaded = true;
             this.problem = null;
             this.#tries = 0;
             this.emit('list');
             this.emit('loaded');
+            for (const [id, vm] of known) {
+                if (isOther(vm, this.vms.get(id))) {
+                    this.emit('vm', id); /* no event told of it: it was before the first one */
+                }
+            }
         } catch (error) {
             if (error.name !== 'AbortError') {
                 this.#fail(error);
@@ -207,6 +213,10 @@ export class Herd extends Emitter {
         }
         this.#waiting.get(id)?.();
     }
+}
+
+function isOther(before, now) {
+    return now && (now.updated_at !== before.updated_at || now.state !== before.state);
 }
 
 function isFinished(operation) {

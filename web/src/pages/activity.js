@@ -8,12 +8,13 @@ import { eventWords, operationWords, subjectHref } from '../lib/eventwords.js';
 import { ABSENT, fromNow, span, time } from '../lib/format.js';
 import { announce, problemBody, showProblem } from '../lib/notify.js';
 import { progressText } from '../lib/progress.js';
-import { every, redraw, reloader } from '../lib/reload.js';
+import { every, redraw, reloader, soon } from '../lib/reload.js';
 
 const OPERATIONS_SHOWN = 60;
 const PAGE = 200;
 const MOST_EVENTS = 5000;
 const ASK_MS = 1000;
+const NAMED_MS = 200; /* a burst of machines is one redraw */
 const MOST_ASKED = 20; /* of those that go on, at a time */
 const STATES = ['pending', 'running', 'succeeded', 'failed', 'cancelled'];
 const going = (op) => op.state === 'pending' || op.state === 'running';
@@ -25,7 +26,7 @@ export function activityPage({ herd, live, session, signal }) {
     const log = logPanel({ herd, live, who, names, onNames: () => operations.show(), signal });
     who.loaded.then(() => {
         operations.show();
-        log.show();
+        log.nameActors();
     });
     return {
         title: 'Activity',
@@ -258,7 +259,8 @@ function operationsPanel({ herd, session, who, names, signal }) {
     }
 
     herd.on('event', (event) => event.type.startsWith('operation.') && load(), signal);
-    herd.on('loaded', () => show(), signal);
+    /* An operation may be known before its machine is. */
+    herd.on('list', soon(show, NAMED_MS, signal), signal);
     every(ASK_MS, lookAtGoing, signal);
     return {
         root: h(
@@ -413,17 +415,23 @@ function logPanel({ herd, live, who, names, onNames, signal }) {
                 ' ',
                 eventWords(event),
             ),
-            h(
-                'span',
-                { class: 'help log-who' },
-                event.actor ? `by ${who.of(event.actor)}` : ABSENT,
-            ),
+            h('span', { class: 'help log-who' }, actor(event)),
             h(
                 'code',
                 { class: 'log-type', title: `Request ${event.request_id || 'none'}` },
                 event.type,
             ),
         );
+    }
+
+    const actor = (event) => (event.actor ? `by ${who.of(event.actor)}` : ABSENT);
+
+    /* The tokens' names may come later than the log. */
+    function nameActors() {
+        for (const item of list.children) {
+            setText(item.querySelector('.log-who'), actor(events.get(Number(item.dataset.seq))));
+        }
+        show(); /* they are searched, too */
     }
 
     function download() {
@@ -468,6 +476,6 @@ function logPanel({ herd, live, who, names, onNames, signal }) {
             older,
         ),
         load,
-        show,
+        nameActors,
     };
 }

@@ -29,6 +29,8 @@ export async function createPage({ herd, signal }) {
             required: true,
             inputmode: 'numeric',
         });
+    const isTaken = (name) => herd.byName(name);
+    let suggested = suggestName(isTaken);
     const fields = {
         name: field({
             label: 'Name',
@@ -43,7 +45,7 @@ export async function createPage({ herd, signal }) {
                 spellcheck: 'false',
                 pattern: '[a-z0-9]([a-z0-9\\-]{0,61}[a-z0-9])?',
                 title: 'Lower-case letters, digits and hyphens; the first and the last are no hyphen',
-                value: suggestName((name) => herd.byName(name)),
+                value: suggested,
             }),
         }),
         image: field({
@@ -299,8 +301,20 @@ export async function createPage({ herd, signal }) {
         setText(drover, droverLine(body));
     }
 
+    /* The machines may come later than this page, and one of them be called so; what was typed stays. */
+    function suggestAnother() {
+        const input = fields.name.control;
+        if (suggested && input.value === suggested && isTaken(suggested)) {
+            input.value = suggested = suggestName(isTaken);
+            document.activeElement === input && input.select();
+            key = randomKey();
+            showCommands();
+        }
+    }
+
     async function create(event) {
         event.preventDefault();
+        suggested = ''; /* from here on the name is what was asked for, also when its answer is lost */
         clearMarks(all, trouble);
         button.disabled = true;
         try {
@@ -398,6 +412,7 @@ export async function createPage({ herd, signal }) {
         ),
     );
     showCommands();
+    herd.on('list', suggestAnother, signal);
     return {
         title: 'New machine',
         root: h(

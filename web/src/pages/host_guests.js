@@ -2,7 +2,7 @@
 import { operationProblem } from '../lib/actions.js';
 import { get, post } from '../lib/api.js';
 import { formSheet } from '../lib/dialog.js';
-import { h, replace, setHidden } from '../lib/dom.js';
+import { h, replace, setHidden, setText } from '../lib/dom.js';
 import { field } from '../lib/forms.js';
 import { clock, plural, span, time } from '../lib/format.js';
 import { announce, showProblem } from '../lib/notify.js';
@@ -112,7 +112,17 @@ export async function guestsSection({ herd, signal }) {
     }
 
     async function askShutdown() {
-        const on = [...herd.vms.values()].filter((vm) => vm.state === 'running');
+        const counted = h('span');
+        const over = new AbortController();
+        const count = () => {
+            const on = [...herd.vms.values()].filter((vm) => vm.state === 'running');
+            setText(
+                counted,
+                herd.loaded ? `${plural(on.length, 'running machine')} in the one shown` : 'how many is not known yet',
+            );
+        };
+        ['list', 'loaded', 'vm'].forEach((news) => herd.on(news, count, over.signal));
+        count();
         const sure = field({
             label: 'I know that every project’s machines go off',
             control: h('input', { type: 'checkbox', required: true }),
@@ -124,7 +134,9 @@ export async function guestsSection({ herd, signal }) {
                 h(
                     'p',
                     null,
-                    `Every machine that is on, of every project (${plural(on.length, 'running machine')} in the one shown), is asked to shut down or saved, as its definition says. `,
+                    'Every machine that is on, of every project (',
+                    counted,
+                    '), is asked to shut down or saved, as its definition says. ',
                     'One that does not obey in its time is stopped: what it has not written to its disks is lost. Consoles and leases end.',
                 ),
                 h(
@@ -140,6 +152,7 @@ export async function guestsSection({ herd, signal }) {
                 operation = await post(PATH);
             },
         });
+        over.abort();
         if (sent) {
             announce('Shutting down the guests');
             follow(operation);
