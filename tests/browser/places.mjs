@@ -63,6 +63,26 @@ test('the audit log: who asked for what, and what was refused', async () => {
     );
 });
 
+/* The first `times` questions for the projects find a daemon that has too much to do. */
+async function whileProjectsAreRefused(times, look) {
+    const isList = ({ pathname }) => pathname === '/v1/projects';
+    let asked = 0;
+    const refuse = (route) => {
+        asked += 1;
+        return asked > times
+            ? route.fallback()
+            : route.fulfill({
+                  status: 503,
+                  contentType: 'application/problem+json',
+                  body: JSON.stringify({ title: 'Too much to do', status: 503, retry: true }),
+              });
+    };
+    await page.route(isList, refuse);
+    await look();
+    await page.unroute(isList, refuse);
+    ok(asked > times, 'they were asked for again');
+}
+
 test('a project is made, looked into, found again after a reload, left and deleted', async () => {
     const project = `${name}-lab`;
     await go(page, 'projects', 'Projects');
@@ -97,6 +117,14 @@ test('a project is made, looked into, found again after a reload, left and delet
     await page.reload();
     await inside.waitFor();
     equal(await page.getByLabel('Project', { exact: true }).inputValue(), project, 'what is shown');
+    await whileProjectsAreRefused(2, async () => {
+        await page.reload();
+        await inside.waitFor();
+        await until(
+            'the project is still the one that is shown',
+            async () => (await page.getByLabel('Project', { exact: true }).inputValue()) === project,
+        );
+    });
     await go(page, 'vms/inside', 'inside');
     await api('DELETE', `/v1/vms/inside?project=${project}`);
     await page.getByLabel('Project', { exact: true }).selectOption('default');

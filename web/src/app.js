@@ -153,9 +153,9 @@ async function enter(session) {
 function begun(session) {
     const live = new Live();
     const herd = new Herd(live);
-    const picker = projectPicker({ session, onMove: moveTo });
-    const { header, links } = shell(session, live, picker);
     const end = new AbortController();
+    const picker = projectPicker({ session, onMove: moveTo, signal: end.signal });
+    const { header, links } = shell(session, live, picker);
     const recorder = new Recorder(herd, live, end.signal);
     const desk = new Desk({ herd, session, recorder, signal: end.signal });
     app = { session, live, herd, desk, recorder, links, end, moveTo, projectsChanged: picker.refresh };

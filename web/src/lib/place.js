@@ -27,10 +27,10 @@ export function lookInto(name) {
     }
 }
 
-/* Where the tab was before it was loaded again; `names`: those there are. */
+/* Where the tab was before it was loaded again; `names`: those there are, null when that is not known. */
 export function lookAgain(names) {
     const before = sessionStorage.getItem(KEY);
-    lookInto(names.includes(before) ? before : null);
+    lookInto(!names || names.includes(before) ? before : null);
 }
 
 /* An address of the API, in the project that is shown. Takes a path and gives a path. */
