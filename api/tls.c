@@ -295,7 +295,7 @@ int tls_adopt(struct tls *t, int fd, struct tls_link **ret, struct error *err)
     return 0;
 }
 
-int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err)
+int tls_pump(struct tls *t, int net, SSL *ssl, struct tls_rest *sealed, int *ret_plain, struct error *err)
 {
     const int bytes = PAIR_BYTES;
     struct tls_conn *c = new_conn(t, net);
@@ -304,6 +304,8 @@ int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err
     tls_conn_take(c, ssl);
     c->phase = TLS_OPEN;
     c->ripe = TLS_NET | TLS_PLAIN;
+    c->down = *sealed;
+    *sealed = (struct tls_rest){0};
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
         error_errno(err, errno, "no socket pair for a TLS connection");
         tls_conn_free(c);

@@ -44,6 +44,7 @@ static void give(struct tls_conn *c)
     /* His last words of the handshake are to be acknowledged at once: Nagle's algorithm may hold his request back. */
     (void)setsockopt(c->net.fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
     tls_peer_name(ssl, c->link->name);
+    tls_make_ticket(c->tls, ssl, &c->link->ticket);
     c->ssl = NULL;
     tls_link_settle(c->tls, c->link, ssl);
     tls_link_unref(c->link);

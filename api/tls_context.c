@@ -83,7 +83,7 @@ static SSL_CTX *new_context(void)
     if (SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
         abort();
     SSL_CTX_set_read_ahead(ctx, 1); /* a record with one call, not two */
-    SSL_CTX_set_num_tickets(ctx, 0); /* tls_direct.c sends one */
+    SSL_CTX_set_num_tickets(ctx, 0); /* tls_conn.c makes one */
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
     return ctx;
 }

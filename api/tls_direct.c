@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,12 +38,34 @@ static int direct_read(BIO *bio, char *data, size_t len, size_t *ret)
     return 0;
 }
 
+/*
+ * So that the next handshake is cheap; with the first answer, not before: a client that leaves with bytes of ours
+ * unread resets the connection, and what it had sent is lost.
+ */
+static int send_ticket(struct tls_link *l)
+{
+    struct tls_rest *r = &l->ticket;
+    ssize_t n = tls_real_send(l->fd, r->data + r->at, r->len - r->at, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
+
+    if (n < 0)
+        return -1;
+    r->at += (size_t)n;
+    if (r->at < r->len)
+        return errno = EAGAIN, -1;
+    tls_forget(r);
+    return 0;
+}
+
 static int direct_write(BIO *bio, const char *data, size_t len, size_t *ret)
 {
     struct tls_link *l = BIO_get_data(bio);
-    ssize_t n = tls_real_send(l->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL | (l->more ? MSG_MORE : 0));
+    ssize_t n;
 
     BIO_clear_retry_flags(bio);
+    if (l->ticket.len && send_ticket(l) < 0)
+        n = -1;
+    else
+        n = tls_real_send(l->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL | (l->more ? MSG_MORE : 0));
     *ret = n > 0 ? (size_t)n : 0;
     if (n >= 0)
         return 1;
@@ -163,6 +186,7 @@ void tls_link_unref(struct tls_link *l)
     if (!l || atomic_fetch_sub(&l->refs, 1) != 1)
         return;
     SSL_free(l->ssl);
+    tls_forget(&l->ticket);
     free(l);
 }
 
@@ -230,16 +254,15 @@ static const char *gather(const struct iovec *iov, size_t count, size_t at, size
 }
 
 /*
- * So that the next handshake is cheap; with the first answer, not before: a client that leaves with bytes of ours
- * unread resets the connection, and what it had sent is lost. Not where certificates are shown (take_clients).
+ * A record that the socket does not take whole stays in OpenSSL, in 17 kB, for as long as its reader likes. Where
+ * poll() finds room, a third of the socket's is free: two fit, mostly. Else it has the kernel tell when there is.
+ * Not before the first two: most answers are no longer, and who writes was told of room, or has seen it.
  */
-static void offer_ticket(struct tls_link *l)
+static bool has_room(const struct tls_link *l)
 {
-    if (l->offered)
-        return;
-    l->offered = true;
-    if (SSL_get_verify_mode(l->ssl) == SSL_VERIFY_NONE)
-        (void)SSL_new_session_ticket(l->ssl); /* TLS 1.2 has sent one */
+    struct pollfd p = {.fd = l->fd, .events = POLLOUT};
+
+    return poll(&p, 1, 0) != 0;
 }
 
 ssize_t tls_link_write(struct tls_link *l, const struct iovec *iov, size_t count)
@@ -252,10 +275,11 @@ ssize_t tls_link_write(struct tls_link *l, const struct iovec *iov, size_t count
         return -1;
     for (size_t i = 0; i < count; i++)
         len += iov[i].iov_len;
-    offer_ticket(l);
     while (sent < len) {
         size_t want = len - sent < TLS_RECORD ? len - sent : TLS_RECORD;
 
+        if (sent && sent % (2 * TLS_RECORD) == 0 && !has_room(l))
+            break;
         /*
          * Two leave together: each alone costs a call more, and of more the client opens nothing while we seal.
          * One that does not fit is asked for again, and is the same.
@@ -300,5 +324,5 @@ int tls_carry(struct tls *t, struct tls_link *l, int *ret_plain, struct error *e
     }
     l->ssl = NULL;
     SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE);
-    return tls_pump(t, net, ssl, ret_plain, err);
+    return tls_pump(t, net, ssl, &l->ticket, ret_plain, err);
 }

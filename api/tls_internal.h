@@ -24,6 +24,12 @@
 #define TLS_UNSENT 131072            /* what the kernel may hold back for a client */
 #define TLS_NAME  64
 
+/* What one side sent and the other did not take yet: at most a chunk, and then nothing is read. */
+struct tls_rest {
+    char *data;
+    size_t at, len;
+};
+
 enum tls_link_state { TLS_LINK_SHAKING, TLS_LINK_OPEN, TLS_LINK_DEAD };
 
 struct tls_link {
@@ -38,7 +44,8 @@ struct tls_link {
     bool ended;   /* it found its end */
     bool more;    /* another record follows at once */
     bool blocked; /* a record waits in OpenSSL: only the same one may be written */
-    bool spoken, answered, offered;
+    bool spoken, answered;
+    struct tls_rest ticket; /* sealed before all else, sent with the first answer */
 };
 
 struct tls_conn;
@@ -47,12 +54,6 @@ struct tls_side {
     struct tls_conn *conn;
     int fd;
     uint32_t events; /* as registered; 0: not in the set */
-};
-
-/* What one side sent and the other did not take yet: at most a chunk, and then nothing is read. */
-struct tls_rest {
-    char *data;
-    size_t at, len;
 };
 
 /* Which sockets are known, or thought, to have something for us; epoll tells again of what is left. */
@@ -112,6 +113,8 @@ bool tls_move_down(struct tls_conn *c);
 /* More of c->down; not when it is empty. */
 bool tls_push(struct tls_conn *c);
 void tls_forget(struct tls_rest *r);
+/* A ticket for the next handshake, sealed, or nothing. */
+void tls_make_ticket(struct tls *t, SSL *ssl, struct tls_rest *ret);
 /* SSL_accept or SSL_shutdown, and what it had to send is on its way. */
 int tls_call(struct tls_conn *c, int (*call)(SSL *ssl));
 /* What a call that did not succeed means; false: nothing now. */
@@ -121,8 +124,8 @@ BIO_METHOD *tls_out_new(void);
 
 /* tls.c: the connection's SSL, or a new one when it is NULL. */
 void tls_conn_take(struct tls_conn *c, SSL *ssl);
-/* tls.c: takes net and the SSL, also on failure; any thread. */
-int tls_pump(struct tls *t, int net, SSL *ssl, int *ret_plain, struct error *err);
+/* tls.c: takes net, the SSL and what is sealed but not sent, also on failure; any thread. */
+int tls_pump(struct tls *t, int net, SSL *ssl, struct tls_rest *sealed, int *ret_plain, struct error *err);
 
 /* tls_direct.c */
 BIO_METHOD *tls_direct_new(void); /* its data is the struct tls_link */

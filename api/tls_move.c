@@ -119,6 +119,22 @@ int tls_call(struct tls_conn *c, int (*call)(SSL *ssl))
     return rc;
 }
 
+/*
+ * Here, since it takes 50 kB for a moment, and what the http thread frees lies where its next connections' memory
+ * is made: their pages would all be resident. Not where certificates are shown (take_clients); TLS 1.2 has sent one.
+ */
+void tls_make_ticket(struct tls *t, SSL *ssl, struct tls_rest *ret)
+{
+    ERR_clear_error();
+    if (SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE && SSL_new_session_ticket(ssl) == 1)
+        (void)SSL_do_handshake(ssl);
+    keep(ret, t->stage, t->staged);
+    t->staged = 0;
+    t->staged_of = NULL;
+    (void)SSL_free_buffers(ssl);
+    ERR_clear_error();
+}
+
 bool tls_push(struct tls_conn *c)
 {
     ssize_t n = send(c->net.fd, c->down.data + c->down.at, c->down.len - c->down.at,

@@ -1,5 +1,6 @@
 """TLS of its own: what is agreed on, certificates that change, clients that show one, and who is slow or rude."""
 import os
+import re
 import signal
 import socket
 import ssl
@@ -223,6 +224,41 @@ def test_a_session_is_resumed_but_not_where_certificates_are_shown(daemon, autho
     certificate, key = authority.issue("localhost", file="resumed")
     with Daemon(context=authority.context(), settings={"tls_certificate": certificate, "tls_key": key}) as plain:
         assert resumes(plain, contexts[1])
+
+
+def test_a_session_is_offered_first_of_all_also_to_a_websocket(echo, authority):
+    """Its record is sealed before any other, on another thread than those that send it."""
+    server = echo()
+    context = authority.context()
+    server.authority.context = lambda: context
+    with server.connect() as c:
+        assert c.upgrade().status == 101
+        c.ws_send(b"x" * 60000)
+        assert c.ws_bytes(60000) == b"x" * 60000
+        session = c.sock.session
+    with context.wrap_socket(socket.create_connection(server.address, timeout=30), server_hostname="localhost",
+                             session=session) as s:
+        assert s.session_reused
+
+
+def test_an_answer_that_is_longer_than_the_socket_takes_is_read_late_and_whole(daemon, authority):
+    """Nothing is sealed for which there is no room; when there is, it goes on."""
+    page = daemon.client(token=None).get("/").text
+    large = max(set(re.findall(r'(?:src|href)="(/[^"]+\.(?:js|css))"', page)),
+                key=lambda path: len(daemon.client(token=None).get(path).body))
+    whole, times = daemon.client(token=None).get(large).body, 60
+    with connect(daemon.address, authority.context()) as s:
+        s.sendall(f"GET {large} HTTP/1.1\r\nHost: {daemon.address}\r\n\r\n".encode() * times)
+        got = b""
+        for _ in range(times):
+            while b"\r\n\r\n" not in got:
+                got += s.recv(65536)
+            head, got = got.split(b"\r\n\r\n", 1)
+            assert head.startswith(b"HTTP/1.1 200")
+            while len(got) < len(whole):
+                got += s.recv(65536)
+            assert got[:len(whole)] == whole
+            got = got[len(whole):]
 
 
 def test_what_is_sent_before_leaving_at_once_is_heard(echo):
