@@ -32,6 +32,7 @@ ERRORS = {
     "connect": "EINTR EAGAIN ECONNREFUSED EACCES", "accept4": "EMFILE ENFILE ENOMEM EINTR EAGAIN ECONNABORTED",
     "recv": "ECONNRESET EINTR EAGAIN ENOMEM SHORT", "send": "ECONNRESET EPIPE EINTR EAGAIN ENOMEM SHORT",
     "recvmsg": "ECONNRESET EINTR EAGAIN ENOMEM", "sendmsg": "ECONNRESET EPIPE EINTR EAGAIN ENOMEM",
+    "shutdown": "ENOTCONN",
     "epoll_create1": DESCRIPTORS, "epoll_ctl": "ENOMEM ENOSPC", "epoll_wait": "EINTR", "poll": "EINTR ENOMEM",
     "eventfd": DESCRIPTORS, "pipe2": "EMFILE ENFILE", "memfd_create": DESCRIPTORS, "clone": "EAGAIN ENOMEM",
     "pthread_create": "EAGAIN", "mmap": "ENOMEM EAGAIN", "getrandom": "EINTR",

@@ -6,6 +6,7 @@ error of the server's or not at all. Where the call that fails is one of the sta
 refuse to start, with a word, and starts the next time.
 """
 import hashlib
+import http.client
 import os
 import random
 import re
@@ -15,9 +16,10 @@ import time
 from collections import Counter
 
 import pytest
+from certificates import Authority
 from crash_checks import Checks, quiet, wait_until
 from crash_lab import OFFLINE, Lab, Violation
-from daemon import BUILD
+from daemon import BUILD, Daemon
 from failing_calls import ERRORS, SHIM, Ledger, calls
 
 FAULTS, START_FAULTS = 120, 30
@@ -351,6 +353,58 @@ def test_threads_are_refused_at_the_start(trials):
     came = sum(trials.one(*fault, "EAGAIN", at_start=True) for fault in faults)
     tell(trials, faults, came)
     assert came > len(faults) // 2
+
+
+# ---- calls that the program defines itself (api/tls_socket.c) ----
+
+def get(daemon, context, patience=30):
+    """One request on a connection of its own; again after one that broke."""
+    host, port = daemon.address.rsplit(":", 1)
+    end = time.monotonic() + patience
+    while True:
+        make = http.client.HTTPSConnection if context else http.client.HTTPConnection
+        link = make(host, int(port), timeout=10, **({"context": context} if context else {}))
+        try:
+            link.request("GET", "/v1/vms", headers={"Authorization": f"Bearer {daemon.admin_token()}", "Connection": "close"})
+            answer = link.getresponse()
+            assert answer.status == 200, answer.read()
+            return answer.read()
+        except OFFLINE:
+            assert time.monotonic() < end, daemon.log()[-3000:]
+        finally:
+            link.close()
+
+
+# Who makes them: without TLS the library, whose calls are passed on as its own; with it the wall below it.
+MADE_BY = {False: {"recv": "libmicrohttpd", "sendmsg": "libmicrohttpd", "shutdown": "libmicrohttpd"},
+           True: {"recv": "droverd", "send": "droverd", "shutdown": "libmicrohttpd"}}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_a_call_fails_that_the_program_defines_itself(tmp_path, tls):
+    """Its definition comes before the one that lets calls fail, and has to lead there."""
+    tmp_path.chmod(0o755)
+    ledger, settings, context = Ledger(tmp_path / "ledger"), {}, None
+    if tls:
+        authority = Authority(tmp_path)
+        certificate, key = authority.issue("localhost")
+        settings, context = {"tls_certificate": certificate, "tls_key": key}, authority.context()
+    with Daemon(libvirt="test:///default", settings=settings, context=context,
+                env={"LD_PRELOAD": str(SHIM), "FAILING_CALLS": str(ledger.path)}) as daemon:
+        get(daemon, context)
+        ledger.forget_counts()
+        get(daemon, context)
+        sites = [ledger.site(key) for key in ledger.counts()]
+        for call, module in MADE_BY[tls].items():
+            found = [s for s in sites if s.call == call and s.module.startswith(module)]
+            assert found, f"{call}() of {module}; found: {[s for s in sites if s.call in MADE_BY[True] | MADE_BY[False]]}"
+            for site in found:
+                for error in set(ERRORS[call].split()) & {"ECONNRESET", "EPIPE", "ENOMEM", "ENOTCONN"}:
+                    failed = ledger.failed
+                    ledger.arm(site.key, 0, error)
+                    get(daemon, context)
+                    wait_until(lambda: ledger.failed == failed + 1, f"{error} of {site}")
+        get(daemon, context)
 
 
 def test_every_call_has_its_errors():

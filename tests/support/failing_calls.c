@@ -40,7 +40,7 @@
     X(rename) X(unlink) X(unlinkat) X(mkdir) X(rmdir) X(ftruncate) X(fallocate) X(link) X(socket) X(socketpair) \
     X(bind) X(listen) X(connect) X(accept4) X(recv) X(recvmsg) X(send) X(sendmsg) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(eventfd) X(pipe2) X(clone) X(pthread_create) X(mmap) X(getrandom) X(poll) X(memfd_create) \
-    X(copy_file_range) X(fchmod) X(mkostemp) X(opendir) X(flock)
+    X(copy_file_range) X(fchmod) X(mkostemp) X(opendir) X(flock) X(shutdown)
 
 enum call {
 #define X(name) CALL_##name,
@@ -275,6 +275,7 @@ WRAP(int, -1, socketpair, -1, socketpair, (int domain, int type, int protocol, i
 WRAP(int, -1, bind, fd, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
 WRAP(int, -1, listen, fd, listen, (int fd, int n), (fd, n))
 WRAP(int, -1, connect, fd, connect, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+WRAP(int, -1, shutdown, fd, shutdown, (int fd, int how), (fd, how))
 WRAP(int, -1, accept4, fd, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags), (fd, a, n, flags))
 WRAP(int, -1, epoll_create1, -1, epoll_create1, (int flags), (flags))
 WRAP(int, -1, epoll_ctl, -1, epoll_ctl, (int e, int what, int fd, struct epoll_event *event), (e, what, fd, event))
