@@ -3,9 +3,9 @@ import re
 import stat
 import time
 
-from crash_lab import Violation
+from crash_lab import PATIENCE, Violation
 
-SETTLE_SECONDS, PERSISTS_SECONDS = 60, 30
+SETTLE_SECONDS, PERSISTS_SECONDS = 60 * PATIENCE, 30 * PATIENCE
 FINAL = {"stopped", "running", "paused", "saved"}
 LATE_SECONDS = 10
 

@@ -25,7 +25,9 @@ from libvirtd import Libvirtd
 
 CRASH_BUILD = Path(os.environ.get("DROVER_CRASH_BUILD") or BUILD)
 OFFLINE = (OSError, http.client.HTTPException)
-START_SECONDS = 30
+# At the lowest priority beside a full machine nobody runs for seconds: what hangs is noticed later then.
+PATIENCE = float(os.environ.get("DROVER_PATIENCE") or 1)
+START_SECONDS = 30 * PATIENCE
 MEMORY = "/dev/shm"
 MIB = 1 << 20
 
@@ -42,7 +44,7 @@ class Link:
     def __init__(self, path):
         self.path, self.connection = str(path), None
 
-    def ask(self, method, path, body=None, headers=None, timeout=20):
+    def ask(self, method, path, body=None, headers=None, timeout=20 * PATIENCE):
         """(status, value). Anything in OFFLINE: whether it happened is not known."""
         headers = dict(headers or {})
         if body is not None and not isinstance(body, bytes):
@@ -117,7 +119,7 @@ class Lab:
                 except OFFLINE:
                     pass
             if time.monotonic() - begin > START_SECONDS:
-                raise Violation(f"not ready within {START_SECONDS} s; {self.log()}")
+                raise Violation(f"not ready within {START_SECONDS:.0f} s; {self.log()}")
             time.sleep(0.001)
 
     def is_hopeless(self, _told):
@@ -181,7 +183,7 @@ class Lab:
         return self.get(path)["items"]
 
     def database(self):
-        return sqlite3.connect(f"file:{self.state}/drover.db?mode=ro", uri=True, timeout=5)
+        return sqlite3.connect(f"file:{self.state}/drover.db?mode=ro", uri=True, timeout=5 * PATIENCE)
 
     def install_id(self):
         db = self.database()
