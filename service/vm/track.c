@@ -50,7 +50,7 @@ struct tracker {
     _Atomic bool reconciled;
     _Atomic bool after_boot; /* the host was booted since it was last compared with libvirt */
     bool missed; /* something was seen that could not be stored; tracker thread only */
-    bool engine_started;
+    bool engine_tried, engine_started; /* tried: some of its threads may be there */
     pthread_t thread;
     bool running;
 };
@@ -204,8 +204,12 @@ static bool wants_owner(void *opaque, const struct virt_info *info)
            info->state != VIRT_STATE_SHUTOFF;
 }
 
-/* List, diff, converge: what happened while nobody told us. */
-static int reconcile(struct core *core, struct error *err)
+/*
+ * List, diff, converge: what happened while nobody told us. The first time no operation has begun, and what clients
+ * change of a VM meanwhile is not how it runs: the answer is news of it all the same. Whoever waits for the comparison
+ * relies on that, and nobody is left out of it. Later an operation may have overtaken the answer: it is asked again.
+ */
+static int reconcile(struct core *core, bool first, struct error *err)
 {
     auto_free struct virt_info *list = NULL;
     auto_free struct vm **vms = NULL;
@@ -220,7 +224,7 @@ static int reconcile(struct core *core, struct error *err)
     CRASH_POINT(RECOVERY_LISTED);
     for (size_t i = 0; i < vm_n; i++) {
         struct virt_info key;
-        struct track_sync s = {.reason = "", .seen = vms[i]};
+        struct track_sync s = {.reason = "", .seen = first ? NULL : vms[i]};
         const struct virt_info *found;
         struct error ignored;
 
@@ -233,10 +237,11 @@ static int reconcile(struct core *core, struct error *err)
             str_copy_utf8(s.info.reason, sizeof(s.info.reason), "libvirt does not know it any more");
         }
         /* A VM that may have been deleted in between is no failure. */
-        if ((track_apply(core, vms[i]->id, &s, &ignored) ||
-             (s.stale && track_sync_soon(core, vms[i]->id, &ignored))) && ignored.code != ERROR_VM_NOT_FOUND) {
+        if (track_apply(core, vms[i]->id, &s, &ignored) && ignored.code != ERROR_VM_NOT_FOUND) {
             log_failure(LOG_LEVEL_WARNING, &ignored, "cannot store the state of VM %s", vms[i]->id);
             note_miss(core);
+        } else if (s.stale) {
+            (void)sync_logged(core, vms[i]->id, true);
         }
         CRASH_POINT(RECOVERY_APPLIED);
         vm_unref(vms[i]);
@@ -260,12 +265,13 @@ static void compare(struct tracker *t)
     t->missed = false;
     if (!t->engine_started)
         atomic_store(&t->after_boot, vm_host_was_booted(core));
-    if (reconcile(core, &err)) {
+    if (reconcile(core, !t->engine_tried, &err)) {
         log_failure(LOG_LEVEL_WARNING, &err, "cannot compare with libvirt");
         t->missed = true; /* a line that broke alone, or one refusal: the link need not go down for it */
         return;
     }
     if (!t->engine_started) {
+        t->engine_tried = true;
         if (op_engine_start(core->ops, &err)) {
             log_failure(err.code == ERROR_UNAVAILABLE ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, &err,
                         "cannot start operations");

@@ -238,6 +238,10 @@ class Server:
                     rule.let_go.set()
                 self.rules = []
                 self.hit = 0
+            elif command == "release":
+                rule = next(r for r in self.rules if r.procedure == PROCEDURES[arguments["procedure"]])
+                rule.let_go.set()
+                self.rules.remove(rule)
             elif command == "cut":
                 for pair in self.pairs:
                     self.cut(pair)
@@ -291,6 +295,10 @@ class LibvirtProxy:
     def clear(self):
         """No fault any more; what was kept is answered now."""
         self._do("clear")
+
+    def release(self, procedure):
+        """The oldest fault of it is none any more; what it kept is answered now. The others stay."""
+        self._do("release", procedure=procedure)
 
     def cut(self):
         """Every connection ends, as when libvirtd is restarted."""
