@@ -1,13 +1,15 @@
 """What libvirt said a moment ago is no news of a VM that an operation has brought further since.
 
-A start starts its guest paused and then lets it go on. A state from in between was once published when another
-operation of that VM was cancelled.
+A start starts its guest paused and then lets it go on. A state from in between was once published: when another
+operation of that VM was cancelled, or when the VM was changed so often that the tracker believed its last answer.
 """
 import pytest
 from api_client import Client
 from daemon import eventually
 from invariants import events_are_gapless, quiet
 
+# How often the tracker asks again when the VM was changed meanwhile, before it puts the question off.
+TRIES = 8
 
 @pytest.fixture
 def api(libvirtd, proxy, make_daemon):
@@ -62,3 +64,27 @@ def test_a_queued_start_that_is_cancelled_shows_what_is(api, proxy):
     proxy.clear()
     assert api.get(f"/v1/operations/{stop}", wait=20).json["state"] == "succeeded"
     assert api.get("/v1/vms/one").json["state"] == "stopped"
+
+
+def test_a_late_answer_after_many_changes(api, proxy, libvirtd):
+    """Each answer of libvirt's comes after a change of the VM, the last one after the end of its start."""
+    vm = api.get("/v1/vms/one").json["id"]
+    proxy.fault("DOMAIN_SUSPEND", "hang", domain=vm)
+    start = api.post("/v1/vms/one/start").json["id"]
+    eventually(lambda: proxy.held() == 1, 20, "a guest that is started and paused")
+    for _ in range(TRIES + 1):
+        proxy.fault("DOMAIN_GET_STATE", "hang", times=1, domain=vm)
+    for verb in ("resume", "suspend"):  # somebody else, so that the tracker asks
+        libvirtd.virsh(verb, vm)
+    for number in range(TRIES):
+        eventually(lambda number=number: proxy.hit() > number + 1, 20, "a question")
+        assert api.patch("/v1/vms/one", {"description": f"{number}"}).status == 200
+        proxy.release("DOMAIN_GET_STATE")
+    eventually(lambda: proxy.hit() == TRIES + 2, 20, "the last question")
+    proxy.release("DOMAIN_SUSPEND")
+    assert api.get(f"/v1/operations/{start}", wait=20).json["state"] == "succeeded"
+    proxy.clear()
+    eventually(lambda: proxy.held() == 0, 20, "all answers")
+    quiet(api)
+    assert "paused" not in states_told(api)
+    assert api.get("/v1/vms/one").json["state"] == "running"
