@@ -113,7 +113,10 @@ static void *keeper_thread(void *arg)
         if (!db_is_writable(k->core->db, &ignored))
             continue;
         look_expiry(k->core);
-        /* After a boot of the host what is stored as running may be off. */
+        /*
+         * After a boot of the host, or an outage of libvirt, what is stored as running may be off; and whoever is to
+         * start again would be taken for started, since starts are let in by a unit that does not wait for libvirt.
+         */
         if (tracker_is_reconciled(k->core->tracker)) {
             host_stop_work(k->core);
             vm_autostart_work(k->core);

@@ -36,12 +36,8 @@ static bool waits(struct core *core, const struct vm *vm)
         return false;
     if (is_off(vm))
         return true;
-    /*
-     * On its way down it may still be what was asked before the boot; and until libvirt was asked it is shown as it
-     * was before, which may be running: starts are let in by a unit that does not wait for libvirt.
-     */
-    if (vm->state != VM_STATE_STOPPING && vm->state != VM_STATE_STARTING &&
-        tracker_is_reconciled(core->tracker))
+    /* On its way down it may still be what was asked before the boot. */
+    if (vm->state != VM_STATE_STOPPING && vm->state != VM_STATE_STARTING)
         host_stop_settled(core, vm->id);
     return false;
 }
