@@ -171,7 +171,7 @@ def test_a_key_that_only_root_can_read_comes_as_a_credential(service, host, tmp_
     for path in (certificate, key):
         host.write(f"/root/tls/{path.suffix[1:]}", path.read_bytes())
     host.write(drop_in, "[Service]\nLoadCredential=crt:/root/tls/crt\nLoadCredential=key:/root/tls/key\n")
-    host.write("/etc/drover/drover.conf", conf + f"\ntls_certificate = {there}/crt\ntls_key = {there}/key\n")
+    host.write("/etc/drover/drover.conf", conf + f"\ntls_certificate = {there}/crt\ntls_key = {there}/key\nnetwork_process = always\n")
     try:
         host.run("systemctl daemon-reload && systemctl restart droverd")
         service.context = authority.context()
@@ -185,3 +185,31 @@ def test_a_key_that_only_root_can_read_comes_as_a_credential(service, host, tmp_
         host.write("/etc/drover/drover.conf", conf + "\n")
         host.run(f"rm -r {drop_in} /root/tls; systemctl daemon-reload; systemctl restart droverd")
     service.wait_ready()
+
+
+def front_of(service, host):
+    return host.run(f"pgrep -P {service.pid()} -x drover-front", check=False)[1].split()
+
+
+def test_the_networks_process_is_shut_in_here_too(service, host):
+    """The filter of the unit leaves it what it needs to shut itself in."""
+    conf = host.run("cat /etc/drover/drover.conf")
+    host.write("/etc/drover/drover.conf", conf + "\nnetwork_process = always\n")
+    try:
+        service.systemctl("restart")
+        service.wait_ready()
+        (pid,) = front_of(service, host)
+        status = host.run(f"cat /proc/{pid}/status")
+        assert host.run(f"ps -o user= -p {pid}") == "drover" and re.search(r"^Seccomp:\s+2$", status, re.M)
+        assert re.search(r"^Seccomp_filters:\s+(\d+)$", status, re.M)[1] > re.search(
+            r"^Seccomp_filters:\s+(\d+)$", host.run(f"cat /proc/{service.pid()}/status"), re.M)[1]
+        assert not re.findall("libvirt|sqlite", host.run(f"cat /proc/{pid}/maps"))
+        assert "has no Landlock" not in service.log()
+        host.run(f"kill -9 {pid}")
+        eventually(lambda: front_of(service, host) not in ([], [pid]), 60, "another", every=0.5)
+        service.wait_ready()
+    finally:
+        host.write("/etc/drover/drover.conf", conf + "\n")
+        service.systemctl("restart")
+        service.wait_ready()
+    assert not front_of(service, host)
