@@ -57,9 +57,9 @@ class Server:
             self.authority = Authority(directory)
             certificate, key = self.authority.issue("localhost")
             args = (f"tls_certificate={certificate}", f"tls_key={key}", *args)
+        env.setdefault("DROVER_FRONT", str(BUILD / "drover-front")) # which is not beside this program
         if FRONT:
             args = ("network_process=always", *args)
-            env["DROVER_FRONT"] = str(BUILD / "drover-front")
         self.process = subprocess.Popen(
             [BINARY, level, "--unix", self.unix, *args], stdout=subprocess.PIPE, stderr=self.log, text=True, env=env
         )
