@@ -93,7 +93,6 @@ def test_the_log_says_so(service, host, before):
     stops = [order.rindex(f"Stopped {unit}.service") for unit in ("drover-guests", "droverd", "polkit", "drover-ksm")]
     # Without polkit libvirt lets nobody in, and the daemon opens a connection for each thing it does at a time.
     assert stops[0] < stops[1] < min(stops[2:]), order[-9000:]
-    assert "does not answer" not in said, said
     assert "drover-guests.service: State 'stop-sigterm' timed out" not in order
     now = eventually(lambda: service.drover("host shutdown-report"), 60, "the report")
     assert all(name in now for name in OUTCOMES)
