@@ -1,6 +1,6 @@
 /*
  * drover-ksm-helper: does for an unprivileged droverd the two things that need root: tells what a
- * QEMU process merges (/proc/PID/ksm_stat) and turns the kernel's KSM knobs. Nothing else: no file
+ * QEMU process merges (/proc/PID/ksm_stat and its like) and turns the kernel's KSM knobs. Nothing else: no file
  * name, no other process, no other value comes from outside. systemd hands it its socket
  * (deploy/systemd/drover-ksm.socket), or it makes the one that --socket names.
  */
@@ -30,6 +30,19 @@ struct options {
     bool has_user;
 };
 
+/* Up to Linux 6.3 this line of ksm_stat is a file of its own, of the same mode. */
+static void add_merging_pages(int dir, char *out, size_t size)
+{
+    static const char name[] = "ksm_merging_pages";
+    size_t len = strlen(out);
+    char number[32];
+
+    if (strstr(out, name) || file_read_at(dir, name, number, sizeof(number)) <= 0)
+        return;
+    if (snprintf(out + len, size - len, "%s %s", name, number) >= (int)(size - len))
+        out[len] = '\0';
+}
+
 static int answer_stat(int root, int64_t pid, char *out, size_t size)
 {
     char path[32], cmdline[512];
@@ -46,7 +59,10 @@ static int answer_stat(int root, int64_t pid, char *out, size_t size)
         return errno;
     if (!helper_is_qemu(cmdline, (size_t)n))
         return EPERM;
-    return file_read_at(dir, "ksm_stat", out, size) < 0 ? errno : 0;
+    if (file_read_at(dir, "ksm_stat", out, size) < 0)
+        return errno;
+    add_merging_pages(dir, out, size);
+    return 0;
 }
 
 static int answer_set(int root, const struct helper_request *r)

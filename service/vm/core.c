@@ -305,6 +305,8 @@ int core_start(const struct core_options *options, struct core **ret, struct err
     core->state_dir = xstrdup(options->state_dir);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)
         mutex_init(&core->change_locks[i]);
+    mutex_init(&core->openings_lock);
+    cond_init(&core->openings_changed);
     core->registry = registry_new();
     core->notices = notices_new();
     core->admission = admission_new();
@@ -378,6 +380,8 @@ void core_stop(struct core *core)
     host_close(core->host);
     for (size_t i = 0; i < CHANGE_LOCKS; i++)
         pthread_mutex_destroy(&core->change_locks[i]);
+    pthread_cond_destroy(&core->openings_changed);
+    pthread_mutex_destroy(&core->openings_lock);
     free(core->state_dir);
     free(core);
 }

@@ -42,6 +42,7 @@ struct lease_keeper;
 struct project_book;
 struct quota_book;
 struct set_keeper;
+struct stream_opening;
 struct webhook_hub;
 
 struct core {
@@ -82,6 +83,9 @@ struct core {
     _Atomic unsigned dialling; /* vsock connections that are being made */
     _Atomic unsigned picturing; /* screenshots */
     pthread_mutex_t change_locks[CHANGE_LOCKS];
+    pthread_mutex_t openings_lock;
+    pthread_cond_t openings_changed;
+    struct stream_opening *openings; /* track_streams.c */
 };
 
 /* ---- registry.c: every living VM, by id, name and age ---- */

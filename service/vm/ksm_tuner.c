@@ -417,16 +417,34 @@ static int write_knobs(struct ksm_tuner *t, const struct ksm_tuner_patch *patch,
     return 0;
 }
 
+/* The kernel has the last word: what it refuses is not remembered. */
+static int change(struct ksm_tuner *t, const struct actor *actor, const struct ksm_tuner_patch *patch,
+                  const struct ksm_tuner_patch *next, struct error *err)
+{
+    auto_json json_t *data = encode(next);
+    auto_free char *text = doc_text(data);
+    struct save save = {t->core, actor, text, data};
+    struct error ignored;
+
+    if (t->config.mode != next->mode)
+        let_go(t);
+    if (next->mode == KSM_MODE_STATIC)
+        (void)ksm_knobs_claim(t->knobs, &ignored); /* so that what was before can be put back */
+    t->config.mode = next->mode;
+    return write_knobs(t, patch, err) || db_write(t->core->db, save_fn, NULL, &save, err) ? -1 : 0;
+}
+
 int ksm_tuner_change(struct ksm_tuner *t, const struct actor *actor,
                      const struct ksm_tuner_patch *patch, struct error *err)
 {
     struct ksm_tuner_patch next;
+    enum ksm_mode before;
     struct host_ksm now;
-    struct error ignored;
 
     host_ksm_read(t->core->host, &now);
     LOCK_SCOPE(&t->work);
     next = t->config;
+    before = next.mode;
     if (patch->has_mode)
         next.mode = patch->mode;
     if (check_knobs(&now, patch, next.mode, err))
@@ -441,20 +459,10 @@ int ksm_tuner_change(struct ksm_tuner *t, const struct actor *actor,
             next.knob[i] = patch->knob[i];
         }
     }
-    if (t->config.mode != next.mode)
-        let_go(t);
-    if (next.mode == KSM_MODE_STATIC)
-        (void)ksm_knobs_claim(t->knobs, &ignored); /* so that what was before can be put back */
-    /* The kernel has the last word: what it refuses is not remembered. */
-    t->config.mode = next.mode;
-    if (write_knobs(t, patch, err))
+    if (change(t, actor, patch, &next, err)) {
+        t->config.mode = before; /* the next step takes up again what was let go */
         return -1;
-    auto_json json_t *data = encode(&next);
-    auto_free char *text = doc_text(data);
-    struct save save = {t->core, actor, text, data};
-
-    if (db_write(t->core->db, save_fn, NULL, &save, err))
-        return -1;
+    }
     t->config = next;
     t->yielded = false;
     t->retry_ms = 0;

@@ -57,10 +57,57 @@ static int open_upstream(struct core *core, const char *vm_id, const char *strea
     return virt_console_open(core->virt, vm_id, NULL, ret_fd, err);
 }
 
+/*
+ * A stream is opened by one thread at a time, for the next one to find it open: after a restart the tracker
+ * opens what a viewer who comes back asks for. The second would throw the first out, and what that had read.
+ */
+struct stream_opening {
+    struct stream_opening *next;
+    struct core *core;
+    const char *vm_id, *stream;
+};
+
+/* Lock held. */
+static bool is_being_opened(const struct core *core, const struct stream_opening *o)
+{
+    for (const struct stream_opening *other = core->openings; other; other = other->next) {
+        if (str_eq(other->vm_id, o->vm_id) && str_eq(other->stream, o->stream))
+            return true;
+    }
+    return false;
+}
+
+static void opening_begin(struct stream_opening *o)
+{
+    struct core *core = o->core;
+
+    LOCK_SCOPE(&core->openings_lock);
+    while (is_being_opened(core, o))
+        pthread_cond_wait(&core->openings_changed, &core->openings_lock);
+    o->next = core->openings;
+    core->openings = o;
+}
+
+static void opening_end(struct stream_opening *o)
+{
+    struct core *core = o->core;
+    struct stream_opening **at = &core->openings;
+
+    LOCK_SCOPE(&core->openings_lock);
+    while (*at != o)
+        at = &(*at)->next;
+    *at = o->next;
+    pthread_cond_broadcast(&core->openings_changed);
+}
+
+#define auto_opening auto_scope(opening_end)
+
 int core_stream_ensure(struct core *core, const char *vm_id, const char *stream, struct error *err)
 {
+    auto_opening struct stream_opening opening = {.core = core, .vm_id = vm_id, .stream = stream};
     int fd = -1;
 
+    opening_begin(&opening);
     if (console_is_fed(core->consoles, vm_id, stream))
         return 0;
     if (open_upstream(core, vm_id, stream, &fd, err)) {
@@ -73,9 +120,11 @@ int core_stream_ensure(struct core *core, const char *vm_id, const char *stream,
 /* False: not now; most likely the guest is just ending. */
 static bool open_stream(struct core *core, const struct vm *vm, const char *stream, bool fresh)
 {
+    auto_opening struct stream_opening opening = {.core = core, .vm_id = vm->id, .stream = stream};
     struct error err;
     int fd = -1, rc;
 
+    opening_begin(&opening);
     if (!fresh && console_is_fed(core->consoles, vm->id, stream))
         return true;
     rc = open_upstream(core, vm->id, stream, &fd, &err);

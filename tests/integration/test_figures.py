@@ -42,7 +42,8 @@ def test_ksm_has_the_kernels_figures(api):
     names = set(ksm["counters"]) | set(ksm["knobs"])
     assert {"pages_shared", "pages_sharing", "run"} <= names
     assert names <= {p.name for p in KSM.iterdir()}
-    assert ksm["saved_bytes"] == ksm["counters"]["pages_sharing"] * ksm["page_size_bytes"]
+    saved = ksm["counters"]["pages_sharing"] + ksm["counters"].get("ksm_zero_pages", 0)
+    assert ksm["saved_bytes"] == saved * ksm["page_size_bytes"]
 
 
 def test_ksm_knobs_are_written(api, daemon, wait_until):
@@ -53,6 +54,9 @@ def test_ksm_knobs_are_written(api, daemon, wait_until):
         assert api.patch("/v1/ksm", {"tuner": {"mode": "auto"}}).json["tuner"]["mode"] == "auto"
         refused = api.patch("/v1/ksm", {"knobs": {"sleep_millisecs": before + 7}})
         assert refused.code == "ksm-tuner-busy" and refused.json["pointer"] == "/knobs/sleep_millisecs"
+        # What the kernel refuses changes nothing, nor who turns the knobs.
+        assert api.patch("/v1/ksm", {"tuner": {"mode": "off"}, "knobs": {"run": 77}}).status >= 400
+        assert api.patch("/v1/ksm", {"knobs": {"sleep_millisecs": before + 7}}).code == "ksm-tuner-busy"
         response = api.patch("/v1/ksm", {"tuner": {"mode": "off"}, "knobs": {"sleep_millisecs": before + 7}})
         if response.status != 200:
             assert response.code in ("not-supported-by-host", "system"), response

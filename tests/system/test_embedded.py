@@ -79,6 +79,7 @@ def test_a_guest_outlives_the_daemon(embedded, linux):
 
 def test_root_sets_the_knobs_and_reads_what_each_vm_merges(embedded, linux, host):
     other = embedded.create(name="other", wait="console")
+    assert embedded.api.patch("/v1/ksm", {"tuner": {"mode": "off"}}).status == 200  # it puts back what it found
     before = {name: host.run(f"cat {KSM}/{name}") for name in ("run", "pages_to_scan", "sleep_millisecs")}
     answer = embedded.api.patch("/v1/ksm", {"knobs": {"pages_to_scan": 5000, "sleep_millisecs": 20, "run": 1}})
     assert answer.status == 200 and host.run(f"cat {KSM}/run {KSM}/pages_to_scan").split() == ["1", "5000"], answer

@@ -161,24 +161,36 @@ def test_the_unprivileged_daemon_has_ksm_through_its_helper(service, linux, seco
     """The knobs and each VM's merged pages, and still no root and no capability."""
     host = service.host
     assert host.run(f"ps -o user= -p {service.pid()}") == "drover"
-    answer = service.api.patch("/v1/ksm", {"knobs": {"pages_to_scan": 5000, "sleep_millisecs": 20, "run": 1}})
+    answer = service.api.patch("/v1/ksm", {"tuner": {"mode": "off"},
+                                           "knobs": {"pages_to_scan": 5000, "sleep_millisecs": 20, "run": 1}})
     try:
         assert answer.status == 200 and host.run(f"cat {KSM}/run {KSM}/pages_to_scan").split() == ["1", "5000"], answer
         eventually(lambda: all(service.ksm(vm["id"]).get("merging_pages", 0) > 1000 for vm in (linux, second)), SLOW,
                    "merged pages in both", every=1)
     finally:
         host.run(f"echo 2 >{KSM}/run; echo 100 >{KSM}/pages_to_scan")
+        assert service.api.patch("/v1/ksm", {"tuner": {"mode": "auto"}}).status == 200
+
+
+def test_the_tuner_turns_the_knobs_through_the_helper(service, linux, second):
+    """As it is installed: nobody turns anything on, and the guests merge."""
+    host = service.host
+    tuner = eventually(lambda: (t := service.api.get("/v1/ksm").json["tuner"])["found"] and t, 60, "the tuner's turn", every=1)
+    assert tuner["mode"] == "auto" and host.run(f"cat {KSM}/run") == "1", tuner
+    eventually(lambda: all(service.ksm(vm["id"]).get("merging_pages", 0) > 1000 for vm in (linux, second)), SLOW,
+               "merged pages in both", every=1)
 
 
 def test_without_the_helper_it_may_not_and_says_so(service, linux):
     host = service.host
-    before = host.run(f"cat {KSM}/run")
     host.run("systemctl disable --now drover-ksm.socket && systemctl stop drover-ksm.service && systemctl restart droverd")
     try:
         service.wait_ready()
-        refused = service.api.patch("/v1/ksm", {"knobs": {"run": 1}})
+        before = host.run(f"cat {KSM}/run")
+        refused = service.api.patch("/v1/ksm", {"tuner": {"mode": "off"}, "knobs": {"run": 1 - int(before) % 2}})
         assert refused.status == 403 and "tee" in refused.json["remedy"], refused
-        assert host.run(f"cat {KSM}/run") == before
+        tuner = service.api.get("/v1/ksm").json["tuner"]
+        assert host.run(f"cat {KSM}/run") == before and tuner["mode"] == "auto", tuner
         ksm = eventually(lambda: service.ksm(linux["id"]), 60, "figures", every=0.5)
         assert "merging_pages" not in ksm and ksm["reason"], ksm
     finally:

@@ -67,7 +67,7 @@ static const char stat_line[] =
     "0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
 static const char ksm_stat[] = "ksm_rmap_items 10\nksm_zero_pages 2\nksm_merging_pages 7\nksm_process_profit 4096\n";
 
-static void make_process(int pid, const char *cmdline, size_t len)
+static void make_process(int pid, const char *cmdline, size_t len, const char *stat, const char *merging)
 {
     char path[64], text[512];
 
@@ -78,7 +78,9 @@ static void make_process(int pid, const char *cmdline, size_t len)
     snprintf(path, sizeof(path), "proc/%d/cmdline", pid);
     write_file(path, cmdline, len, 0444);
     snprintf(path, sizeof(path), "proc/%d/ksm_stat", pid);
-    write_file(path, ksm_stat, sizeof(ksm_stat) - 1, 0400);
+    write_file(path, stat, strlen(stat), 0400);
+    snprintf(path, sizeof(path), "proc/%d/ksm_merging_pages", pid);
+    write_file(path, merging, strlen(merging), 0400);
 }
 
 static void make_host(void)
@@ -90,8 +92,10 @@ static void make_host(void)
         make_dir(dirs[i]);
     write_file("sys/kernel/mm/ksm/run", "0\n", 2, 0644);
     write_file("sys/kernel/mm/ksm/max_page_sharing", "256\n", 4, 0644);
-    make_process(500, "/usr/bin/qemu-system-x86_64\0-name\0guest=a", 42);
-    make_process(501, "/bin/sh\0-c\0qemu-system-x86_64", 30);
+    make_process(500, "/usr/bin/qemu-system-x86_64\0-name\0guest=a", 42, ksm_stat, "7\n");
+    make_process(501, "/bin/sh\0-c\0qemu-system-x86_64", 30, ksm_stat, "7\n");
+    /* Linux 6.1 */
+    make_process(502, "/usr/bin/qemu-system-x86_64\0-name\0guest=b", 42, "ksm_rmap_items 10\n", "9\n");
 }
 
 static char *socket_path(void)
@@ -172,6 +176,8 @@ static int with(void)
         return 2;
     if (host_process_read(h, 501, &p) != 1 || p.has_ksm) /* no QEMU */
         return 3;
+    if (host_process_read(h, 502, &p) != 1 || p.ksm_rmap_items != 10 || p.ksm_merging_pages != 9)
+        return 7;
     if (host_ksm_write(h, HOST_KSM_run, 1, &err))
         return 4;
     if (!host_ksm_write(h, HOST_KSM_max_page_sharing, 2, &err)) /* not a tuner's knob */

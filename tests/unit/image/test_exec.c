@@ -226,7 +226,9 @@ TEST(limits_hold)
     CHECK_OK(run_sh("ulimit -v; ulimit -n; ulimit -c",
                     (struct exec_options){.address_space_bytes = 1 << 30, .open_files = 32}, &r,
                     &err));
-    CHECK_STR(r.out, "1048576\n32\n0\n");
+    CHECK(str_starts(r.out, "1048576\n"));
+    if (!getenv("DROVER_TEST_VALGRIND")) /* which tells the kernel nothing of the limit on descriptors */
+        CHECK_STR(r.out, "1048576\n32\n0\n");
 }
 
 TEST(no_descriptor_is_left_over)
