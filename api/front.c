@@ -44,15 +44,24 @@ static const char *const told[] = {
     "insecure_listen",   "tls_certificate", "tls_key",         "tls_client_ca",   "log_level",
 };
 
+/* The front's own folder is another one. NULL: it is absolute, or none. */
+static char *absolute(const char *path)
+{
+    auto_free char *here = *path && *path != '/' ? getcwd(NULL, 0) : NULL;
+
+    return here ? xasprintf("%s/%s", here, path) : NULL;
+}
+
 static void tell_settings(struct front *f, unsigned flags)
 {
     struct wire_out w = {0};
 
     for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++) {
         auto_free char *value = settings_text(f->http->settings, told[i]);
+        auto_free char *path = str_starts(told[i], "tls_") ? absolute(value) : NULL;
 
         wire_text(&w, told[i]);
-        wire_text(&w, value);
+        wire_text(&w, path ? path : value);
     }
     front_send(&f->link, FRONT_SETTINGS, flags, 0, w.data, w.len, true);
     free(w.data);

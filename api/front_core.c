@@ -143,7 +143,8 @@ void core_link_failed(struct core_link *core, const struct error *err)
 int core_link_serve(struct core_link *core, const int *listeners, int count, unsigned ping_seconds,
                     unsigned hangup_seconds, struct error *err)
 {
-    struct http_options options = {.settings = core->settings, .passed_fds = listeners, .passed_count = count};
+    struct http_options options = {
+        .settings = core->settings, .passed_fds = listeners, .passed_count = count, .held = true};
     struct http *started;
 
     if (ws_start_with(ping_seconds, hangup_seconds, &core->ws, err) < 0)
@@ -156,7 +157,7 @@ int core_link_serve(struct core_link *core, const int *listeners, int count, uns
 void core_link_ready(struct core_link *core)
 {
     front_send_u32(&core->link, FRONT_READY, 0, FRONT_VERSION, true);
-    http_wake(core->http);
+    http_let_in(core->http);
 }
 
 static void on_settings(struct core_link *core, const struct front_head *head, const char *data)

@@ -73,7 +73,7 @@ void core_link_failed(struct core_link *core, const struct error *err);
 /* Starts to serve: what is started on success goes with the process. */
 int core_link_serve(struct core_link *core, const int *listeners, int count, unsigned ping_seconds,
                     unsigned hangup_seconds, struct error *err);
-void core_link_ready(struct core_link *core);
+void core_link_ready(struct core_link *core); /* whoever knocks is let in from here on, and not before */
 int core_link_wait(struct core_link *core); /* main's: until there is an order; returns all */
 void core_link_turn(struct http *h);
 

@@ -273,7 +273,7 @@ void errand_room(struct errand *e, uint32_t n)
     }
     e->credit += n;
     if (e->x && waited && e->x->phase == PHASE_WORKING) {
-        e->x->phase = PHASE_BODY;
+        begin_body(e->x); /* which has its time again: it was the core that was waited for */
         exchange_resume(e->x);
     }
 }

@@ -252,6 +252,7 @@ static struct http *http_new(const struct http_side *side, const struct http_opt
     h->settings = o->settings;
     h->core = o->core;
     h->core_link = o->core_link;
+    h->held = o->held;
     h->ws = o->ws;
     h->next_deadline_ms = INT64_MAX;
     h->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -275,12 +276,19 @@ int http_start_as(const struct http_side *side, const struct http_options *optio
         http_listen_open(h, options, err) < 0 || h->side->start(h, options, err) < 0 ||
         (!h->front && tls_start(h->settings, on_settled, h, &h->tls, err) < 0))
         return -1;
-    http_listen_watch(h, true);
+    if (!h->held)
+        http_listen_watch(h, true);
     if (thread_start(&h->thread, "http", loop, h, err) < 0)
         return -1;
     h->thread_started = true;
     *ret = TAKE_PTR(h);
     return 0;
+}
+
+void http_let_in(struct http *h)
+{
+    atomic_store(&h->held, false);
+    http_wake(h);
 }
 
 const char *http_address(const struct http *h)

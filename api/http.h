@@ -26,10 +26,12 @@ struct http_options {
     const char *front_program;
     unsigned ping_seconds, hangup_seconds;
     struct core_link *core_link; /* in a front */
+    bool held; /* nobody is let in before http_let_in() */
 };
 
 /* Binds and starts; answers 503 shutting-down after http_quiesce(). */
 int http_start(const struct http_options *options, struct http **ret, struct error *err);
+void http_let_in(struct http *h); /* any thread */
 const char *http_address(const struct http *h); /* the bound ADDR:PORT */
 /* Order of stopping: http_quiesce(), ws_stop(), http_stop(). */
 void http_quiesce(struct http *h); /* no new connections; parked requests and streams end */

@@ -191,6 +191,7 @@ struct http {
     int epoll_fd; /* libmicrohttpd's own, which also holds the listeners and wake_fd */
     int wake_fd;
     bool listening; /* the listeners are in it */
+    _Atomic bool held; /* nobody is let in yet */
     struct tls *tls; /* NULL: the listeners speak HTTP in clear */
     struct front *front; /* what serves the network instead of this process; NULL: nothing does */
     struct core_link *core_link; /* in a front */

@@ -276,6 +276,10 @@ static bool accept_one(struct http *h, int listener, bool is_unix)
 
 void http_accept(struct http *h)
 {
+    if (atomic_load_explicit(&h->held, memory_order_relaxed))
+        return;
+    if (!h->accept_paused_until_ms)
+        http_listen_watch(h, true);
     if (h->accept_paused_until_ms) {
         if (clock_monotonic_ms() < h->accept_paused_until_ms)
             return;
