@@ -74,7 +74,7 @@ def test_a_request_that_still_waits_is_told():
     with Daemon() as daemon:
         api = daemon.client()
         assert api.put("/v1/pools/small", {"vm": {"memory_mib": 16}, "ready": 1, "max": 1}).status == 201
-        assert api.post("/v1/leases", {"pool": "small", "ttl_seconds": 600}, wait="claimed", timeout=60).status == 201
+        assert api.post("/v1/leases", {"pool": "small", "ttl_seconds": 600, "queue_seconds": 60}, wait="claimed", timeout=60).status == 201
         connection = api.connection()
         connection.request("POST", "/v1/leases?wait=claimed&timeout=60", body=b'{"pool": "small", "ttl_seconds": 600, "queue_seconds": 60}',
                            headers=api.all_headers({"Content-Type": "application/json", "X-Request-Id": "goes-away"}))
