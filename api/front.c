@@ -290,14 +290,20 @@ static void take_listeners(struct front *f, struct http *h)
     h->listener_count = kept;
 }
 
-static int is_wanted(const struct http *h, bool *ret, struct error *err)
+int front_check(const struct settings *s, struct error *err)
+{
+    const char *wish = s->network_process;
+
+    if (str_eq(wish, "always") || str_eq(wish, "never") || str_eq(wish, "auto"))
+        return 0;
+    return error_set_at(err, ERROR_CONFIG, "network_process", "\"%.40s\" is none of auto, always and never.", wish);
+}
+
+static bool is_wanted(const struct http *h)
 {
     const char *wish = h->settings->network_process;
 
-    *ret = str_eq(wish, "always") || (str_eq(wish, "auto") && h->exposed);
-    if (*ret || str_eq(wish, "never") || str_eq(wish, "auto"))
-        return 0;
-    return error_set_at(err, ERROR_CONFIG, "network_process", "\"%.40s\" is none of auto, always and never.", wish);
+    return str_eq(wish, "always") || (str_eq(wish, "auto") && h->exposed);
 }
 
 static int wait_until_it_listens(struct front *f, struct error *err)
@@ -344,11 +350,10 @@ int front_start(struct http *h, const struct http_options *o, struct error *err)
 {
     struct front *f;
     unsigned ping;
-    bool wanted;
 
-    if (is_wanted(h, &wanted, err) < 0)
+    if (front_check(h->settings, err) < 0)
         return -1;
-    if (!wanted)
+    if (!is_wanted(h))
         return 0;
     f = h->front = front_new(h); /* freed with it */
     ping = o->ping_seconds ? o->ping_seconds : (unsigned)h->settings->websocket_ping_seconds;

@@ -19,6 +19,7 @@ struct exchange;
 struct front;
 struct http;
 struct http_options;
+struct settings;
 
 /* What a front counts; it writes, the core reads. Believed as far as figures go. */
 struct front_counts {
@@ -29,6 +30,7 @@ struct front_counts {
 
 /* ---- front.c: the process ---- */
 
+int front_check(const struct settings *s, struct error *err); /* CONFIG: no such wish; any thread */
 /*
  * Where the setting wants one: takes the TCP listeners of h, starts the process and waits until it listens.
  * h->front stays NULL where none is wanted. Before the HTTP thread; blocks.

@@ -79,22 +79,6 @@ static int read_settings(const char *data, size_t len, struct settings *into, st
     return in.bad ? error_set(err, ERROR_INTERNAL, "The settings are cut off.") : 0;
 }
 
-static void set_log_level(const struct settings *s)
-{
-    static const struct {
-        const char *name;
-        enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR},
-                  {"warning", LOG_LEVEL_WARNING},
-                  {"info", LOG_LEVEL_INFO},
-                  {"debug", LOG_LEVEL_DEBUG}};
-
-    for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++) {
-        if (str_eq(levels[i].name, s->log_level))
-            log_set_level(levels[i].level);
-    }
-}
-
 struct first {
     struct settings *into;
     struct error *err;
@@ -122,7 +106,7 @@ int core_link_settings(struct core_link *core, struct error *err)
         if (poll(&p, 1, -1) > 0 && front_read(&core->link, on_first, &first) < 0)
             return -1;
     }
-    set_log_level(core->settings);
+    log_set_level_named(core->settings->log_level);
     return 0;
 }
 
@@ -170,7 +154,7 @@ static void on_settings(struct core_link *core, const struct front_head *head, c
         return;
     }
     settings_reload(core->settings, fresh);
-    set_log_level(core->settings);
+    log_set_level_named(core->settings->log_level);
     order(core, ORDER_RELOAD);
 }
 

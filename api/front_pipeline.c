@@ -191,51 +191,10 @@ static enum MHD_Result on_answer(struct exchange *x)
     return begin_body(x);
 }
 
-static enum MHD_Result front_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                                    const char *version, const char *data, size_t *size, void **con_cls)
+static void on_over(struct exchange *x)
 {
-    struct http *h = cls;
-    struct exchange *x = *con_cls;
+    struct errand *e = x->errand;
 
-    (void)mhd;
-    h->progress = true;
-    if (!x || x->magic != EXCHANGE_MAGIC)
-        return MHD_NO;
-    if (exchange_is_away(x))
-        return MHD_YES;
-    if (x->conn->cut)
-        return MHD_NO;
-    switch (x->phase) {
-    case PHASE_NEW:
-        return on_header(x, url, method, version);
-    case PHASE_BEGUN:
-        return begin_body(x);
-    case PHASE_BODY:
-        return *size ? on_data(x, data, size) : on_complete(x);
-    case PHASE_READY:
-        return on_answer(x);
-    case PHASE_ANSWERED:
-        *size = 0;
-        return MHD_YES;
-    case PHASE_WORKING:
-    case PHASE_SOCKET: /* came back: the WebSocket is over */
-        return MHD_NO;
-    }
-    return MHD_NO;
-}
-
-static void front_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
-{
-    struct exchange *x = *con_cls;
-    struct errand *e;
-
-    (void)cls;
-    (void)mhd;
-    if (!x || x->magic != EXCHANGE_MAGIC)
-        return;
-    *con_cls = NULL;
-    exchange_over(x, why);
-    e = x->errand;
     exchange_recycle(x); /* which closes a stream that nobody took */
     if (!e)
         return;
@@ -378,8 +337,12 @@ static bool is_idle(struct http *h)
     return true;
 }
 
-const struct http_side front_side = {.access = front_access,
-                                     .completed = front_completed,
+const struct http_side front_side = {.header = on_header,
+                                     .begun = begin_body,
+                                     .data = on_data,
+                                     .complete = on_complete,
+                                     .answer = on_answer,
+                                     .over = on_over,
                                      .is_admin = nobody,
                                      .start = start,
                                      .turn = core_link_turn,

@@ -199,9 +199,9 @@ static int start_library(struct http *h, struct error *err)
     h->mhd = MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC |
             MHD_USE_ERROR_LOG,
-        0, NULL, NULL, h->side->access, h, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
+        0, NULL, NULL, exchange_access, h, MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL,
         MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL, MHD_OPTION_URI_LOG_CALLBACK, exchange_begin,
-        h, MHD_OPTION_NOTIFY_COMPLETED, h->side->completed, h, MHD_OPTION_NOTIFY_CONNECTION,
+        h, MHD_OPTION_NOTIFY_COMPLETED, exchange_completed, h, MHD_OPTION_NOTIFY_CONNECTION,
         conn_notify, h, MHD_OPTION_CONNECTION_LIMIT, 131072U, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)MEMORY_LIMIT, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
     if (!h->mhd)

@@ -1,5 +1,7 @@
 /*
- * One request and its answer as an object: from where it comes, what is cleared for the next, who has it.
+ * One request and its answer as an object: from where it comes, what is cleared for the next, who has it. libmicrohttpd
+ * calls the access handler at the header, for each piece of the body and at the end, and again whenever a suspended
+ * connection comes back; the phase tells which it is.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -161,7 +163,8 @@ void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd)
     return x;
 }
 
-bool exchange_is_away(struct exchange *x)
+/* True while another thread has it: libmicrohttpd may call again when a chunk was left over. */
+static bool is_away(struct exchange *x)
 {
     const union MHD_ConnectionInfo *info;
 
@@ -172,14 +175,53 @@ bool exchange_is_away(struct exchange *x)
     return x->suspended;
 }
 
-void exchange_over(struct exchange *x, enum MHD_RequestTerminationCode why)
+enum MHD_Result exchange_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                const char *version, const char *data, size_t *size, void **con_cls)
 {
-    struct http *h = x->http;
+    struct http *h = cls;
+    struct exchange *x = *con_cls;
 
+    (void)mhd;
+    h->progress = true;
+    if (!x || x->magic != EXCHANGE_MAGIC)
+        return MHD_NO;
+    if (is_away(x))
+        return MHD_YES;
+    if (x->conn->cut)
+        return MHD_NO;
+    switch (x->phase) {
+    case PHASE_NEW:
+        return h->side->header(x, url, method, version);
+    case PHASE_BEGUN:
+        return h->side->begun(x);
+    case PHASE_BODY:
+        return *size ? h->side->data(x, data, size) : h->side->complete(x);
+    case PHASE_READY:
+        return h->side->answer(x);
+    case PHASE_ANSWERED:
+        *size = 0;
+        return MHD_YES;
+    case PHASE_WORKING:
+    case PHASE_SOCKET: /* came back: the WebSocket is over */
+        return MHD_NO;
+    }
+    return MHD_NO;
+}
+
+void exchange_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
+{
+    struct http *h = cls;
+    struct exchange *x = *con_cls;
+
+    (void)mhd;
+    if (!x || x->magic != EXCHANGE_MAGIC)
+        return;
+    *con_cls = NULL;
     if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         check_sealed(x->conn, tls_link_has_answered);
     x->conn->exchange = NULL;
     count_add(&h->count.in_flight, -1ULL);
     conn_expect(h, x->conn, CONN_IDLE,
                 why == MHD_REQUEST_TERMINATED_COMPLETED_OK ? h->limits.idle_timeout_ms : 1000);
+    h->side->over(x);
 }

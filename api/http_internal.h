@@ -151,9 +151,13 @@ struct exchange {
  * (front_pipeline.c). On the HTTP thread, but for start and stop. What is NULL has nothing to do.
  */
 struct http_side {
-    enum MHD_Result (*access)(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                              const char *version, const char *data, size_t *size, void **con_cls);
-    void (*completed)(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why);
+    /* As libmicrohttpd's access handler, by what x waits for. */
+    enum MHD_Result (*header)(struct exchange *x, const char *url, const char *method, const char *version);
+    enum MHD_Result (*begun)(struct exchange *x); /* its body may come */
+    enum MHD_Result (*data)(struct exchange *x, const char *data, size_t *size);
+    enum MHD_Result (*complete)(struct exchange *x);
+    enum MHD_Result (*answer)(struct exchange *x); /* there is one */
+    void (*over)(struct exchange *x);              /* x is not its connection's any more: recycle it */
     bool (*is_admin)(unsigned uid); /* of a Unix socket's peer */
     size_t (*elsewhere)(struct http *h); /* connections that count, and another process has */
     int (*start)(struct http *h, const struct http_options *options, struct error *err); /* before the thread */
@@ -296,10 +300,10 @@ void *exchange_begin(void *cls, const char *uri, struct MHD_Connection *mhd); /*
 struct exchange *exchange_new(struct http *h);
 void exchange_recycle(struct exchange *x); /* the HTTP thread */
 void exchange_free(struct exchange *x); /* a worker, once the client is gone */
+enum MHD_Result exchange_access(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
+                                const char *version, const char *data, size_t *size, void **con_cls);
 /* libmicrohttpd is done with it; its connection idles. */
-void exchange_over(struct exchange *x, enum MHD_RequestTerminationCode why);
-/* True while another thread has it: libmicrohttpd may call again when a chunk was left over. */
-bool exchange_is_away(struct exchange *x);
+void exchange_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why);
 void exchange_suspend(struct exchange *x);
 void exchange_resume(struct exchange *x); /* any thread; x is not the caller's afterwards */
 /* rc of a handler into the exchange's outcome. */

@@ -1,7 +1,5 @@
 /*
- * The life of a request: id, gate, route, credential, right, body, handler, answer. libmicrohttpd
- * calls the access handler at the header, for each piece of the body and at the end, and again
- * whenever a suspended connection comes back; the phase tells which it is.
+ * The life of a request: id, gate, route, credential, right, body, handler, answer.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,53 +173,14 @@ static enum MHD_Result on_data(struct exchange *x, const char *data, size_t *siz
     return MHD_NO;
 }
 
-static enum MHD_Result pipeline_access(void *cls, struct MHD_Connection *mhd, const char *url,
-                                const char *method, const char *version, const char *data,
-                                size_t *size, void **con_cls)
+static enum MHD_Result on_begun(struct exchange *x)
 {
-    struct http *h = cls;
-    struct exchange *x = *con_cls;
-
-    (void)mhd;
-    h->progress = true;
-    if (!x || x->magic != EXCHANGE_MAGIC)
-        return MHD_NO;
-    if (exchange_is_away(x))
-        return MHD_YES;
-    if (x->conn->cut)
-        return MHD_NO;
-    switch (x->phase) {
-    case PHASE_NEW:
-        return on_header(x, url, method, version);
-    case PHASE_BEGUN:
-        x->phase = PHASE_BODY;
-        return MHD_YES;
-    case PHASE_BODY:
-        if (!*size)
-            return pipeline_complete(x);
-        return on_data(x, data, size);
-    case PHASE_READY:
-        return answer_send(x);
-    case PHASE_ANSWERED:
-        *size = 0;
-        return MHD_YES;
-    case PHASE_WORKING:
-    case PHASE_SOCKET: /* came back: the WebSocket is over */
-        return MHD_NO;
-    }
-    return MHD_NO;
+    x->phase = PHASE_BODY;
+    return MHD_YES;
 }
 
-static void completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
+static void on_over(struct exchange *x)
 {
-    struct exchange *x = *con_cls;
-
-    (void)cls;
-    (void)mhd;
-    if (!x || x->magic != EXCHANGE_MAGIC)
-        return;
-    *con_cls = NULL;
-    exchange_over(x, why);
     if (!upload_gone(x))
         exchange_recycle(x);
 }
@@ -272,8 +231,12 @@ static void stop(struct http *h)
     free((void *)h->count.latency);
 }
 
-const struct http_side pipeline_side = {.access = pipeline_access,
-                                        .completed = completed,
+const struct http_side pipeline_side = {.header = on_header,
+                                        .begun = on_begun,
+                                        .data = on_data,
+                                        .complete = pipeline_complete,
+                                        .answer = answer_send,
+                                        .over = on_over,
                                         .is_admin = access_uid_is_admin,
                                         .elsewhere = elsewhere,
                                         .start = start,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/dump.h"
+#include "api/front.h"
 #include "api/http.h"
 #include "api/tls.h"
 #include "api/ws.h"
@@ -34,22 +35,6 @@ struct daemon {
     struct ws *ws;
     struct http *http;
 };
-
-static void apply_log_level(const struct settings *s)
-{
-    static const struct {
-        const char *name;
-        enum log_level level;
-    } levels[] = {{"error", LOG_LEVEL_ERROR},
-                  {"warning", LOG_LEVEL_WARNING},
-                  {"info", LOG_LEVEL_INFO},
-                  {"debug", LOG_LEVEL_DEBUG}};
-
-    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-        if (str_eq(levels[i].name, s->log_level))
-            log_set_level(levels[i].level);
-    }
-}
 
 static int start(struct daemon *d, struct error *err)
 {
@@ -120,7 +105,7 @@ static void reload(struct daemon *d)
         return;
     }
     settings_reload(d->options.settings, fresh);
-    apply_log_level(d->options.settings);
+    log_set_level_named(d->options.settings->log_level);
     http_reload(d->http);
     console_set_viewers_max(core_consoles(d->core), (unsigned)d->options.settings->console_viewers);
     log_info("settings read again from %s", d->options.config_path);
@@ -165,7 +150,7 @@ static int run(struct daemon *d)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write(2), not an end */
     umask(0077);
-    apply_log_level(d->options.settings);
+    log_set_level_named(d->options.settings->log_level);
     rc = start(d, &err);
     if (rc) {
         log_failure(LOG_LEVEL_ERROR, &err, "cannot start");
@@ -189,13 +174,13 @@ static int refuse(const char *setting, const struct error *err)
     return 2;
 }
 
-/* The settings were read; certificates are files of their own. */
+/* The settings were read, each within its bounds; certificates are files of their own. */
 static int check(const struct settings *s)
 {
     struct tls *tls = NULL;
     struct error err;
 
-    if (tls_start(s, NULL, NULL, &tls, &err)) /* nobody comes in */
+    if (front_check(s, &err) || tls_start(s, NULL, NULL, &tls, &err)) /* nobody comes in */
         return refuse(err.pointer, &err);
     tls_stop(tls);
     return 0;

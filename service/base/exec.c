@@ -444,13 +444,6 @@ int exec_child(const char *const *argv, const int *fds, size_t count, int *ret_p
     return 0;
 }
 
-bool exec_child_ended(int pidfd)
-{
-    siginfo_t info = {0};
-
-    return waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid;
-}
-
 void exec_child_end(int pidfd, int64_t wait_ms)
 {
     struct pollfd p = {.fd = pidfd, .events = POLLIN};

@@ -55,10 +55,9 @@ int exec_run(const struct exec_options *options, struct exec_result *ret, struct
 
 /*
  * A program that stays: fds become its descriptors 3 and following, its standard error is ours. It is killed when the
- * calling thread ends. *ret_pidfd is the caller's: readable once it has ended; exec_child_end() closes it.
+ * calling thread ends. *ret_pidfd is the caller's, until exec_child_end() closes it.
  */
 int exec_child(const char *const *argv, const int *fds, size_t count, int *ret_pidfd, struct error *err);
-bool exec_child_ended(int pidfd);
 /* Waits until it ends by itself, so long at most, then kills it; reaps it. */
 void exec_child_end(int pidfd, int64_t wait_ms);
 

@@ -20,6 +20,22 @@ void log_set_level(enum log_level level)
     atomic_store(&max_level, (int)level);
 }
 
+void log_set_level_named(const char *name)
+{
+    static const struct {
+        const char *name;
+        enum log_level level;
+    } levels[] = {{"error", LOG_LEVEL_ERROR},
+                  {"warning", LOG_LEVEL_WARNING},
+                  {"info", LOG_LEVEL_INFO},
+                  {"debug", LOG_LEVEL_DEBUG}};
+
+    for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        if (str_eq(levels[i].name, name))
+            log_set_level(levels[i].level);
+    }
+}
+
 bool log_enabled(enum log_level level)
 {
     return (int)level <= atomic_load_explicit(&max_level, memory_order_relaxed);

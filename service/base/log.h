@@ -15,6 +15,8 @@ enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6,
 struct error;
 
 void log_set_level(enum log_level level);
+/* "error", "warning", "info" or "debug"; anything else leaves it as it is. */
+void log_set_level_named(const char *name);
 bool log_enabled(enum log_level level);
 /* The request the calling thread is serving, added as request=ID to its lines; NULL for none. */
 void log_set_request(const char *request_id);

@@ -137,10 +137,18 @@ def test_what_it_cannot_begin_with_is_said(tmp_path):
         assert words in d.log()
 
 
+def test_a_wish_that_is_none_is_seen_by_the_check_of_the_settings():
+    done = subprocess.run([BUILD / "droverd", "--check-config", "--network-process=sometimes"], capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("droverd: network_process: "), done
+
+
 def test_a_certificate_is_read_again(tmp_path):
+    """Also when its path is relative, to where the daemon was started."""
     authority = Authority(tmp_path)
     certificate, key = authority.issue("localhost")
-    with Daemon(settings={**ALWAYS, "tls_certificate": certificate, "tls_key": key}, context=authority.context()) as d:
+    with Daemon(settings={**ALWAYS, "tls_certificate": certificate.name, "tls_key": key.name}, context=authority.context(),
+                wrapper=("env", "-C", certificate.parent)) as d:
         before = shown(d, authority)
         authority.issue("localhost")  # into the same files
         d.process.send_signal(signal.SIGHUP)
