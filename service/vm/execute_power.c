@@ -36,6 +36,9 @@ static int unless_already(struct core *core, const char *vm_id, int rc, enum vir
             *err = failure;
         return -1;
     }
+    /* While QEMU is still ending libvirt says that the guest is not running, and not yet that it is off. */
+    if (wanted == VIRT_STATE_SHUTOFF && info.state == VIRT_STATE_STOPPING)
+        return 0;
     return info.state == wanted ? 0 : rc;
 }
 

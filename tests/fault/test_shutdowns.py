@@ -1,10 +1,13 @@
 """A guest is asked to shut down, and libvirt goes away before anybody could see what came of it."""
+import struct
+
 import pytest
 from api_client import Client
 from daemon import eventually
 from invariants import quiet
 
 OPERATION_INVALID = 55  # libvirt's
+BEING_SHUT_DOWN = struct.pack(">ii", 4, 1).hex()  # VIR_DOMAIN_SHUTDOWN, by a user; as remote_domain_get_state_ret
 UNFINISHED = ("pending", "running")
 
 
@@ -33,3 +36,17 @@ def test_a_refusal_after_which_nobody_can_look(api, proxy, verb, procedure, stat
     told = api.get(f"/v1/operations/{op}", wait=20).json
     assert told["state"] == "succeeded", told
     assert api.get("/v1/vms/one").json["state"] == state
+
+
+def test_a_guest_that_is_on_its_way_down_is_as_was_wanted(api, libvirtd, proxy):
+    """QEMU is still ending: libvirt refuses to shut down what is not running, and does not say yet that it is off."""
+    vm, before = api.get("/v1/vms/one").json["id"], proxy.seen().get("DOMAIN_GET_STATE", 0)
+    proxy.fault("DOMAIN_SHUTDOWN_FLAGS", "error", times=1, domain=vm, code=OPERATION_INVALID, message="domain is not running")
+    proxy.fault("DOMAIN_GET_STATE", "answer", domain=vm, payload=BEING_SHUT_DOWN)
+    op = api.post("/v1/vms/one/shutdown").json["id"]
+    eventually(lambda: proxy.seen().get("DOMAIN_GET_STATE", 0) > before, 20, "its being looked at")
+    proxy.clear()
+    libvirtd.virsh("destroy", "one")
+    told = api.get(f"/v1/operations/{op}", wait=20).json
+    assert told["state"] == "succeeded", told
+    assert api.get("/v1/vms/one").json["state"] == "stopped"

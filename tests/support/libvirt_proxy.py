@@ -17,6 +17,7 @@ calls whose payload has a certain piece (a domain's uuid, say):
     cut-after   libvirtd does what was asked, and the connection ends instead of the answer
     cut-middle  the same, in the middle of the answer
     error       libvirtd does not hear of it, the answer is an error (code, domain, message, int1)
+    answer      libvirtd does not hear of it, the answer is this payload (hexadecimal)
 """
 import json
 import os
@@ -52,7 +53,7 @@ PROCEDURES = {
     "CONNECT_UNREGISTER_CLOSE_CALLBACK": 361,
 }
 NAMES = {number: name for name, number in PROCEDURES.items()}
-KINDS = ("delay", "hang", "cut-before", "cut-after", "cut-middle", "error")
+KINDS = ("delay", "hang", "cut-before", "cut-after", "cut-middle", "error", "answer")
 
 
 def _string(text):
@@ -66,6 +67,10 @@ def error_reply(program, version, procedure, serial, code, domain, message, int1
     body = struct.pack(">ii", code, domain) + _string(message) + struct.pack(">iI", 2, 0) + _string(message)
     body += struct.pack(">IIiiI", 0, 0, int1, 0, 0)
     return HEADER.pack(HEADER.size + len(body), program, version, procedure, REPLY, serial, ERROR) + body
+
+
+def made_reply(program, version, procedure, serial, payload):
+    return HEADER.pack(HEADER.size + len(payload), program, version, procedure, REPLY, serial, OK) + payload
 
 
 def read_exactly(sock, count):
@@ -106,10 +111,11 @@ def send_frame(sock, frame, fds=()):
 
 
 class Rule:
-    def __init__(self, procedure, kind, times=None, piece="", seconds=0.0, **error):
+    def __init__(self, procedure, kind, times=None, piece="", seconds=0.0, payload="", **error):
         assert kind in KINDS, kind
         self.procedure = None if procedure == "*" else PROCEDURES[procedure]
         self.kind, self.times, self.piece, self.seconds = kind, times, bytes.fromhex(piece), seconds
+        self.payload = bytes.fromhex(payload)
         self.error = {"code": 1, "domain": 10, "message": "made up by the proxy", "int1": 0, **error}
         self.let_go = threading.Event()
 
@@ -184,10 +190,11 @@ class Server:
                 rule = self.rule_for(header, frame)
                 if rule and rule.kind == "cut-before":
                     break
-                if rule and rule.kind == "error":
+                if rule and rule.kind in ("error", "answer"):
                     _, program, version, procedure, _, serial, _ = header
                     with writing:
-                        send_frame(client, error_reply(program, version, procedure, serial, **rule.error))
+                        send_frame(client, error_reply(program, version, procedure, serial, **rule.error) if rule.kind == "error"
+                                   else made_reply(program, version, procedure, serial, rule.payload))
                     continue
                 if rule:
                     pending[header[5]] = rule
