@@ -140,6 +140,7 @@ suite_unit() { meson_suite unit 600; }
 suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
 suite_integration() {
     local rc=0
+    build_release || return 1 # some look at what is installed
     pytest_suite integration 900 "$root/tests/integration" || rc=$?
     # The transport's own tests once more, through the front; and through TLS.
     DROVER_TEST_FRONT=1 pytest_suite integration.front 900 "$root"/tests/integration/test_transport_*.py || rc=$?
