@@ -140,10 +140,15 @@ suite_unit() { meson_suite unit 600; }
 suite_contract() { pytest_suite contract 300 "$root/tests/contract"; }
 suite_integration() {
     local rc=0
+    local -x DROVER_RECORD=$results/exchanges.jsonl
+    local beside=(--numprocesses 2 --dist loadfile) last=$root/tests/integration/test_zz_coverage.py
     build_release || return 1 # some look at what is installed
-    pytest_suite integration 900 "$root/tests/integration" || rc=$?
+    rm -f "$DROVER_RECORD"
+    pytest_suite integration 900 "${beside[@]}" "$root/tests/integration" --ignore "$last" || rc=$?
+    DROVER_RECORD_IS_WHOLE=1 pytest_suite integration.last 60 "$last" || rc=$?
+    unset DROVER_RECORD
     # The transport's own tests once more, through the front; and through TLS.
-    DROVER_TEST_FRONT=1 pytest_suite integration.front 900 "$root"/tests/integration/test_transport_*.py || rc=$?
+    DROVER_TEST_FRONT=1 pytest_suite integration.front 900 "${beside[@]}" "$root"/tests/integration/test_transport_*.py || rc=$?
     [[ -z ${DROVER_TEST_LONG:-} ]] ||
         DROVER_TEST_TLS=1 pytest_suite integration.tls 900 "$root"/tests/integration/test_transport_*.py || rc=$?
     return "$rc"

@@ -133,8 +133,10 @@ def test_what_it_cannot_begin_with_is_said(tmp_path):
                             ({"tls_certificate": tmp_path / "none", "tls_key": tmp_path / "none"}, "certificate")):
         d = Daemon(settings={**ALWAYS, **settings})
         d.spawn()
-        assert d.process.wait(60) != 0
-        assert words in d.log()
+        status, said = d.process.wait(60), d.log()
+        d.process = None  # it is over
+        d.close()
+        assert status != 0 and words in said
 
 
 def test_a_wish_that_is_none_is_seen_by_the_check_of_the_settings():

@@ -107,8 +107,8 @@ class Client:
         exchange = {"method": method, "path": target, "status": response.status, "headers": response.headers,
                     "body": response.text if response.body else None}
         if self.record:
-            with open(self.record, "a", encoding="utf-8") as file:
-                file.write(json.dumps(exchange) + "\n")
+            with open(self.record, "ab", buffering=0) as file:
+                file.write(json.dumps(exchange).encode() + b"\n")  # at once: others append to it, too
         errors = self.check(exchange) if self.check else []
         assert not errors, "\n".join(errors)
 
