@@ -1,70 +1,9 @@
 /* Posting to receivers that answer, and to those that do anything else: what is told of each. */
 #include "service/net/post.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include "service/base/cleanup.h"
-#include "service/base/thread.h"
+#include "service/base/clock.h"
 #include "tests/support/test.h"
-
-#define LONG_BODY (256 * 1024)
-
-struct receiver {
-    const char *head; /* what it says; NULL: nothing */
-    size_t body;      /* and so many bytes more */
-    bool keeps;       /* it neither answers nor hangs up */
-    int fd, port;
-    pthread_t thread;
-};
-
-static void say(int fd, const struct receiver *r)
-{
-    static const char zeros[LONG_BODY];
-
-    if (r->head && send(fd, r->head, strlen(r->head), MSG_NOSIGNAL) > 0 && r->body)
-        (void)!send(fd, zeros, r->body, MSG_NOSIGNAL);
-}
-
-/* One client after another, until the listener is shut down. */
-static void *receive(void *arg)
-{
-    struct receiver *r = arg;
-    char heard[8192];
-    int fd;
-
-    while ((fd = accept4(r->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-        if (recv(fd, heard, sizeof(heard), 0) > 0)
-            say(fd, r);
-        /* Until the client leaves. */
-        while (r->keeps && recv(fd, heard, sizeof(heard), 0) > 0)
-            ;
-        close(fd);
-    }
-    return NULL;
-}
-
-static void listen_begin(struct receiver *r)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(a);
-    struct error err;
-
-    r->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    CHECK(r->fd >= 0 && bind(r->fd, (struct sockaddr *)&a, len) == 0 && listen(r->fd, 8) == 0);
-    CHECK(getsockname(r->fd, (struct sockaddr *)&a, &len) == 0);
-    r->port = ntohs(a.sin_port);
-    CHECK_OK(thread_start(&r->thread, "receiver", receive, r, &err));
-}
-
-static void listen_end(struct receiver *r)
-{
-    shutdown(r->fd, SHUT_RDWR);
-    pthread_join(r->thread, NULL);
-    close(r->fd);
-}
+#include "tests/unit/net/receiver.h"
 
 static struct {
     struct post_result result;
@@ -121,23 +60,23 @@ TEST(an_answer_is_told_and_its_body_thrown_away)
     struct receiver busy = {.head =
                                 "HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"};
     struct receiver chatty = {.head = "HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n",
-                              .body = LONG_BODY};
+                              .body = RECEIVER_LONG};
     struct receiver cut = {.head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"};
     const struct post_result *r;
 
-    listen_begin(&busy);
+    receiver_begin(&busy);
     r = post("http", "127.0.0.1", busy.port, true, EVENTUALLY_MS);
     CHECK_INT(r->status, 503);
     CHECK_INT(r->retry_after_s, 7);
-    listen_end(&busy);
+    receiver_end(&busy);
 
-    listen_begin(&chatty);
+    receiver_begin(&chatty);
     CHECK_INT(post("http", "127.0.0.1", chatty.port, true, EVENTUALLY_MS)->status, 200);
-    listen_end(&chatty);
+    receiver_end(&chatty);
 
-    listen_begin(&cut);
+    receiver_begin(&cut);
     CHECK_INT(post("http", "127.0.0.1", cut.port, true, EVENTUALLY_MS)->status, 200);
-    listen_end(&cut);
+    receiver_end(&cut);
 }
 
 static void check_told(const struct post_result *r, enum error_code code, const char *words)
@@ -153,24 +92,24 @@ TEST(each_way_not_to_answer_has_its_words)
     struct receiver mute = {.head = NULL}, deaf = {.keeps = true},
                     plain = {.head = "HTTP/1.1 200 OK\r\n\r\n"};
 
-    listen_begin(&mute);
+    receiver_begin(&mute);
     check_told(post("http", "127.0.0.1", mute.port, true, EVENTUALLY_MS), ERROR_SOURCE_UNREACHABLE,
                "broke");
     check_told(post("http", "127.0.0.1", mute.port, false, EVENTUALLY_MS), ERROR_SOURCE_REFUSED,
                "not a public address");
-    listen_end(&mute);
+    receiver_end(&mute);
     /* Nobody has the port now. */
     check_told(post("http", "127.0.0.1", mute.port, true, EVENTUALLY_MS), ERROR_SOURCE_UNREACHABLE,
                "does not accept");
 
-    listen_begin(&plain);
+    receiver_begin(&plain);
     check_told(post("https", "127.0.0.1", plain.port, true, EVENTUALLY_MS),
                ERROR_SOURCE_UNREACHABLE, "certificate");
-    listen_end(&plain);
+    receiver_end(&plain);
 
-    listen_begin(&deaf);
+    receiver_begin(&deaf);
     check_told(post("http", "127.0.0.1", deaf.port, true, 50), ERROR_SOURCE_UNREACHABLE, "in time");
-    listen_end(&deaf);
+    receiver_end(&deaf);
 
     check_told(post("http", "nobody.invalid", 80, true, EVENTUALLY_MS), ERROR_SOURCE_UNREACHABLE,
                "not known");
@@ -184,7 +123,7 @@ TEST(what_is_broken_off_is_told_to_nobody)
     unsigned told = last.told;
     static int other;
 
-    listen_begin(&deaf);
+    receiver_begin(&deaf);
     CHECK_OK(poster_new(&p, &err));
     begin(p, "http", "127.0.0.1", deaf.port, true, EVENTUALLY_MS);
     poster_run(p, 0, on_done, NULL);
@@ -193,7 +132,7 @@ TEST(what_is_broken_off_is_told_to_nobody)
     poster_run(p, EVENTUALLY_MS, on_done, NULL); /* returns at once */
     poster_free(p);
     CHECK_INT(last.told, told);
-    listen_end(&deaf);
+    receiver_end(&deaf);
 }
 
 TEST(an_address_that_is_no_http_is_refused_before_anything_is_sent)

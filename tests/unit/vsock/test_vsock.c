@@ -12,15 +12,32 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <linux/vm_sockets.h>
+
 #include "service/base/cleanup.h"
 #include "service/base/clock.h"
 #include "service/base/str.h"
-#include "service/vsock/vsock.h"
+#include "service/vsock/vsock_internal.h"
 #include "tests/support/test.h"
 
 #define CID 1000u
 
 static char dir[] = "/tmp/drover-test-vsock-XXXXXX";
+
+/* What connect() fails with next, instead of being called; 0: nothing. The linker leads every call here. */
+static int next_failure;
+
+int __real_connect(int fd, const struct sockaddr *to, socklen_t len);
+int __wrap_connect(int fd, const struct sockaddr *to, socklen_t len);
+
+int __wrap_connect(int fd, const struct sockaddr *to, socklen_t len)
+{
+    if (!next_failure)
+        return __real_connect(fd, to, len);
+    errno = next_failure;
+    next_failure = 0;
+    return -1;
+}
 
 static void set_up(void)
 {
@@ -115,6 +132,83 @@ TEST(nobody_listens)
     close(bound("1000.24", true));
     CHECK_INT(vsock_dial(CID, 24, 1000, &fd, &err), -1);
     CHECK_INT(err.code, ERROR_STREAM_UNAVAILABLE);
+}
+
+TEST(each_refusal_has_its_words)
+{
+    static const struct {
+        int failure;
+        int64_t timeout_ms;
+        enum error_code code;
+        const char *words;
+    } cases[] = {
+        {ECONNRESET, 1000, ERROR_STREAM_UNAVAILABLE, "nothing listens on vsock port 22"},
+        {ETIMEDOUT, 1000, ERROR_TIMEOUT, "does not answer on vsock port 22"},
+        {EINPROGRESS, 0, ERROR_TIMEOUT, "does not answer on vsock port 22"},
+        {ENODEV, 1000, ERROR_STREAM_UNAVAILABLE, "vsock device is not there"},
+        {EHOSTUNREACH, 1000, ERROR_STREAM_UNAVAILABLE, "vsock device is not there"},
+        {ENETUNREACH, 1000, ERROR_STREAM_UNAVAILABLE, "vsock device is not there"},
+        {EACCES, 1000, ERROR_SYSTEM, "cannot connect to vsock port 22"},
+    };
+
+    set_up();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct error err = ERROR_INIT;
+        int fd = -1;
+
+        next_failure = cases[i].failure;
+        CHECK_INT(vsock_dial(CID, 22, cases[i].timeout_ms, &fd, &err), -1);
+        CHECK_INT(fd, -1);
+        CHECK_STR(error_slug(err.code), error_slug(cases[i].code));
+        if (!strstr(err.detail, cases[i].words))
+            CHECK_STR(err.detail, cases[i].words);
+    }
+}
+
+TEST(a_guest_that_is_slow_to_answer_is_waited_for)
+{
+    struct error err = ERROR_INIT;
+    int fd = -1;
+
+    set_up();
+    auto_close int listener = bound("1000.25", true);
+    for (int i = 0; i < 5; i++) { /* until its backlog is full */
+        auto_close int queued = -1;
+
+        CHECK_OK(vsock_dial(CID, 25, 1000, &queued, &err));
+    }
+    CHECK_INT(vsock_dial(CID, 25, 1000, &fd, &err), -1);
+    CHECK_INT(err.code, ERROR_TIMEOUT);
+    next_failure = EINPROGRESS; /* the socket says at once that it can be written to: it is over */
+    CHECK_OK(vsock_dial(CID, 25, 1000, &fd, &err));
+    close(fd);
+}
+
+/* Not one of its sockets is connected or bound here. */
+TEST(the_kernels_addresses_are_a_guests_and_the_hosts_and_no_others)
+{
+    const struct vsock_family *f = &vsock_kernel;
+    struct sockaddr_storage a = {0};
+    struct sockaddr_vm vm;
+    socklen_t len = 0;
+
+    CHECK_INT(f->guest_address(CID, 22, &a, &len), 0);
+    CHECK_INT(len, sizeof(vm));
+    memcpy(&vm, &a, sizeof(vm));
+    CHECK_INT(vm.svm_family, AF_VSOCK);
+    CHECK_INT(vm.svm_cid, CID);
+    CHECK_INT(vm.svm_port, 22);
+    CHECK_INT(f->peer(&a, len), CID);
+    CHECK_INT(f->peer(&a, len - 1), 0);
+    a.ss_family = AF_UNIX;
+    CHECK_INT(f->peer(&a, len), 0);
+
+    CHECK_INT(f->host_address(8460, &a, &len), 0);
+    memcpy(&vm, &a, sizeof(vm));
+    CHECK_INT(vm.svm_cid, VMADDR_CID_HOST); /* and not any */
+    CHECK_INT(vm.svm_port, 8460);
+
+    CHECK_INT(f->usable() == 0, access("/dev/vhost-vsock", R_OK | W_OK) == 0);
 }
 
 TEST(without_the_hosts_side_nothing_is_dialled)
