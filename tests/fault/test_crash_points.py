@@ -20,6 +20,7 @@ CRASH_BUILD = Path(os.environ.get("DROVER_CRASH_BUILD", ""))
 RELEASE_BUILD = Path(os.environ.get("DROVER_RELEASE_BUILD") or BUILD)
 PATIENCE = 7200
 LABS = 4
+KILLS_OF_A_LAB = 530
 
 needs_crash_build = pytest.mark.skipif(not os.environ.get("DROVER_CRASH_BUILD"),
                                        reason="DROVER_CRASH_BUILD names no build with -Dcrashpoints=true")
@@ -54,10 +55,13 @@ def together(results):
 
 
 def campaigns(kills, *more):
-    """So many kills, in labs side by side."""
-    first = seed()
-    results = [finished(p) for p in [campaign("--seed", first + n, "--kills", kills // LABS, *more) for n in range(LABS)]]
-    assert together(results) >= kills // LABS * LABS
+    """So many kills, in labs side by side, and in new ones before what they keep outgrows a page of its list."""
+    first, rounds = seed(), -(-kills // (LABS * KILLS_OF_A_LAB))
+    each = kills // (LABS * rounds)
+    results = []
+    for n in range(0, rounds * LABS, LABS):
+        results += [finished(p) for p in [campaign("--seed", first + n + lab, "--kills", each, *more) for lab in range(LABS)]]
+    assert together(results) >= each * LABS * rounds
     return results
 
 
