@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 
 import pytest
+from conftest import CONTRACT
 
 from daemon import BUILD, Daemon, eventually
 
@@ -142,6 +143,20 @@ def test_a_taken_port_is_named(tmp_path):
 def test_a_bad_setting_is_named_and_nothing_starts(tmp_path, arguments, words):
     log = ended(run(tmp_path / "state", *arguments), 2)
     assert words in log and not (tmp_path / "state").exists()
+
+
+def test_it_says_what_it_takes_and_which_it_is():
+    def say(*arguments):
+        return subprocess.run([BUILD / "droverd", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+    told = say("--help")
+    assert told.returncode == 0 and not told.stderr
+    for setting in CONTRACT.document["x-settings"]:
+        assert f"--{setting['name'].replace('_', '-')} VALUE\n" in told.stdout, setting
+    version = say("--version")
+    assert version.returncode == 0 and version.stdout.count(".") >= 2
+    wrong = say("--database", "burn")
+    assert wrong.returncode == 2 and "check, backup, restore or rebuild" in wrong.stderr
 
 
 def test_a_second_daemon_on_the_same_state_is_refused(fresh_daemon):
