@@ -157,7 +157,8 @@ def test_the_same_key_is_the_same_set(daemon, api, make_set, name):
     assert len(vms(api, set=body["name"])) == 3
     op = api.post(f"/v1/sets/{body['name']}/start", headers={"Idempotency-Key": "s-" + body["name"]}).json
     assert api.post(f"/v1/sets/{body['name']}/start", headers={"Idempotency-Key": "s-" + body["name"]}).json["id"] == op["id"]
-    assert api.delete(f"/v1/sets/{body['name']}", wait=60).status == 200 and gone(api, body["name"])
+    # By force: whether they run by now is not said.
+    assert api.delete(f"/v1/sets/{body['name']}", force=True, wait=60).status == 200 and gone(api, body["name"])
 
 
 # ---- what is done with it ----
