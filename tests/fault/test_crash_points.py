@@ -49,7 +49,8 @@ def seed():
 def together(results):
     total = sum(r["kills"] for r in results)
     slowest = max(r["ready_ms_max"] for r in results)
-    print(f"{total} kills in {max(r['seconds'] for r in results)} s, {sum(r['answered'] for r in results)} requests "
+    print(f"{total} kills, {sum(r['elsewhere'] for r in results)} of them where no point was met in time, in "
+          f"{sum(r['seconds'] for r in results) / LABS:.0f} s, {sum(r['answered'] for r in results)} requests "
           f"answered, {sum(r['repeated'] for r in results)} repeated after a kill, ready again after "
           f"{results[0]['ready_ms_p50']} ms (half) and {slowest} ms (all); seeds {[r['seed'] for r in results]}")
     return total
