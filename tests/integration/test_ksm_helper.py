@@ -2,6 +2,8 @@
 import os
 import socket
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from daemon import BUILD, eventually
@@ -52,13 +54,17 @@ def ask(path, user):
         return ours.recv(100)
 
 
-def test_only_its_daemon_and_root_are_served(tmp_path):
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:-1]:
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith("pytest"):
-            parent.chmod(0o755)
-    path = tmp_path / "helper.sock"
-    process = begin("--socket", path, "--user", NOBODY, "--root", tmp_path)
+@pytest.fixture
+def open_path():
+    """A directory that everybody may pass."""
+    with tempfile.TemporaryDirectory(prefix="drover-helper-") as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+def test_only_its_daemon_and_root_are_served(open_path):
+    path = open_path / "helper.sock"
+    process = begin("--socket", path, "--user", NOBODY, "--root", open_path)
     try:
         eventually(path.exists, 30, "its socket")
         os.chmod(path, 0o666)  # what is tested is its own look at who comes
