@@ -172,6 +172,7 @@ TEST(a_guest_that_is_slow_to_answer_is_waited_for)
 
     set_up();
     auto_close int listener = bound("1000.25", true);
+    CHECK(listener >= 0);
     for (int i = 0; i < 5; i++) { /* until its backlog is full */
         auto_close int queued = -1;
 
