@@ -1,5 +1,6 @@
 """Fixtures: the reference host, booted once, and droverd in it."""
 import os
+import subprocess
 from xml.etree import ElementTree
 
 import pytest
@@ -77,4 +78,8 @@ def pytest_runtest_makereport(item, call):
         return
     for name in ("service", "embedded"):
         if name in item.funcargs:
-            item.add_report_section(call.when, f"journal of {name}", item.funcargs[name].log())
+            try:
+                said = item.funcargs[name].log()
+            except subprocess.TimeoutExpired as hung:
+                said = f"the host does not answer: {hung}"  # which is a failure of this test, and not of the whole run
+            item.add_report_section(call.when, f"journal of {name}", said)
