@@ -249,6 +249,7 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
 {
     bool restored = info->state == VIRT_STATE_SAVED || s->born, booted = false;
     auto_vm struct vm *anew = NULL;
+    int rc;
 
     if (execute_state(core, op, VM_STATE_STARTING, restored ? "restoring" : "starting", err))
         return -1;
@@ -274,7 +275,9 @@ static int start_paused(struct core *core, const struct op *op, const struct vm 
     if (guest_listen(core, vm, err))
         return -1;
     /* Paused first, so that the hub reads from the very first byte. */
-    return virt_start(core->virt, vm->id, VIRT_START_PAUSED, err);
+    rc = virt_start(core->virt, vm->id, VIRT_START_PAUSED, err);
+    rc = execute_unless_already(core, vm->id, rc, VIRT_STATE_PAUSED, err);
+    return execute_unless_already(core, vm->id, rc, VIRT_STATE_RUNNING, err);
 }
 
 static int start(struct core *core, const struct op *op, struct error *err)
@@ -305,7 +308,8 @@ static int start(struct core *core, const struct op *op, struct error *err)
     vm_streams_open(core, defined ? defined : vm, !started.restored && !running);
     started.at = clock_wall_ms();
     CRASH_POINT(START_PAUSED);
-    if (!running && virt_resume(core->virt, vm->id, err))
+    rc = running ? 0 : virt_resume(core->virt, vm->id, err);
+    if (execute_unless_already(core, vm->id, rc, VIRT_STATE_RUNNING, err))
         return -1;
     CRASH_POINT(START_RESUMED);
     rc = vm_change(core, vm->id, started_mutate, &started, &change, NULL, err);

@@ -19,4 +19,10 @@ int execute_shutdown(struct core *core, const struct op *op, struct error *err);
 /* Stores and tells the state in the operation's name; a VM that is being deleted stays so, which is no failure. */
 int execute_state(struct core *core, const struct op *op, enum vm_state state, const char *reason, struct error *err);
 
+/*
+ * libvirt refuses what has happened already: an attempt that a crash of ours cut short, or a guest that was quicker.
+ * What counts is that the VM is as it was asked to be: 0 when rc is, or when it is in that state.
+ */
+int execute_unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted, struct error *err);
+
 #endif

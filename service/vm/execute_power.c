@@ -18,12 +18,7 @@ int execute_reboot(struct core *core, const struct op *op, struct error *err)
     return virt_reboot(core->virt, op->vm_id, err);
 }
 
-/*
- * libvirt refuses what has happened already: an attempt that a crash of ours cut short, or a guest that
- * was quicker. What counts is that the VM is as it was asked to be.
- */
-static int unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted,
-                          struct error *err)
+int execute_unless_already(struct core *core, const char *vm_id, int rc, enum virt_state wanted, struct error *err)
 {
     struct virt_info info;
     struct error failure;
@@ -46,7 +41,7 @@ int execute_pause(struct core *core, const struct op *op, struct error *err)
 {
     int rc = virt_suspend(core->virt, op->vm_id, err);
 
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_PAUSED, err))
+    if (execute_unless_already(core, op->vm_id, rc, VIRT_STATE_PAUSED, err))
         return -1;
     CRASH_POINT(PAUSE_PAUSED);
     return vm_sync(core, op->vm_id, "paused", err);
@@ -56,7 +51,7 @@ int execute_resume(struct core *core, const struct op *op, struct error *err)
 {
     int rc = virt_resume(core->virt, op->vm_id, err);
 
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_RUNNING, err))
+    if (execute_unless_already(core, op->vm_id, rc, VIRT_STATE_RUNNING, err))
         return -1;
     CRASH_POINT(RESUME_RESUMED);
     if (vm_sync(core, op->vm_id, "resumed", err))
@@ -69,7 +64,7 @@ int execute_save(struct core *core, const struct op *op, struct error *err)
 {
     int rc = virt_save(core->virt, op->vm_id, err);
 
-    if (unless_already(core, op->vm_id, rc, VIRT_STATE_SAVED, err))
+    if (execute_unless_already(core, op->vm_id, rc, VIRT_STATE_SAVED, err))
         return -1;
     CRASH_POINT(SAVE_SAVED);
     return vm_sync(core, op->vm_id, "saved", err);
@@ -84,7 +79,7 @@ int execute_shutdown(struct core *core, const struct op *op, struct error *err)
         return -1;
     if (guest_shutdown(core, op->vm_id, false, &ignored) == 0)
         return 0;
-    if (unless_already(core, op->vm_id, virt_shutdown(core->virt, op->vm_id, err), VIRT_STATE_SHUTOFF, err))
+    if (execute_unless_already(core, op->vm_id, virt_shutdown(core->virt, op->vm_id, err), VIRT_STATE_SHUTOFF, err))
         return -1;
     CRASH_POINT(SHUTDOWN_ASKED);
     return vm_sync(core, op->vm_id, "", err);

@@ -38,6 +38,24 @@ def test_a_refusal_after_which_nobody_can_look(api, proxy, verb, procedure, stat
     assert api.get("/v1/vms/one").json["state"] == state
 
 
+@pytest.mark.parametrize("procedure, verb, state", [
+    ("DOMAIN_CREATE_WITH_FLAGS", "start", "running"), ("DOMAIN_RESUME", "start", "running"),
+    ("DOMAIN_RESUME", "resume", "running"), ("DOMAIN_SUSPEND", "pause", "paused"), ("DOMAIN_MANAGED_SAVE", "save", "saved")])
+def test_what_is_refused_for_having_been_done(api, proxy, procedure, verb, state):
+    """By the attempt of a daemon that was killed: libvirtd did not stop in the middle of it."""
+    vm = api.get("/v1/vms/one").json["id"]
+    before = {"start": "stop", "resume": "pause"}.get(verb)
+    if before:
+        assert api.post(f"/v1/vms/one/{before}", wait=20).json["state"] == "succeeded"
+    # The test driver starts nothing paused: what is meant is the second call, with its domain's id and no flags.
+    call = vm + "ffffffff00000000" if procedure == "DOMAIN_CREATE_WITH_FLAGS" else vm
+    proxy.fault(procedure, "error-after", times=1, domain=call, code=OPERATION_INVALID, message="domain is already so")
+    told = api.post(f"/v1/vms/one/{verb}", wait=20).json
+    assert proxy.hit() == 1
+    assert told["state"] == "succeeded", told
+    assert api.get("/v1/vms/one").json["state"] == state
+
+
 def test_a_guest_that_is_on_its_way_down_is_as_was_wanted(api, libvirtd, proxy):
     """QEMU is still ending: libvirt refuses to shut down what is not running, and does not say yet that it is off."""
     vm, before = api.get("/v1/vms/one").json["id"], proxy.seen().get("DOMAIN_GET_STATE", 0)

@@ -17,6 +17,7 @@ calls whose payload has a certain piece (a domain's uuid, say):
     cut-after   libvirtd does what was asked, and the connection ends instead of the answer
     cut-middle  the same, in the middle of the answer
     error       libvirtd does not hear of it, the answer is an error (code, domain, message, int1)
+    error-after libvirtd does what was asked, and the answer is an error all the same
     answer      libvirtd does not hear of it, the answer is this payload (hexadecimal)
 """
 import json
@@ -53,7 +54,7 @@ PROCEDURES = {
     "CONNECT_UNREGISTER_CLOSE_CALLBACK": 361,
 }
 NAMES = {number: name for name, number in PROCEDURES.items()}
-KINDS = ("delay", "hang", "cut-before", "cut-after", "cut-middle", "error", "answer")
+KINDS = ("delay", "hang", "cut-before", "cut-after", "cut-middle", "error", "error-after", "answer")
 
 
 def _string(text):
@@ -211,6 +212,8 @@ class Server:
                 rule = pending.pop(header[5], None) if header[4] in (REPLY, REPLY_FDS) and header[1] == REMOTE else None
                 if rule and rule.kind == "cut-after":
                     break
+                if rule and rule.kind == "error-after":
+                    frame, rule = error_reply(*header[1:4], header[5], **rule.error), None
                 if rule and rule.kind == "cut-middle":
                     with writing:
                         client.sendall(frame[:max(5, len(frame) // 2)])
