@@ -127,11 +127,12 @@ static void handshake(struct tls_conn *c)
     log_debug("tls: no handshake: %s", http ? "HTTP in clear" : "refused");
     ERR_clear_error();
     c->phase = TLS_DEAD;
-    refuse(c);
+    /* Before the http thread hears of it, which shuts the socket down. */
     if (http) {
         answer_plain(c);
         begin_linger(c);
     }
+    refuse(c);
 }
 
 /* A call that finds nothing costs as much as one that does: only where there may be something. */
