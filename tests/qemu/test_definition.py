@@ -172,13 +172,16 @@ def test_kvm_where_it_is_impossible(fresh_rig, tmp_path):
 
 
 def without_kvm(tmp_path):
-    """A command prefix: a mount namespace of its own in which there is no /dev/kvm."""
-    probe = subprocess.run(["unshare", "--mount", "--propagation", "private", "true"], capture_output=True, check=False)
+    """A command prefix: a mount namespace of its own in which /dev/kvm is a device that is like /dev/null.
+
+    Not /dev/null itself: libvirt gives what is mounted there another owner, mode and access list."""
+    script, nothing = tmp_path / "without-kvm", tmp_path / "no-kvm"
+    probe = subprocess.run(["unshare", "--mount", "--propagation", "private", "mknod", "-m", "666", nothing, "c", "1", "3"],
+                           capture_output=True, check=False)
     if probe.returncode:
-        pytest.skip(f"no mount namespace of one's own here: {probe.stderr.decode().strip()}")
-    script = tmp_path / "without-kvm"
+        pytest.skip(f"no mount namespace, or no device, of one's own here: {probe.stderr.decode().strip()}")
     script.write_text("#!/bin/sh\n"
-                      "[ ! -e /dev/kvm ] || mount --bind /dev/null /dev/kvm || exit 1\n"
+                      f"[ ! -e /dev/kvm ] || mount --bind '{nothing}' /dev/kvm || exit 1\n"
                       'exec "$@"\n')
     script.chmod(0o755)
     return ["unshare", "--mount", "--propagation", "private", script]
