@@ -19,7 +19,8 @@ BATCH = 250
 WAITS = {"timeout", "queue_seconds", "wait", "wait_for_console"}
 # What moves by itself: who was here last, how far a delivery is, what is written down about requests themselves.
 TABLES_APART = {"audit", "sqlite_sequence", "migrations", "webhook_deliveries", "idempotency"}
-COLUMNS_APART = {"last_used_at", "last_seq", "next_attempt_at", "failures", "failing_since", "last_status", "last_error"}
+COLUMNS_APART = {"last_used_at", "last_seq", "next_attempt_at", "failures", "failing_since", "last_status", "last_error",
+                "last_attempt_at", "last_success_at"}
 SAME = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 LARGE = 200000
 # What was refused when it had begun: the image says that an upload to it failed, the VM's list of programs
