@@ -101,3 +101,29 @@ test('how many machines go off is said in the question when it is known', async 
         await dialog.waitFor({ state: 'detached' });
     });
 });
+
+test('what came between a page’s list and the first event is shown', async () => {
+    const label = `${name}-between`;
+    const comes = [
+        ['Images', 'POST', '/v1/images', { name: label, kind: 'disk', format: 'raw' }],
+        ['Pools', 'PUT', `/v1/pools/${label}`, { vm: { memory_mib: 16 }, ready: 0 }],
+    ];
+    const made = [];
+    try {
+        for (const [heading, ...request] of comes) {
+            const address = heading.toLowerCase();
+            await before(['/v1/events'], async (on, release) => {
+                await go(on, address, heading);
+                const shown = on.locator('main').getByText(label).first();
+                made.push(`/v1/${address}/${(await api(...request)).id}`);
+                equal(await shown.count(), 0, `${heading} that nobody told of the news`);
+                await release();
+                await shown.waitFor();
+            });
+        }
+    } finally {
+        for (const path of made) {
+            await api('DELETE', path);
+        }
+    }
+});

@@ -156,7 +156,7 @@ function begun(session) {
     const end = new AbortController();
     const picker = projectPicker({ session, onMove: moveTo, signal: end.signal });
     const { header, links } = shell(session, live, picker);
-    const recorder = new Recorder(herd, live, end.signal);
+    const recorder = new Recorder(herd, end.signal);
     const desk = new Desk({ herd, session, recorder, signal: end.signal });
     app = { session, live, herd, desk, recorder, links, end, moveTo, projectsChanged: picker.refresh };
     live.on('refused', showSignIn);

@@ -76,12 +76,10 @@ export function glance({ herd, session, signal }) {
     }
 
     const lookSoon = soon(look, AGAIN_MS, signal);
+    herd.follows((event) => MAY_CHANGE_LIMITS.test(event.type), lookSoon, signal);
     herd.on(
         'event',
         (event) => {
-            if (MAY_CHANGE_LIMITS.test(event.type)) {
-                lookSoon();
-            }
             if (isOfInterest(event)) {
                 events.push(event);
                 showLast();

@@ -76,7 +76,7 @@ export function guestPanel({ vm, herd, session, signal }) {
         setHidden(tools, !['ready', 'degraded'].includes(agent.state));
     }
 
-    herd.on('event', (event) => event.subject?.id === vm.id && load(), signal);
+    herd.follows((event) => event.subject?.id === vm.id, load, signal);
     load();
     return root;
 }

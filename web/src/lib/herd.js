@@ -39,6 +39,15 @@ export class Herd extends Emitter {
         live.on('problem', (problem) => !this.loaded && this.#fail(problem), signal);
     }
 
+    /*
+     * Calls fn for each event that matches, and where events may have been missed: a page that read its list
+     * before the stream began would not hear of what came between.
+     */
+    follows(matches, fn, signal) {
+        this.on('event', (event) => matches(event) && fn(), signal);
+        this.#live.on('open', (fresh) => fresh && fn(), signal);
+    }
+
     stop() {
         clearTimeout(this.#crowd);
         clearTimeout(this.#retry);

@@ -21,11 +21,14 @@ export class Recorder extends Emitter {
     #busy = false;
     #again = false;
 
-    constructor(herd, live, signal) {
+    constructor(herd, signal) {
         super();
         this.signal = signal;
-        live.on('open', (fresh) => fresh && this.load(), signal);
-        herd.on('event', (event) => event.type.startsWith('recording.') && this.load(), signal);
+        herd.follows(
+            (event) => event.type.startsWith('recording.'),
+            () => this.load(),
+            signal,
+        );
     }
 
     of(vmId, stream) {

@@ -63,15 +63,7 @@ export function timelinePanel({ herd, id, signal }) {
         setText(status, facts.status ? `It says: ${facts.status}` : '');
     }
 
-    herd.on(
-        'event',
-        (event) => {
-            if (event.subject?.id === id) {
-                load();
-            }
-        },
-        signal,
-    );
+    herd.follows((event) => event.subject?.id === id, load, signal);
     load();
     return root;
 }

@@ -258,7 +258,7 @@ function operationsPanel({ herd, session, who, names, signal }) {
         await load();
     }
 
-    herd.on('event', (event) => event.type.startsWith('operation.') && load(), signal);
+    herd.follows((event) => event.type.startsWith('operation.'), load, signal);
     /* An operation may be known before its machine is. */
     herd.on('list', soon(show, NAMED_MS, signal), signal);
     every(ASK_MS, lookAtGoing, signal);

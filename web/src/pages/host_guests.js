@@ -172,9 +172,9 @@ export async function guestsSection({ herd, signal }) {
         }
     }
 
-    herd.on(
-        'event',
-        (event) => going.firstChild && /^(operation|vm)\./.test(event.type) && load(),
+    herd.follows(
+        (event) => going.firstChild && /^(operation|vm)\./.test(event.type),
+        load,
         signal,
     );
     await load();

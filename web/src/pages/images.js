@@ -302,9 +302,9 @@ export async function imagesPage({ herd, session, signal }) {
         (event) => uploads > 0 && event.preventDefault() /* the browser asks */,
         { signal },
     );
-    herd.on(
-        'event',
-        (event) => event.subject?.kind === 'image' && !running.has(event.subject.id) && load(),
+    herd.follows(
+        (event) => event.subject?.kind === 'image' && !running.has(event.subject.id),
+        load,
         signal,
     );
     await load();

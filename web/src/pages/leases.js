@@ -163,7 +163,7 @@ export async function leasesPage({ herd, session, signal }) {
         await load();
     }
 
-    herd.on('event', (event) => event.subject?.kind === 'lease' && load(), signal);
+    herd.follows((event) => event.subject?.kind === 'lease', load, signal);
     every(1000, tick, signal);
     await load();
     return {

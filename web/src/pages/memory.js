@@ -196,7 +196,7 @@ export async function memoryPage({ herd, session, signal }) {
         },
         signal,
     );
-    herd.on('event', (event) => event.type.startsWith('ksm.') && loadSoon(), signal);
+    herd.follows((event) => event.type.startsWith('ksm.'), loadSoon, signal);
     /* The machines, whose labels are offered, may come later than the density. */
     const offerSoon = soon(offer, OFFER_MS, signal);
     herd.on('list', offerSoon, signal);

@@ -161,9 +161,9 @@ export async function poolsPage({ herd, session, signal }) {
     }
 
     const loadSoon = soon(load, SOON_MS, signal);
-    herd.on(
-        'event',
-        (event) => ['pool', 'lease', 'vm'].includes(event.subject?.kind) && loadSoon(),
+    herd.follows(
+        (event) => ['pool', 'lease', 'vm'].includes(event.subject?.kind),
+        loadSoon,
         signal,
     );
     /* “in 12 seconds” goes on without asking; when that is over, there is something to ask. */

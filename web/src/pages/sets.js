@@ -325,7 +325,7 @@ export async function setsPage({ herd, session, signal }) {
         );
     }
 
-    herd.on('event', (event) => ['set', 'vm'].includes(event.subject?.kind) && load(), signal);
+    herd.follows((event) => ['set', 'vm'].includes(event.subject?.kind), load, signal);
     every(WORDS_MS, () => sets.some((set) => set.expires_at) && show(), signal);
     await load();
     return {
@@ -410,7 +410,7 @@ export async function setPage({ herd, session, signal, params }) {
         );
     }
 
-    herd.on('event', (event) => ['set', 'vm'].includes(event.subject?.kind) && load(), signal);
+    herd.follows((event) => ['set', 'vm'].includes(event.subject?.kind), load, signal);
     await load();
     return {
         title: params[0],

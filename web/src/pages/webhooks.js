@@ -201,7 +201,7 @@ export async function webhooksPage({ herd, session, signal }) {
      * it is known when.
      */
     const loadSoon = soon(load, SOON_MS, signal);
-    herd.on('event', loadSoon, signal);
+    herd.follows(() => true, loadSoon, signal);
     every(
         SOON_MS,
         () => hooks.some((hook) => isOver(hook.delivery.next_attempt_at)) && load(),
