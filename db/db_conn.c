@@ -159,7 +159,7 @@ int conn_open(struct conn *c, const char *path, enum conn_mode mode, struct erro
     rc = sqlite3_open_v2(path, &c->sq, flags, NULL);
     if (rc != SQLITE_OK)
         return conn_error(c, rc, err, "open");
-    sqlite3_busy_timeout(c->sq, 5000);
+    sqlite3_busy_timeout(c->sq, DB_BUSY_MS);
     if (mode == CONN_READER) {
         sqlite3_db_config(c->sq, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         return conn_exec(c, reader_pragmas, err);

@@ -26,10 +26,15 @@
 #ifdef DROVER_CRASHPOINTS
 #define DB_CHECKPOINT_PAGES 60 /* often enough to be killed in it */
 #define DB_CHECKPOINT_MOST  60
+#define DB_WAL_MOST         60
 #else
 #define DB_CHECKPOINT_PAGES 1000 /* WAL pages after which the writer checkpoints... */
 #define DB_CHECKPOINT_MOST  8000 /* ...at the latest: who is in a hurry comes first */
+#define DB_WAL_MOST         8000 /* and from which on readers are waited for, so that it can begin anew */
 #endif
+#define DB_READERS_MS       50         /* for so long, and for each time so many pages again... */
+#define DB_READERS_MOST_MS  500        /* ...at most: a copy of the database reads for longer */
+#define DB_BUSY_MS          5000       /* other processes may look */
 #define DB_FIRST_GROUP      32         /* in a commit that somebody is in a hurry for, all in all */
 #define DB_CALM_MS          100        /* after such a commit no checkpoint that can wait */
 #define DB_PROBE_MS         1000       /* between two tries while the disk refuses */
@@ -127,6 +132,7 @@ struct db {
     bool thread_runs;
     /* Writer thread only: */
     int wal_pages;    /* after the last commit */
+    int wal_moved;    /* of those, when we last checkpointed */
     bool wrote;       /* the group in progress reached the disk */
     int64_t first_ms; /* monotonic: of the last group with a write that was in a hurry */
 
@@ -159,6 +165,11 @@ int db_check_applied(struct conn *c, int64_t version, struct error *err);
 /* Before the first connection: what SQLite writes can be cut off. See fault_vfs.c. */
 void db_fault_vfs(void);
 #endif
+
+/* db_checkpoint.c, all of it for the writer's thread but the first, which comes before it. */
+void checkpoint_begin(struct db *db);
+bool checkpoint_is_wanted(const struct db *db); /* now, or once nobody is in a hurry */
+void checkpoint_if_due(struct db *db);
 
 int writer_start(struct db *db, struct error *err);
 void writer_stop(struct db *db);

@@ -239,32 +239,6 @@ static void run_group(struct db *db, struct write *group)
 
 /* ---- the thread ---- */
 
-static int on_wal_commit(void *opaque, sqlite3 *sq, const char *name, int pages)
-{
-    struct db *db = opaque;
-
-    db->wal_pages = pages;
-    db->wrote = true;
-    return SQLITE_OK;
-}
-
-/* It would keep who is in a hurry waiting for two more syncs. */
-static bool checkpoint_can_wait(const struct db *db)
-{
-    return db->wal_pages < DB_CHECKPOINT_MOST && clock_monotonic_ms() - db->first_ms < DB_CALM_MS;
-}
-
-/* Passive: takes what no reader holds back, waits for nobody. SQLite logs what goes wrong; the
- * pages stay in the WAL and the next commit tries again. */
-static void checkpoint_if_due(struct db *db)
-{
-    if (db->wal_pages < DB_CHECKPOINT_PAGES || checkpoint_can_wait(db))
-        return;
-    CRASH_POINT(DB_BEFORE_CHECKPOINT);
-    (void)sqlite3_wal_checkpoint_v2(db->writer.sq, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    db->wal_pages = 0;
-}
-
 static int write_probe(struct db_tx *tx, void *arg, struct error *err)
 {
     return store_meta_set(tx, "write_probe", "", err);
@@ -287,7 +261,7 @@ static void wait_for_work(struct db *db)
     while (!db->head && !db->closing) {
         int64_t until = clock_monotonic_ms() + (db->writable ? DB_CALM_MS : DB_PROBE_MS);
 
-        if (db->writable && db->wal_pages < DB_CHECKPOINT_PAGES) {
+        if (db->writable && !checkpoint_is_wanted(db)) {
             if (pthread_cond_wait(&db->wake, &db->lock))
                 abort();
         } else if (!cond_wait_until(&db->wake, &db->lock, until)) {
@@ -350,7 +324,7 @@ static void *writer_main(void *arg)
 
 int writer_start(struct db *db, struct error *err)
 {
-    sqlite3_wal_hook(db->writer.sq, on_wal_commit, db);
+    checkpoint_begin(db);
     if (thread_start(&db->thread, "db-writer", writer_main, db, err))
         return -1;
     db->thread_runs = true;
