@@ -26,7 +26,7 @@
 #ifdef DROVER_CRASHPOINTS
 #define DB_CHECKPOINT_PAGES 60 /* often enough to be killed in it */
 #define DB_CHECKPOINT_MOST  60
-#define DB_WAL_MOST         60
+#define DB_WAL_MOST         240
 #else
 #define DB_CHECKPOINT_PAGES 1000 /* WAL pages after which the writer checkpoints... */
 #define DB_CHECKPOINT_MOST  8000 /* ...at the latest: who is in a hurry comes first */
