@@ -26,13 +26,15 @@ static xmlNodePtr child(xmlNodePtr parent, const char *name, const char *key, co
 
 int domxml_backup(const char *target, const char *path, enum virt_disk_format format, char **ret, struct error *err)
 {
-    auto_xml_doc xmlDocPtr doc = xmlNewDoc(X("1.0"));
-    xmlNodePtr root = doc ? xmlNewNode(NULL, X("domainbackup")) : NULL, disks, disk;
+    auto_xml_doc xmlDocPtr doc = NULL;
+    xmlNodePtr root, disks, disk;
     xmlChar *dump = NULL;
     int len = 0;
 
     if (path[0] != '/' || !str_is_utf8(path, strlen(path)))
         return error_set(err, ERROR_CONFIG, "the state directory must be an absolute path in UTF-8");
+    doc = xmlNewDoc(X("1.0"));
+    root = doc ? xmlNewNode(NULL, X("domainbackup")) : NULL;
     if (!root || !xmlNewProp(root, X("mode"), X("push")))
         abort();
     xmlDocSetRootElement(doc, root);

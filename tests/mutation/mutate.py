@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 AREAS = {
     "lease": (["service/vm/lease*.c"], [],
               ["test_leases.py", "test_idempotency.py", "test_quotas.py", "test_projects.py"]),
-    "xml": (["service/virt/domxml*.c"], ["domxml", "domxml_clone", "fuzz_domxml", "fuzz_domxml_clone", "fuzz_domxml_read", "virt_driver"],
+    "xml": (["service/virt/domxml*.c"], ["domxml", "domxml_bounds", "domxml_clone", "fuzz_domxml", "fuzz_domxml_clone", "fuzz_domxml_read", "virt_driver"],
             ["test_vms.py", "test_lifecycle.py"]),
     "inspector": (["service/vm/image_inspect.c"], ["image inspect", "fuzz_image_inspect", "image store"],
                   ["test_image_hostile.py", "test_images.py"]),
