@@ -1,4 +1,5 @@
 /* Sessions, codes, tickets and the failure gate, on a real database. */
+#include "service/vm/access_internal.h"
 #include "tests/unit/db/access_rig.h"
 
 /* ---- sessions and codes ---- */
@@ -95,6 +96,28 @@ TEST(a_session_ends_when_idle_when_old_and_with_its_token)
     EVENTUALLY(clock_wall_ms() > number("SELECT max(created_at) FROM sessions"), 1000);
     CHECK_OK(access_session_create(access_, token, last, &p, &err));
     CHECK_INT(number("SELECT count(*) FROM sessions"), 1);
+    stop();
+}
+
+TEST(a_sessions_use_is_written_down)
+{
+    static const char ago[] = "UPDATE sessions SET last_used_at = last_used_at - 120000";
+    char token[SECRET_TOKEN_TEXT], cookie[SECRET_RANDOM_TEXT];
+    sqlite3 *file = NULL;
+    struct principal p;
+    int64_t before;
+
+    start();
+    make("ci", ACCESS_VIEWER, 0, 0, token, NULL);
+    CHECK_OK(access_session_create(access_, token, cookie, &p, &err));
+    stop();
+    CHECK_INT(sqlite3_open(fixture_path, &file), SQLITE_OK);
+    CHECK_INT(sqlite3_exec(file, ago, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(file);
+    start_again();
+    before = clock_wall_ms();
+    CHECK_OK(access_by_session(access_, cookie, &p, &err));
+    EVENTUALLY(number("SELECT last_used_at FROM sessions") >= before, 5000);
     stop();
 }
 
@@ -275,6 +298,7 @@ TEST(a_crowd_of_strangers_frees_nobody)
         access_failure_count(access_, address);
     }
     CHECK(refused(access_failure_gate(access_, "192.0.2.1", &err), ERROR_TOO_MANY_REQUESTS));
+    CHECK_INT(HASH_COUNT(access_->addresses), ACCESS_ADDRESSES_MAX);
     stop();
 }
 

@@ -236,19 +236,25 @@ TEST(an_expired_token_ends_its_sockets_and_its_links)
 
 TEST(what_is_asked_for_is_checked)
 {
-    struct ticket t = link_for("bell\a", true, 60);
+    static const char *const bad[] = {"bell\a", "last\x1f", "delete\x7f", "half \xc3"};
+    struct ticket t;
     char secret[SECRET_RANDOM_TEXT];
     struct ticket_info info;
 
     start();
-    CHECK(refused(access_ticket_create(access_, &admin, &t, secret, &info, &err),
-                  ERROR_VALIDATION_FAILED));
-    CHECK_STR(err.pointer, "/name");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        t = link_for(bad[i], true, 60);
+        CHECK(refused(access_ticket_create(access_, &admin, &t, secret, &info, &err),
+                      ERROR_VALIDATION_FAILED));
+        CHECK_STR(err.pointer, "/name");
+    }
     t = link_for("", true, settings->ticket_max_seconds + 1);
     CHECK(refused(access_ticket_create(access_, &admin, &t, secret, &info, &err),
                   ERROR_VALIDATION_FAILED));
     CHECK_STR(err.pointer, "/expires_in_seconds");
     CHECK_INT(number("SELECT count(*) FROM tickets"), 0);
+    t = link_for("a name ~", true, 60);
+    CHECK_OK(access_ticket_create(access_, &admin, &t, secret, &info, &err));
     stop();
 }
 
