@@ -58,7 +58,7 @@ class Side:
 
     def memory(self):
         lines = Path(f"/proc/{self.daemon.pid}/status").read_text().splitlines()
-        self.note(f"resident with {VMS} VMs, MiB", int(next(x for x in lines if x.startswith("RssAnon")).split()[1]) / 1024)
+        self.note(f"anonymous memory with {VMS} VMs, MiB", int(next(x for x in lines if x.startswith("RssAnon")).split()[1]) / 1024)
 
 
 def main():

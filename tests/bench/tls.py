@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """What TLS costs: the same work over plain HTTP and over TLS, in turns, and nginx's own cost of the same beside it.
 
-Requests of one VM, a file of the dashboard, an upload, and a console whose guest never stops printing. The clients encrypt on the same processors,
-so that even a server for which TLS is free cannot show 100 %: nginx tells what remains. wrk and nginx are
-looked for in PATH; without nginx there is no peer."""
+Requests of one VM, a file of the dashboard, an upload, and a console whose guest never stops printing. The
+clients encrypt on the same processors, so that even a server for which TLS is free cannot show 100 %: nginx tells
+what remains. wrk and nginx are looked for in PATH; without nginx there is no peer."""
 import os
 import re
 import shutil
