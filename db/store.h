@@ -105,6 +105,9 @@ int store_op_update(struct db_tx *tx, const struct op_row *row, struct error *er
 /* 1 found, 0 not. */
 int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
                  struct error *err);
+/* That which made a VM; the same. */
+int store_op_created(struct db *db, const char *vm_id, int (*fn)(void *, const struct op_row *), void *arg,
+                     struct error *err);
 struct op_filter {
     const char *project_id; /* required */
     const char *vm_id;      /* or NULL */

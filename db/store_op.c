@@ -87,21 +87,33 @@ static int each(struct stmt *s, int (*fn)(void *, const struct op_row *), void *
     return rc;
 }
 
-int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
-                 struct error *err)
+static int get(struct db *db, enum query query, const char *parameter, const char *id,
+               int (*fn)(void *, const struct op_row *), void *arg, struct error *err)
 {
     auto_reader struct reader r = reader_take(db);
-    auto_stmt struct stmt s = stmt_use(r.conn, QUERY_OP_GET);
+    auto_stmt struct stmt s = stmt_use(r.conn, query);
     struct op_row row;
     int rc;
 
-    stmt_text(&s, ":id", id);
+    stmt_text(&s, parameter, id);
     rc = stmt_row(&s, err);
     if (rc > 0) {
         row = read_op(&s);
         fn(arg, &row);
     }
     return rc;
+}
+
+int store_op_get(struct db *db, const char *id, int (*fn)(void *, const struct op_row *), void *arg,
+                 struct error *err)
+{
+    return get(db, QUERY_OP_GET, ":id", id, fn, arg, err);
+}
+
+int store_op_created(struct db *db, const char *vm_id, int (*fn)(void *, const struct op_row *), void *arg,
+                     struct error *err)
+{
+    return get(db, QUERY_OP_CREATED, ":vm_id", vm_id, fn, arg, err);
 }
 
 static enum query list_query(const struct op_filter *filter)

@@ -104,7 +104,11 @@ static int replay(struct core *core, const struct actor *actor, const struct ide
                   struct vm **ret, struct op **ret_op, struct error *err)
 {
     if (str_eq(found->kind, "vm")) {
+        struct error forgotten = ERROR_INIT;
+
         *ret = vm_find(core, actor->project_id, found->id, err);
+        if (*ret)
+            *ret_op = op_that_made(core, *ret, &forgotten);
         return *ret ? 0 : -1;
     }
     *ret_op = op_find(core, actor->project_id, found->id, err);

@@ -204,6 +204,16 @@ struct op *op_find(struct core *core, const char *project_id, const char *id, st
     return TAKE_PTR(op);
 }
 
+struct op *op_that_made(struct core *core, const struct vm *vm, struct error *err)
+{
+    auto_op struct op *stored = NULL;
+    struct rows rows = {.list = &stored};
+
+    if (store_op_created(core->db, vm->id, add_row, &rows, err) <= 0)
+        return NULL;
+    return op_find(core, vm->project_id, stored->id, err); /* in memory it is further, while it goes on */
+}
+
 int op_list(struct core *core, const struct op_list_filter *filter, struct op ***ret,
             size_t *ret_count, struct error *err)
 {

@@ -14,6 +14,7 @@
 #include "service/base/secret.h"
 
 struct core;
+struct vm;
 
 enum op_state { OP_PENDING, OP_RUNNING, OP_SUCCEEDED, OP_FAILED, OP_CANCELLED, OP_STATE_COUNT };
 const char *op_state_name(enum op_state state);
@@ -57,6 +58,8 @@ bool op_should_end(const struct op *op); /* cancelled, or the daemon stops */
 
 /* Unfinished ones come from memory, finished ones from the database (request workers only). */
 struct op *op_find(struct core *core, const char *project_id, const char *id, struct error *err);
+/* The one that made a VM, finished or not; NULL when it is forgotten or cannot be read. Waits for the disk. */
+struct op *op_that_made(struct core *core, const struct vm *vm, struct error *err);
 struct op_list_filter {
     const char *project_id;
     const char *vm_id; /* or NULL */

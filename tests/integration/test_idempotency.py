@@ -8,13 +8,19 @@ def key():
 
 
 def test_create_twice_makes_one_vm(api, name):
-    body, headers = {"name": name("idem")}, key()
+    body, headers = {"name": name("idem"), "start": True}, key()
     first, second = (api.post("/v1/vms", body, headers=headers) for _ in range(2))
     assert first.status == second.status == 201
     assert first.json["id"] == second.json["id"]
     assert first.header("Idempotency-Replayed") is None and second.header("Idempotency-Replayed") == "true"
     assert len(api.get("/v1/vms", name=body["name"]).json["items"]) == 1
-    api.delete(f"/v1/vms/{first.json['id']}", wait=30)
+    # Whoever did not hear the first answer has the same to wait for, also when it has ended by then.
+    operation = first.json["operation"]["id"]
+    assert second.json["operation"]["id"] == operation
+    assert api.get(f"/v1/operations/{operation}", wait=30).json["state"] == "succeeded"
+    third = api.post("/v1/vms", body, headers=headers)
+    assert (third.json["operation"]["id"], third.json["operation"]["state"]) == (operation, "succeeded")
+    api.delete(f"/v1/vms/{first.json['id']}", force=True, wait=30)
 
 
 def test_without_a_key_the_second_is_a_conflict(api, make_vm):

@@ -435,6 +435,7 @@ TEST(hot_queries_use_an_index)
         {QUERY_CID_RELEASE, "cids_vm"},
         {QUERY_OP_UPDATE, "sqlite_autoindex_operations_1"},
         {QUERY_OP_GET, "sqlite_autoindex_operations_1"},
+        {QUERY_OP_CREATED, "operations_vm"},
         {QUERY_OP_LIST, "operations_project"},
         {QUERY_OP_LIST_STATE, "operations_state"},
         {QUERY_OP_LIST_VM, "operations_vm"},
