@@ -260,7 +260,7 @@ void tls_conn_take(struct tls_conn *c, SSL *ssl)
         ssl = SSL_new(c->tls->context); /* and holds it */
     }
     if (!ssl || !in || !out)
-        abort();
+        out_of_memory();
     BIO_set_data(out, c);
     SSL_set_bio(ssl, in, out);
     c->ssl = ssl;

@@ -74,7 +74,7 @@ static SSL_CTX *new_context(void)
     pthread_once(&once, init);
     ctx = SSL_CTX_new(TLS_server_method());
     if (!ctx)
-        abort();
+        out_of_memory();
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);

@@ -16,6 +16,7 @@
 
 #include "api/tls_internal.h"
 #include "service/base/cleanup.h"
+#include "service/base/str.h"
 
 /* ---- the socket below OpenSSL ---- */
 
@@ -110,7 +111,7 @@ void tls_link_settle(struct tls *t, struct tls_link *l, SSL *ssl)
         BIO *bio = BIO_new(t->direct);
 
         if (!bio)
-            abort();
+            out_of_memory();
         BIO_set_data(bio, l);
         SSL_set_bio(ssl, bio, bio);
         SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);

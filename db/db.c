@@ -42,8 +42,10 @@ static void init_sqlite(void)
 {
     if (sqlite3_config(SQLITE_CONFIG_LOG, on_sqlite_log, NULL) != SQLITE_OK)
         log_warning("sqlite: somebody else initialised it; its messages are not logged");
-    if (!sqlite3_threadsafe() || sqlite3_initialize() != SQLITE_OK)
+    if (!sqlite3_threadsafe())
         abort();
+    if (sqlite3_initialize() != SQLITE_OK)
+        out_of_memory(); /* it asks for nothing else */
 #ifdef DROVER_CRASHPOINTS
     db_fault_vfs();
 #endif

@@ -237,14 +237,14 @@ json_t *doc_merge_patch(const json_t *target, const json_t *patch)
         return json_deep_copy(patch);
     result = json_is_object(target) ? json_deep_copy(target) : json_object();
     if (!result)
-        abort();
+        out_of_memory();
     json_object_foreach((json_t *)(uintptr_t)patch, name, value)
     {
         if (json_is_null(value))
             json_object_del(result, name);
         else if (json_object_set_new(result, name,
                                      doc_merge_patch(json_object_get(result, name), value)))
-            abort();
+            out_of_memory();
     }
     return result;
 }
@@ -254,7 +254,7 @@ char *doc_text(const json_t *value)
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 
     if (!text)
-        abort();
+        out_of_memory();
     return text;
 }
 

@@ -226,6 +226,7 @@ static struct curl_slist *set_range(struct fetch *f)
 {
     const struct fetch_options *o = f->options;
     auto_free char *range = NULL, *condition = NULL;
+    struct curl_slist *headers;
 
     f->asked_offset = o->offset > 0 && *o->validator;
     if (o->first_bytes)
@@ -237,7 +238,10 @@ static struct curl_slist *set_range(struct fetch *f)
     if (!f->asked_offset)
         return NULL;
     condition = xasprintf("If-Range: %s", o->validator);
-    return curl_slist_append(NULL, condition);
+    headers = curl_slist_append(NULL, condition);
+    if (!headers)
+        out_of_memory(); /* without it a piece of another file could be appended */
+    return headers;
 }
 
 static void configure(struct fetch *f)

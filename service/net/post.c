@@ -106,6 +106,15 @@ static void configure(struct post *post, const struct post_request *r)
     curl_easy_setopt(c, CURLOPT_PRIVATE, post);
 }
 
+static void add_header(struct post *post, const char *text)
+{
+    struct curl_slist *longer = curl_slist_append(post->headers, text);
+
+    if (!longer)
+        out_of_memory(); /* what is signed must not be sent without its signature */
+    post->headers = longer;
+}
+
 int poster_begin(struct poster *p, const struct post_request *request, void *opaque,
                  struct error *err)
 {
@@ -118,8 +127,8 @@ int poster_begin(struct poster *p, const struct post_request *request, void *opa
     post->opaque = opaque;
     post->began_ms = clock_monotonic_ms();
     for (const char *const *h = request->headers; *h; h++)
-        post->headers = curl_slist_append(post->headers, *h);
-    post->headers = curl_slist_append(post->headers, "Expect:");
+        add_header(post, *h);
+    add_header(post, "Expect:");
     post->next = p->posts;
     p->posts = post;
     if (post->curl)

@@ -20,7 +20,7 @@ static xmlNodePtr child(xmlNodePtr parent, const char *name, const char *key, co
     xmlNodePtr node = xmlNewChild(parent, NULL, X(name), NULL);
 
     if (!node || !xmlNewProp(node, X(key), X(value)))
-        abort();
+        out_of_memory();
     return node;
 }
 
@@ -36,20 +36,20 @@ int domxml_backup(const char *target, const char *path, enum virt_disk_format fo
     doc = xmlNewDoc(X("1.0"));
     root = doc ? xmlNewNode(NULL, X("domainbackup")) : NULL;
     if (!root || !xmlNewProp(root, X("mode"), X("push")))
-        abort();
+        out_of_memory();
     xmlDocSetRootElement(doc, root);
     disks = xmlNewChild(root, NULL, X("disks"), NULL);
     if (!disks)
-        abort();
+        out_of_memory();
     /* Disks that are not named have no part in it. */
     disk = child(disks, "disk", "name", target);
     if (!xmlNewProp(disk, X("backup"), X("yes")) || !xmlNewProp(disk, X("type"), X("file")))
-        abort();
+        out_of_memory();
     child(disk, "driver", "type", format == VIRT_DISK_RAW ? "raw" : "qcow2");
     child(disk, "target", "file", path);
     xmlDocDumpMemoryEnc(doc, &dump, &len, "UTF-8");
     if (!dump)
-        abort();
+        out_of_memory();
     *ret = xstrndup((const char *)dump, (size_t)len);
     xmlFree(dump);
     return 0;

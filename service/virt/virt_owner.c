@@ -28,7 +28,7 @@ static void remember(struct virt *v, const unsigned char uuid[VIR_UUID_BUFLEN], 
     LOCK_SCOPE(&v->lock);
     slot = tsearch(o, &v->owners, compare);
     if (!slot)
-        abort();
+        out_of_memory();
     if (*slot != o)
         free(o);
     (*slot)->ours = ours;

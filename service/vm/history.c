@@ -179,7 +179,7 @@ static struct series *find_series(struct history *h, const char *name)
     str_copy_utf8(s->name, sizeof(s->name), name);
     slot = tsearch(s, &h->series, history_series_compare);
     if (!slot)
-        abort();
+        out_of_memory();
     if (*slot != s) {
         free(s);
         return *slot;

@@ -93,7 +93,7 @@ static struct tracked *track_vm(struct sampler *s, const char *vm_id)
     memcpy(t->vm_id, vm_id, sizeof(t->vm_id));
     slot = tsearch(t, &s->tracked, tracked_compare);
     if (!slot)
-        abort();
+        out_of_memory();
     if (*slot != t) {
         free(t);
         return *slot;

@@ -95,6 +95,8 @@ static int add(struct archive *a, const char *name, const char *data, struct err
     auto_scope(cleanup_entry) struct archive_entry *e = archive_entry_new();
     size_t len = strlen(data);
 
+    if (!e)
+        out_of_memory();
     archive_entry_set_pathname(e, name);
     archive_entry_set_filetype(e, AE_IFREG);
     archive_entry_set_perm(e, 0644);
@@ -113,7 +115,9 @@ static int write_to(int fd, const struct vm_spec *spec, const struct seed_identi
     auto_free char *meta = seed_meta_data(spec, identity);
     auto_free char *network = seed_network_config(spec);
 
-    if (!a || archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
+    if (!a)
+        out_of_memory();
+    if (archive_write_set_format_iso9660(a) != ARCHIVE_OK ||
         archive_write_set_options(a, "iso9660:volume-id=cidata,iso9660:!pad") < ARCHIVE_WARN ||
         archive_write_open_fd(a, fd) != ARCHIVE_OK)
         return failed(a, err);
@@ -155,7 +159,9 @@ int seed_read_user_data(const char *path, char **ret, struct error *err)
     int rc;
 
     *ret = NULL;
-    if (!a || archive_read_support_format_iso9660(a) != ARCHIVE_OK ||
+    if (!a)
+        out_of_memory();
+    if (archive_read_support_format_iso9660(a) != ARCHIVE_OK ||
         archive_read_open_filename(a, path, 65536) != ARCHIVE_OK)
         return not_ours(a, err);
     while ((rc = archive_read_next_header(a, &e)) == ARCHIVE_OK) {
