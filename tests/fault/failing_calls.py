@@ -14,7 +14,7 @@ SHORT = 10000
 CALL_ROWS, MODULE_ROWS, NAME = 64, 128, 32
 HEAD = 32
 SITES = HEAD + NAME * (CALL_ROWS + MODULE_ROWS)
-SITE_COUNT = 4096
+SITE_COUNT = 16384
 
 FILES = "EIO ENOSPC EMFILE ENFILE EINTR ENOMEM EACCES"
 NAMES = "EIO ENOSPC EACCES ENOMEM"
@@ -36,6 +36,7 @@ ERRORS = {
     "epoll_create1": DESCRIPTORS, "epoll_ctl": "ENOMEM ENOSPC", "epoll_wait": "EINTR", "poll": "EINTR ENOMEM",
     "eventfd": DESCRIPTORS, "pipe2": "EMFILE ENFILE", "memfd_create": DESCRIPTORS, "clone": "EAGAIN ENOMEM",
     "pthread_create": "EAGAIN", "mmap": "ENOMEM EAGAIN", "getrandom": "EINTR",
+    "malloc": "ENOMEM", "calloc": "ENOMEM", "realloc": "ENOMEM",
 }
 
 Site = namedtuple("Site", "key call module offset")

@@ -33,10 +33,10 @@ pytestmark = [pytest.mark.skipif(not SHIM.exists(), reason=f"{SHIM} is not built
 class FaultyLab(Lab):
     build = BUILD
 
-    def __init__(self):
+    def __init__(self, **environment):
         super().__init__()
         self.ledger = Ledger(self.dir / "ledger")
-        self.environment.update(LD_PRELOAD=str(SHIM), FAILING_CALLS=str(self.ledger.path))
+        self.environment.update(LD_PRELOAD=str(SHIM), FAILING_CALLS=str(self.ledger.path), **environment)
         self.fault, self.ends, self.hopeless = None, Counter(), False
 
     def is_listening(self):
@@ -209,6 +209,9 @@ class Trials:
         self.lab, self.rng, self.checks, self.number = lab, rng, None, 0
         self.failures, self.answers, self.came, self.late = Counter(), Counter(), Counter(), []
 
+    def settle(self):
+        quiet(self.lab)
+
     def walk(self):
         self.number += 1
         walk = Walk(self.lab, self.rng, self.number)
@@ -263,10 +266,8 @@ class Trials:
         return came
 
 
-@pytest.fixture
-def trials(libvirtd, rng):
-    del libvirtd  # only whether there is one
-    lab = FaultyLab()
+def begun(lab, rng):
+    """Trials of a daemon that has walked once; the lab ends with them."""
     try:
         assert lab.start()
         made = Trials(lab, rng)
@@ -281,6 +282,12 @@ def trials(libvirtd, rng):
         yield made
     finally:
         lab.close()
+
+
+@pytest.fixture
+def trials(libvirtd, rng):
+    del libvirtd  # only whether there is one
+    yield from begun(FaultyLab(), rng)
 
 
 def seed():

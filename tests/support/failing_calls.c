@@ -3,6 +3,9 @@
  * every place that makes a call has a row there, found by the call and the address it returns to, which
  * counts how often it was passed. The test writes the key of one, how many more times it shall pass, and the
  * error; SHORT instead of an error lets half of what was asked for be read or written. One fails, once.
+ *
+ * With FAILING_ALLOCATIONS in its environment so may allocations. Libraries have one function that allocates for
+ * all, so these are known by who called whom, six deep; the one that fails is told on the standard error.
  */
 /* Each name is itself here, and none is another one in disguise. */
 #undef _FILE_OFFSET_BITS
@@ -10,6 +13,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <link.h>
 #include <poll.h>
@@ -30,17 +34,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SITES   4096
+#define SITES   16384
 #define MODULES 128
 #define NAME    32
 #define SHORT   10000
+#define DEPTH   6
+#define OURS    6 /* frames of this file above those, at most */
 
 #define CALLS(X) \
     X(open) X(openat) X(read) X(pread) X(readv) X(write) X(pwrite) X(writev) X(pwritev) X(fsync) X(fdatasync) \
     X(rename) X(unlink) X(unlinkat) X(mkdir) X(rmdir) X(ftruncate) X(fallocate) X(link) X(socket) X(socketpair) \
     X(bind) X(listen) X(connect) X(accept4) X(recv) X(recvmsg) X(send) X(sendmsg) X(epoll_create1) X(epoll_ctl) \
     X(epoll_wait) X(eventfd) X(pipe2) X(clone) X(pthread_create) X(mmap) X(getrandom) X(poll) X(memfd_create) \
-    X(copy_file_range) X(fchmod) X(mkostemp) X(opendir) X(flock) X(shutdown)
+    X(copy_file_range) X(fchmod) X(mkostemp) X(opendir) X(flock) X(shutdown) X(malloc) X(calloc) X(realloc)
 
 enum call {
 #define X(name) CALL_##name,
@@ -66,7 +72,7 @@ static struct ledger *ledger;
 static struct {
     uintptr_t begin, end, base;
 } modules[MODULES];
-static int module_count;
+static int module_count, allocations_count;
 
 static int add_module(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -107,6 +113,12 @@ __attribute__((constructor)) static void open_ledger(void)
     for (int i = 0; i < CALL_COUNT; i++)
         strncpy(ledger->calls[i], names[i], NAME - 1);
     dl_iterate_phdr(add_module, NULL);
+    if (getenv("FAILING_ALLOCATIONS")) {
+        void *here[1];
+
+        (void)backtrace(here, 1); /* which loads what unwinds, and that allocates */
+        allocations_count = 1;
+    }
 }
 
 static uint64_t key_of(enum call call, const void *address)
@@ -122,7 +134,7 @@ static uint64_t key_of(enum call call, const void *address)
 
 static void count(uint64_t key)
 {
-    size_t i = (size_t)(key * 0x9e3779b97f4a7c15ull >> 52);
+    size_t i = (size_t)(key * 0x9e3779b97f4a7c15ull >> 50);
 
     for (size_t n = 0; n < SITES; n++, i = (i + 1) % SITES) {
         uint64_t there = 0;
@@ -147,13 +159,10 @@ static int is_possible(int64_t error, int fd)
 }
 
 /* 0: go on; 1: fail, errno says with what. *size: of what is read or written; halved when it is to be short. */
-static int is_refused(enum call call, const void *from, int fd, size_t *size)
+static int is_refused_at(uint64_t key, int fd, size_t *size)
 {
     int64_t error;
-    uint64_t key;
 
-    if (!ledger || !(key = key_of(call, from)))
-        return 0;
     count(key);
     if (key != __atomic_load_n(&ledger->fail_key, __ATOMIC_ACQUIRE))
         return 0;
@@ -169,6 +178,44 @@ static int is_refused(enum call call, const void *from, int fd, size_t *size)
     }
     errno = (int)error;
     return 1;
+}
+
+static int is_refused(enum call call, const void *from, int fd, size_t *size)
+{
+    uint64_t key = ledger ? key_of(call, from) : 0;
+
+    return key ? is_refused_at(key, fd, size) : 0;
+}
+
+/* ---- allocations ---- */
+
+/* glibc's own, which need no looking up: dlsym() allocates. */
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t n, size_t size);
+extern void *__libc_realloc(void *p, size_t size);
+
+static int is_scarce(enum call call, const void *from)
+{
+    static _Thread_local int within __attribute__((tls_model("initial-exec")));
+    void *frames[DEPTH + OURS];
+    uint64_t first, hash = 0;
+    int n, i = 0, refused;
+
+    if (!allocations_count || within || !(first = key_of(call, from)))
+        return 0;
+    within = 1;
+    n = backtrace(frames, DEPTH + OURS);
+    while (i < n && frames[i] != from)
+        i++;
+    for (int last = i + DEPTH; i < n && i < last; i++)
+        hash = (hash ^ key_of(call, frames[i])) * 0x100000001b3ull;
+    refused = is_refused_at((first & ~0xffffffffffull) | (hash & 0xffffffffffull), -1, NULL);
+    if (refused)
+        backtrace_symbols_fd(frames, n, STDERR_FILENO);
+    within = 0;
+    if (refused)
+        errno = ENOMEM;
+    return refused;
 }
 
 #define FROM __builtin_return_address(0)
@@ -225,6 +272,21 @@ static int is_refused(enum call call, const void *from, int fd, size_t *size)
             return -1; \
         return real(dir, path, flags, mode); \
     }
+
+void *malloc(size_t size)
+{
+    return is_scarce(CALL_malloc, FROM) ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t n, size_t size)
+{
+    return is_scarce(CALL_calloc, FROM) ? NULL : __libc_calloc(n, size);
+}
+
+void *realloc(void *p, size_t size)
+{
+    return is_scarce(CALL_realloc, FROM) ? NULL : __libc_realloc(p, size);
+}
 
 WRAP_OPEN(open)
 WRAP_OPEN(open64)
