@@ -494,11 +494,12 @@ static bool after_failure(struct core *core, const struct op *op, const struct e
 
 /*
  * Who gave a lease back, or let it expire, will not ask again for the deletion of its VM: one refusal of the
- * disk must not leave it there.
+ * disk must not leave it there, nor one of SQLite's, which without memory takes a good value for a bad one.
  */
 static bool is_worth_another(const struct op *op, unsigned tries, const struct error *failure)
 {
-    return tries < DELETE_TRIES && failure->code == ERROR_SYSTEM && str_eq(op->kind, "vm.delete");
+    return tries < DELETE_TRIES && (failure->code == ERROR_SYSTEM || failure->code == ERROR_INTERNAL) &&
+           str_eq(op->kind, "vm.delete");
 }
 
 /* What was asked for before the VM's deletion, and has not begun. */
