@@ -63,7 +63,9 @@ int fetch_check_url(const char *url, struct error *err)
             return refuse_url(err, "the address has spaces or control characters in it");
     }
     u = curl_url();
-    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+    if (!u)
+        out_of_memory();
+    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
         return refuse_url(err, "this is not an address");
     scheme = url_part(u, CURLUPART_SCHEME);
     host = url_part(u, CURLUPART_HOST);

@@ -228,7 +228,9 @@ bool post_host_is_private(const char *url)
 
     net_curl_begin();
     u = curl_url();
-    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+    if (!u)
+        out_of_memory();
+    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
         curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK)
         return false;
     len = strlen(host);

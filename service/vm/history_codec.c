@@ -157,7 +157,7 @@ size_t history_pack(const int16_t *codes, unsigned planes, unsigned points, void
     out[1] = (uint8_t)planes;
     out[2] = (uint8_t)points;
     if (compress2(out + HEADER, &packed, raw, len, LEVEL) != Z_OK)
-        abort(); /* memory: nothing else can fail with room for the bound */
+        out_of_memory(); /* nothing else can fail with room for the bound */
     *ret = out;
     return HEADER + packed;
 }
@@ -218,11 +218,15 @@ static bool unpack(const uint8_t *in, size_t len, int16_t *codes, unsigned plane
     auto_free uint8_t *raw = NULL;
     uLongf size = RAW_MAX;
     const uint8_t *p, *end;
+    int rc;
 
     if (len <= HEADER || !in[0] || in[0] > VERSION || in[1] != planes || in[2] != points)
         return false;
     raw = xcalloc(1, RAW_MAX);
-    if (uncompress(raw, &size, in + HEADER, len - HEADER) != Z_OK)
+    rc = uncompress(raw, &size, in + HEADER, len - HEADER);
+    if (rc == Z_MEM_ERROR)
+        out_of_memory(); /* what is whole is not to be taken for damaged */
+    if (rc != Z_OK)
         return false;
     p = raw;
     end = raw + size;
