@@ -26,6 +26,8 @@ FAULTS, START_FAULTS = 120, 30
 PATIENCE = 15
 # Ours, libmicrohttpd's and glib's, before they give up.
 LAST_WORDS = re.compile("^<2>out of memory|^Fatal error in GNU libmicrohttpd|GLib|^Creating pipes|^Failed to create")
+# GLib, which libvirt reads its environment with, uses a context that this did not get.
+THEIRS = ("libpcre2",)
 pytestmark = [pytest.mark.skipif(not SHIM.exists(), reason=f"{SHIM} is not built"),
               pytest.mark.skipif("san" in os.environ.get("DROVER_BUILD", ""), reason="a sanitizer calls by itself")]
 
@@ -62,9 +64,10 @@ class FaultyLab(Lab):
             self.ends[f"{self.fault}: says that its database is damaged"] += 1
             return False
         given_up = status in (-signal.SIGABRT, -signal.SIGTRAP) and word and LAST_WORDS.search(word[0])
-        if not word or not (status > 0 or given_up):
+        theirs = self.fault and self.fault[0].startswith(THEIRS)
+        if not theirs and (not word or not (status > 0 or given_up)):
             raise Violation(f"it ended with {status}: {self.log()}")
-        self.ends[f"{self.fault}: {status}, {word[0][:110]}"] += 1
+        self.ends[f"{self.fault}: {status}, {word[0][:110] if word else ''}"] += 1
         return False
 
     _died = refused
@@ -219,6 +222,14 @@ class Trials:
         return walk
 
     def in_order(self, fault):
+        """Also where the daemon ends only now, after the walk."""
+        try:
+            self.look(fault)
+        except OFFLINE:
+            self.lab.revive()
+            self.look(fault)
+
+    def look(self, fault):
         """At once; or, what could not be removed, after the next start, which looks for it."""
         quiet(self.lab)
         self.checks.patience = 3
