@@ -272,16 +272,25 @@ static void watch(struct core_link *core)
     core->watched = want;
 }
 
-void core_link_turn(struct http *h)
+int core_link_pass(struct core_link *core)
 {
-    struct core_link *core = h->core_link;
-    int n = front_read(&core->link, on_frame, core);
+    int n;
 
-    if (n < 0) /* nothing can be served any more: what is open ends with the process */
-        _exit(0);
     forget_closed(core);
+    n = front_read(&core->link, on_frame, core);
+    if (n < 0)
+        return -1;
     publish(core);
     front_flush(&core->link);
     watch(core);
+    return n;
+}
+
+void core_link_turn(struct http *h)
+{
+    int n = core_link_pass(h->core_link);
+
+    if (n < 0) /* nothing can be served any more: what is open ends with the process */
+        _exit(0);
     h->progress |= n > 0;
 }

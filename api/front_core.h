@@ -75,6 +75,8 @@ int core_link_serve(struct core_link *core, const int *listeners, int count, uns
                     unsigned hangup_seconds, struct error *err);
 void core_link_ready(struct core_link *core); /* whoever knocks is let in from here on, and not before */
 int core_link_wait(struct core_link *core); /* main's: until there is an order; returns all */
+/* What there is to be done now; returns how many frames came, -1: the core has gone, or said what cannot be. */
+int core_link_pass(struct core_link *core);
 void core_link_turn(struct http *h);
 
 /* front_pipeline.c */

@@ -274,7 +274,7 @@ int errand_answer(struct errand *e, const struct front_head *head, const char *d
     str_copy_utf8(x->req.id, sizeof(x->req.id), id);
     str_copy_utf8(res->subprotocol, sizeof(res->subprotocol), wire_take_text(&in));
     count = wire_take_u32(&in);
-    if (in.bad || count > RESPONSE_HEADERS_MAX)
+    if (in.bad || count > RESPONSE_HEADERS_MAX || (res->status != 101 && (res->status < 200 || res->status > 599)))
         return -1;
     for (uint32_t i = 0; i < count; i++) {
         res->headers[i].name = wire_take_text(&in);

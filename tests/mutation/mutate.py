@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # area: sources; tests of meson by name; files of tests/integration. In this order: the quick ones first.
 AREAS = {
     "lease": (["service/vm/lease*.c"], [],
-              ["test_leases.py", "test_idempotency.py", "test_quotas.py", "test_projects.py"]),
+              ["test_leases.py", "../fault/test_leases.py", "test_idempotency.py",
+               "test_quotas.py", "test_projects.py"]),
     "xml": (["service/virt/domxml*.c"], ["domxml", "domxml_bounds", "domxml_clone", "fuzz_domxml", "fuzz_domxml_clone", "fuzz_domxml_read", "virt_driver"],
             ["test_vms.py", "test_lifecycle.py"]),
     "inspector": (["service/vm/image_inspect.c"], ["image inspect", "fuzz_image_inspect", "image store"],

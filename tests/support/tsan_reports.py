@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-LIBRARIES = re.compile(r"\((libglib-2\.0|libgobject-2\.0|libgio-2\.0|libtirpc|libvirt|libxml2)\.so")
+LIBRARIES = re.compile(r"\((libglib-2\.0|libgobject-2\.0|libgio-2\.0|libtirpc|libvirt[a-z_]*|libxml2)\.so")
 # "#0 memcpy <null> (droverd+0x7a1de)": the sanitizer's own, with our program's name
 INTERCEPTED = re.compile(r"^\s+#\d+ \w+ <null> \((?!lib)")
 STACK = re.compile(r"^  (Write|Read|Atomic|Previous|As if)", re.MULTILINE)
