@@ -251,6 +251,16 @@ static void answered(struct errand *e)
     exchange_resume(x);
 }
 
+/* A WebSocket is only for who asked for one. */
+static bool is_answer_to(const struct exchange *x, int status, unsigned flags)
+{
+    const char *key = x->gate.value[GATE_WS_KEY];
+
+    if (status == 101)
+        return flags & FRONT_STREAM && !x->errand->has_body && key && gate_ws_key_valid(key);
+    return status >= 200 && status <= 599;
+}
+
 int errand_answer(struct errand *e, const struct front_head *head, const char *data)
 {
     struct exchange *x = e->x;
@@ -274,7 +284,7 @@ int errand_answer(struct errand *e, const struct front_head *head, const char *d
     str_copy_utf8(x->req.id, sizeof(x->req.id), id);
     str_copy_utf8(res->subprotocol, sizeof(res->subprotocol), wire_take_text(&in));
     count = wire_take_u32(&in);
-    if (in.bad || count > RESPONSE_HEADERS_MAX || (res->status != 101 && (res->status < 200 || res->status > 599)))
+    if (in.bad || count > RESPONSE_HEADERS_MAX || !is_answer_to(x, res->status, head->flags))
         return -1;
     for (uint32_t i = 0; i < count; i++) {
         res->headers[i].name = wire_take_text(&in);

@@ -32,7 +32,8 @@ struct guest_link {
     pthread_mutex_t lock;
     pthread_cond_t idle;
     /* lock: */
-    bool busy, ended;
+    bool busy;
+    _Atomic bool ended; /* changes under it; its owner looks without */
     int listen_fd, fd; /* -1: none; both none: the agent is libvirt's */
     int64_t contact_at;
     char trouble[200]; /* since the last contact, or "" */

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# area: sources; tests of meson by name; files of tests/integration. In this order: the quick ones first.
+# area: sources; tests of meson by name; files beside tests/integration. In this order: the quick ones first.
 AREAS = {
     "lease": (["service/vm/lease*.c"], [],
               ["test_leases.py", "../fault/test_leases.py", "test_idempotency.py",
