@@ -111,6 +111,14 @@ def fill(daemon, count, clients=8, **members):
         time.sleep(0.2)
 
 
+def processes(pid):
+    """It, and the processes that its threads have started."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += [int(child) for child in (task / "children").read_text().split()]
+    return found
+
+
 def cpu_seconds(pid):
     """What all threads of a process have used, to the nanosecond."""
     total = 0

@@ -1,18 +1,10 @@
 #!/usr/bin/python3
 """What the network's own process costs (network_process): droverd with it beside droverd without, in turns."""
-from pathlib import Path
-
-from bench import Api, Daemon, Report, cpu_seconds, environment_seconds, median, paced
+from bench import Api, Daemon, Report, cpu_seconds, environment_seconds, median, paced, processes
+from viewers import compare_consoles
 
 ROUNDS = 9
 SIDES = ("never", "always")
-
-
-def processes(pid):
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
-    return found
 
 
 class Side:
@@ -61,6 +53,8 @@ def main():
     finally:
         for side in sides.values():
             side.daemon.close()
+    share = compare_consoles(report, {wish: {"settings": {"network_process": wish}} for wish in SIDES})
+    report.target("a console, of its rate without it", share["always"], 75, "%", at_least=True)
     report.end()
 
 

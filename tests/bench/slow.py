@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""A good client beside 1,000 slow ones, over plain HTTP and over TLS: how long it waits, and what they cost in memory.
+"""A good client beside 1,000 slow ones, over plain HTTP, over TLS, and over TLS with a process for the network: how
+long it waits, and what they cost in memory.
 
 Slow headers and bodies (a byte a second), readers who ask for much and read nothing, clients who stay without a
 request, and with TLS handshakes that are begun and not ended. Who is cut at his deadline comes again at once. All
@@ -15,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench import Daemon, Report, cpu_seconds, environment_seconds, median, percentile
+from bench import Daemon, Report, cpu_seconds, environment_seconds, median, percentile, processes
 from certificates import Authority
 from daemon import eventually
 
@@ -113,8 +114,12 @@ def waits(daemon, path, seconds):
     return took
 
 
-def resident_kib(pid):
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
+def resident_kib(pids):
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) for pid in pids)
+
+
+def spent_seconds(pids):
+    return sum(map(cpu_seconds, pids))
 
 
 def connections(daemon):
@@ -122,12 +127,14 @@ def connections(daemon):
     return int(float(re.search(r"^drover_http_connections (\S+)", text, re.M)[1]))
 
 
-def measure(report, scheme, where):
+def measure(report, scheme, front, where):
+    what = f"{scheme}{', through the front' if front else ''}"
     settings, context, ca = {}, None, ""
     if scheme == "https":
         authority = Authority(where)
         certificate, key = authority.issue("localhost")
         settings, context, ca = {"tls_certificate": certificate, "tls_key": key}, authority.context(), authority.certificate
+    settings["network_process"] = "always" if front else "never"
     seconds = environment_seconds(3)
     with Daemon(libvirt="test:///default", settings=settings, context=context) as daemon:
         assert daemon.client().post("/v1/vms", {"name": "web-1", "memory_mib": 64}).status == 201
@@ -136,29 +143,30 @@ def measure(report, scheme, where):
                     key=lambda path: len(daemon.client(token=None).get(path).body))
         host, port = daemon.address.rsplit(":", 1)
         waits(daemon, "/v1/vms/web-1", 1)
+        pids = processes(daemon.pid)
         alone, beside, grown, attached, cpu = [], [], [], [], []
         for _ in range(ROUNDS):
             alone.append(percentile(waits(daemon, "/v1/vms/web-1", seconds), 0.99))
-            before = resident_kib(daemon.pid)
+            before = resident_kib(pids)
             command = [sys.executable, __file__, "attack", scheme, host, port, ca, daemon.admin_token(), large]
             with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as slow:
                 try:
                     assert slow.stdout.readline() == "attached\n"
                     eventually(lambda: connections(daemon) > 0.95 * SLOW, 30, "nearly all of them at once")
-                    used, begun = cpu_seconds(daemon.pid), time.monotonic()
+                    used, begun = spent_seconds(pids), time.monotonic()
                     beside.append(percentile(waits(daemon, "/v1/vms/web-1", seconds), 0.99))
-                    cpu.append(100 * (cpu_seconds(daemon.pid) - used) / (time.monotonic() - begun))
-                    grown.append((resident_kib(daemon.pid) - before) / 1024)
+                    cpu.append(100 * (spent_seconds(pids) - used) / (time.monotonic() - begun))
+                    grown.append((resident_kib(pids) - before) / 1024)
                     attached.append(connections(daemon))
                 finally:
                     slow.kill()
             eventually(lambda: connections(daemon) < 20, 90, "their end")
-        report.note(f"{scheme}: {median(attached):.0f} connections; daemon's CPU with them and the good client "
+        report.note(f"{what}: {median(attached):.0f} connections; daemon's CPU with them and the good client "
                     f"{median(cpu):.1f} % of a processor; p99 without them {median(alone):.2f} ms; memory after each round "
                     f"{', '.join(f'{g:.1f}' for g in grown)} MiB more than before it")
-        report.target(f"{scheme}: p99 of a good client beside {SLOW} slow ones", median(beside), 5, "ms")
+        report.target(f"{what}: p99 of a good client beside {SLOW} slow ones", median(beside), 5, "ms")
         # The first round's growth: later ones find what the allocator kept.
-        report.target(f"{scheme}: memory", max(grown), 32, "MiB")
+        report.target(f"{what}: memory", max(grown), 32, "MiB")
 
 
 def main():
@@ -168,8 +176,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         where = Path(name)
         os.chmod(where, 0o755)
-        for scheme in KINDS:
-            measure(report, scheme, where)
+        for scheme, front in (("http", False), ("https", False), ("https", True)):
+            measure(report, scheme, front, where)
     report.end()
 
 

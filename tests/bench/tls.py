@@ -13,12 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / p) for p in ("qemu", "support", "guests", "contract")]
-
-from bench import Daemon, Report, cpu_seconds, environment_seconds, free_port, median  # noqa: E402
-from certificates import Authority  # noqa: E402
-from daemon import eventually  # noqa: E402
-from rig import Rig  # noqa: E402
+from bench import Daemon, Report, cpu_seconds, environment_seconds, free_port, median
+from certificates import Authority
+from daemon import eventually
+from viewers import compare_consoles
 
 ROUNDS, UPLOAD_MIB = 5, 512
 SIDES = ("plain", "tls")
@@ -131,34 +129,6 @@ def uploads(report, sides, where, ca):
     report.target("upload: over TLS, of plain", 100 * rate["tls"] / rate["plain"], 75, "%", at_least=True)
 
 
-# ---- a console ----
-
-def console_rate(rig, vm, seconds):
-    """Bytes a second of one viewer, while its guest alone runs."""
-    rig.act(vm, "resume")
-    viewer = rig.websocket(f"/v1/vms/{vm}/console")
-    began, got = time.monotonic(), 0
-    while time.monotonic() < began + seconds:
-        got += len(viewer.socket.recv(65536))
-    viewer.close()
-    rig.act(vm, "pause")
-    return got / seconds
-
-
-def consoles(report, settings):
-    with Rig() as plain, Rig(**settings) as over_tls:
-        rigs, rates = {"plain": plain, "tls": over_tls}, {side: [] for side in SIDES}
-        vms = {side: rig.create("flood", memory_mib=16, wait="console")["id"] for side, rig in rigs.items()}
-        for side, rig in rigs.items():
-            rig.act(vms[side], "pause")
-        for _ in range(ROUNDS):
-            for side, rig in rigs.items():
-                rates[side].append(console_rate(rig, vms[side], environment_seconds(2)))
-    plain, tls = (median(rates[side]) / 1000 for side in SIDES)
-    report.note(f"a console: {plain:.0f} kB/s plain, {tls:.0f} over TLS")
-    report.target("a console: over TLS, of plain", 100 * tls / plain, 75, "%", at_least=True)
-
-
 def main():
     report = Report("tls")
     if not program("wrk"):
@@ -193,7 +163,8 @@ def main():
                 if nginx:
                     nginx.close()
             uploads(report, sides, where, authority.certificate)
-        consoles(report, {"settings": tls, "context": authority.context()})
+        share = compare_consoles(report, {"plain": {}, "tls": {"settings": tls, "context": authority.context()}})
+        report.target("a console: over TLS, of plain", share["tls"], 75, "%", at_least=True)
     report.end()
 
 

@@ -345,15 +345,25 @@ def test_time_runs_out(api, make_pool):
     assert late.code == "lease-state-conflict"
 
 
-def test_on_expiry_the_vm_may_stay(api, make_pool):
-    pool = make_pool(ready=1, max=4)
-    for what, state in (("stop", "stopped"), ("pause", "paused")):
-        lease = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60, "on_expiry": what}, wait="running").json
-        vm = f"/v1/vms/{lease['vm']['id']}"
-        assert api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 1}).status == 200
-        eventually(lambda: api.get(vm).json["state"] == state, 30)
-        assert api.get(vm).json["lease_id"] is None and api.get(vm).json["pool_id"] is None
-        assert api.delete(vm, force=True, wait=30).status == 200
+@pytest.mark.parametrize("what, before, after, asked", [
+    ("stop", "running", "stopped", ["vm.stop"]), ("stop", "paused", "stopped", ["vm.stop"]), ("stop", "stopped", "stopped", []),
+    ("pause", "running", "paused", ["vm.pause"]), ("pause", "paused", "paused", []), ("pause", "stopped", "stopped", [])])
+def test_on_expiry_the_vm_may_stay(api, make_pool, what, before, after, asked):
+    """And nobody is told to do what is so already."""
+    pool = make_pool(depth="cold", max=1)
+    lease = api.post("/v1/leases", {"pool": pool["name"], "ttl_seconds": 60, "on_expiry": what}, wait="running").json
+    vm = f"/v1/vms/{lease['vm']['id']}"
+    if before != "running":
+        assert api.post(f"{vm}/{'pause' if before == 'paused' else 'stop'}", wait=30).json["state"] == "succeeded"
+    known = {op["id"] for op in api.get("/v1/operations", vm=lease["vm"]["id"]).json["items"]}
+    assert api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 1}).status == 200
+    eventually(lambda: ended(api, lease) and api.get(vm).json["state"] == after, 30)
+    kept = api.get(vm).json
+    assert kept["lease_id"] is None and kept["pool_id"] is None
+    new = [op for op in api.get("/v1/operations", vm=kept["id"]).json["items"] if op["id"] not in known]
+    assert [op["kind"] for op in new] == asked
+    assert status(api, pool["name"])["leased"] == 0, "its place is free"
+    assert api.delete(vm, force=True, wait=30).status == 200
 
 
 def test_a_guest_that_went_off_is_idle(api, make_pool):
