@@ -366,6 +366,25 @@ def test_on_expiry_the_vm_may_stay(api, make_pool, what, before, after, asked):
     assert api.delete(vm, force=True, wait=30).status == 200
 
 
+def test_a_kept_vm_never_comes_back_into_its_pool(fresh_daemon):
+    """Nor after a restart: it is somebody's by then."""
+    daemon = fresh_daemon()
+    api = daemon.client()
+    assert api.put("/v1/pools/left", {"vm": TEMPLATE, "ready": 1, "max": 2}).status == 201
+    wait_ready(api, "left", 1)
+    lease = api.post("/v1/leases", {"pool": "left", "ttl_seconds": 60, "on_expiry": "stop"}, wait="running").json
+    assert api.patch(f"/v1/leases/{lease['id']}", {"ttl_seconds": 1}).status == 200
+    eventually(lambda: api.get(f"/v1/vms/{lease['vm']['id']}").json["state"] == "stopped", 30)
+    daemon.restart()
+    api = daemon.client()
+    kept = api.get(f"/v1/vms/{lease['vm']['id']}").json
+    assert (kept["state"], kept["pool_id"], kept["lease_id"]) == ("stopped", None, None)
+    eventually(lambda: status(api, "left")["ready"] == 1, 30)
+    now = status(api, "left")
+    assert (now["ready"], now["warming"], now["leased"]) == (1, 0, 0)
+    assert api.get(f"/v1/vms/{lease['vm']['id']}").json["state"] == "stopped", "nobody threw it away"
+
+
 def test_a_guest_that_went_off_is_idle(api, make_pool):
     """The test driver's guests use a whole CPU for as long as they are on."""
     pool = make_pool(depth="cold", max=2)
