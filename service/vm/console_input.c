@@ -29,6 +29,8 @@ static ssize_t type_locked(struct viewer *v, const char *data, size_t len)
     memcpy(s->input, data + head, len - head);
     s->input_len += len;
     count(&s->hub->kinds[s->kind].bytes_in, len);
+    s->up->typed = true;
+    pace_gathered_locked(s->up);
     /* At once, in this thread: a key press should not wait for another one to be scheduled. */
     stream_flush_input_locked(s);
     return (ssize_t)len;

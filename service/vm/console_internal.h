@@ -29,6 +29,7 @@
 #define CONSOLE_BUCKETS     512
 #define CONSOLE_DRAIN_MS    250 /* after console_end, for the guest's last words to arrive */
 #define CONSOLE_PATIENCE_MS 150 /* see console_pace.c */
+#define CONSOLE_GATHER_NS   250000 /* the same */
 #define CONSOLE_RESERVE     (UINT64_C(16) << 20) /* offsets, see console_log.c; at least */
 
 struct stream;
@@ -47,13 +48,16 @@ struct upstream {
     enum { UPSTREAM_LIVE, UPSTREAM_ENDING, UPSTREAM_DEAD } state;
     bool paused;     /* see console_pace.c */
     bool over_rate;  /* paused for printing too much */
+    bool gathering;  /* paused for more to be there */
+    bool typed;      /* since it was read: what comes may be the answer */
+    int64_t read_ns; /* when it was */
     uint32_t events; /* what epoll watches now; 0: not registered */
     /* hub->inbox_lock: */
     bool queued;
     STAILQ_ENTRY(upstream) inbox_link;
     /* the console thread's own: */
     bool timed;
-    int64_t deadline_ms;
+    int64_t deadline_ns;
     TAILQ_ENTRY(upstream) timed_link;
 };
 
@@ -310,6 +314,9 @@ void upstream_post(struct upstream *up);
  */
 size_t pace_room_locked(struct stream *s, int64_t now_ms, int64_t *ret_wait_ms);
 void pace_read_locked(struct stream *s, size_t len);
+/* Of what was just read. True: s->up is paused, for CONSOLE_GATHER_NS; the console thread. */
+bool pace_gather_locked(struct stream *s, size_t len);
+void pace_gathered_locked(struct upstream *up); /* it does not wait for more; any thread */
 /* A viewer moved or went: reads on if that was what the upstream waited for. */
 void pace_moved_locked(struct stream *s);
 /* A viewer has read everything there is. */

@@ -5,6 +5,7 @@
 #include "service/vm/console_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
+#define NS_PER_MS  INT64_C(1000000)
 #define EVENTS_MAX 64
 #define LAST_READS 16 /* at the end of the drain time: what a socket buffer can still hold */
 
@@ -24,11 +26,11 @@ void loop_wake(struct console_hub *hub)
     (void)fd_wake(hub->wake);
 }
 
-static void set_deadline(struct upstream *up, int64_t deadline_ms)
+static void set_deadline(struct upstream *up, int64_t wait_ns)
 {
     struct console_hub *hub = up->stream->hub;
 
-    up->deadline_ms = deadline_ms;
+    up->deadline_ns = clock_monotonic_ns() + wait_ns;
     if (!up->timed)
         TAILQ_INSERT_TAIL(&hub->timed, up, timed_link);
     up->timed = true;
@@ -56,7 +58,7 @@ static void take_output(struct upstream *up, size_t len)
     struct stream *s = up->stream;
     struct console_hub *hub = s->hub;
     unsigned marks;
-    bool first;
+    bool first, gathers;
 
     lock_scope_enter(&s->lock);
     if (up->state == UPSTREAM_DEAD) { /* replaced or ended while we read */
@@ -68,9 +70,12 @@ static void take_output(struct upstream *up, size_t len)
     s->has_output = true;
     marks = console_scan_feed(&s->scan, hub->scratch, len);
     pace_read_locked(s, len);
+    gathers = pace_gather_locked(s, len);
     log_note_locked(s);
     stream_wake_idle_locked(s);
     stream_unlock_and_notify(s);
+    if (gathers)
+        set_deadline(up, CONSOLE_GATHER_NS);
     count(&hub->kinds[s->kind].bytes_out, len);
     if (first && hub->options.on_first_output)
         hub->options.on_first_output(hub->options.opaque, s->vm_id, s->name);
@@ -131,7 +136,7 @@ void upstream_ready(struct watch *w, uint32_t events)
             up->paused = true;
             upstream_watch_locked(up, false);
             if (up->state == UPSTREAM_LIVE)
-                set_deadline(up, now + wait_ms);
+                set_deadline(up, wait_ms * NS_PER_MS);
         }
     }
     stream_unlock_and_notify(s);
@@ -156,11 +161,13 @@ static void drain_inbox(struct console_hub *hub)
         {
             LOCK_SCOPE(&up->stream->lock);
             state = up->state;
+            if (state == UPSTREAM_ENDING)
+                pace_gathered_locked(up); /* its end is to be seen when it comes */
         }
         if (state == UPSTREAM_DEAD)
             upstream_free(up);
         else if (state == UPSTREAM_ENDING)
-            set_deadline(up, clock_monotonic_ms() + CONSOLE_DRAIN_MS);
+            set_deadline(up, CONSOLE_DRAIN_MS * NS_PER_MS);
     }
 }
 
@@ -180,7 +187,7 @@ static void reap_pipes(struct console_hub *hub)
 }
 
 /* The pause or the drain of an upstream is over. */
-static void run_deadline(struct upstream *up, int64_t now)
+static void run_deadline(struct upstream *up)
 {
     struct stream *s = up->stream;
     bool ending;
@@ -190,12 +197,12 @@ static void run_deadline(struct upstream *up, int64_t now)
         if (up->state == UPSTREAM_DEAD)
             return;
         ending = up->state == UPSTREAM_ENDING;
-        if (up->paused && !up->over_rate)
-            pace_give_up_locked(s, now);
-        up->paused = up->over_rate = false;
+        if (up->paused && !up->over_rate && !up->gathering)
+            pace_give_up_locked(s, clock_monotonic_ms());
+        up->paused = up->over_rate = up->gathering = false;
         upstream_watch_locked(up, s->input_len > 0);
         if (up->state == UPSTREAM_LIVE && !up->events) /* no memory for it; see there */
-            set_deadline(up, now + CONSOLE_PATIENCE_MS);
+            set_deadline(up, CONSOLE_PATIENCE_MS * NS_PER_MS);
     }
     if (!ending)
         return;
@@ -204,35 +211,48 @@ static void run_deadline(struct upstream *up, int64_t now)
     take_end(up);
 }
 
-static int run_timed(struct console_hub *hub)
+/* Until the next deadline, in nanoseconds; -1: there is none. */
+static int64_t run_timed(struct console_hub *hub)
 {
     int64_t now, next = INT64_MAX;
     struct upstream *up, *following;
 
     if (TAILQ_EMPTY(&hub->timed))
         return -1;
-    now = clock_monotonic_ms();
+    now = clock_monotonic_ns();
     for (up = TAILQ_FIRST(&hub->timed); up; up = following) {
         following = TAILQ_NEXT(up, timed_link);
-        if (up->deadline_ms <= now) {
+        if (up->deadline_ns <= now) {
             TAILQ_REMOVE(&hub->timed, up, timed_link);
             up->timed = false;
-            run_deadline(up, now);
+            run_deadline(up);
         }
-        if (up->timed && up->deadline_ms < next)
-            next = up->deadline_ms;
+        if (up->timed && up->deadline_ns < next)
+            next = up->deadline_ns;
     }
-    return next == INT64_MAX ? -1 : (int)(next - now);
+    return next == INT64_MAX ? -1 : next - now;
+}
+
+/* epoll_wait() knows whole milliseconds only. */
+static int wait_for_events(struct console_hub *hub, struct epoll_event *events, int64_t wait_ns)
+{
+    struct pollfd p = {.fd = hub->epoll, .events = POLLIN};
+    struct timespec ts = {.tv_nsec = wait_ns};
+
+    if (wait_ns < 0 || wait_ns >= NS_PER_MS)
+        return epoll_wait(hub->epoll, events, EVENTS_MAX, wait_ns < 0 ? -1 : (int)(wait_ns / NS_PER_MS));
+    (void)ppoll(&p, 1, &ts, NULL);
+    return epoll_wait(hub->epoll, events, EVENTS_MAX, 0);
 }
 
 void *console_loop(void *opaque)
 {
     struct console_hub *hub = opaque;
-    int timeout = -1;
+    int64_t wait_ns = -1;
 
     for (;;) {
         struct epoll_event events[EVENTS_MAX];
-        int n = epoll_wait(hub->epoll, events, EVENTS_MAX, timeout);
+        int n = wait_for_events(hub, events, wait_ns);
         bool stop;
 
         for (int i = 0; i < n; i++) {
@@ -248,7 +268,7 @@ void *console_loop(void *opaque)
         /* After the events: they may still point to an upstream that is freed here. */
         drain_inbox(hub);
         reap_pipes(hub);
-        timeout = run_timed(hub);
+        wait_ns = run_timed(hub);
         {
             LOCK_SCOPE(&hub->inbox_lock);
             stop = hub->stop && STAILQ_EMPTY(&hub->inbox) && STAILQ_EMPTY(&hub->dead_pipes);

@@ -1,5 +1,5 @@
 /*
- * When to let a flooding guest wait a moment.
+ * When to let a flooding guest, or its viewers, wait a moment.
  *
  * A guest can print faster than the scheduler hands the CPU to a viewer's thread, and a ring of
  * 256 KiB is then overwritten in less than a time slice: even the fastest viewer would lose bytes.
@@ -13,6 +13,11 @@
  * it is not read for a while, and its own device makes it wait: the rate is a token bucket that
  * holds what it yields in a second. It is not applied while somebody keeps up: then every byte is
  * for somebody, and the viewers' own pace is the bound.
+ *
+ * A serial port gives away one byte at a time. While a guest prints on, each few bytes would wake every thread from
+ * here to the client; what comes soon after a read waits for CONSOLE_GATHER_NS, together with what follows: not longer,
+ * since to the kernel a byte that was written by itself is a packet, and some 270 of them fill the socket. The first
+ * bytes after a silence, and what answers a key, wait for nothing.
  */
 #include "service/base/clock.h"
 #include "service/vm/console_internal.h"
@@ -20,6 +25,9 @@
 #define DISTRUST_MS 5000                       /* for a viewer that was waited for in vain */
 #define PENALTY_MS  (20 * CONSOLE_PATIENCE_MS) /* of time that buys one wait in vain */
 #define BURST_MS    (8 * PENALTY_MS)
+
+#define GATHER_SOON_NS (4 * CONSOLE_GATHER_NS) /* a stream that goes on is read once in each */
+#define GATHER_ENOUGH  4096    /* bytes of one read: worth a turn */
 
 #define RATE_BURST_MS 1000 /* of its rate a guest may print at once */
 #define RATE_STEP_MS  10   /* of its rate it gets at least after a wait */
@@ -105,13 +113,36 @@ void pace_moved_locked(struct stream *s)
 {
     struct upstream *up = s->up;
 
-    if (!up || !up->paused)
+    if (!up || !up->paused || up->gathering)
         return;
     s->pace_floor = floor_locked(s);
     if (room_above(s, s->pace_floor) < s->ring.size / 2)
         return;
     up->paused = up->over_rate = false;
     upstream_watch_locked(up, s->input_len > 0);
+}
+
+bool pace_gather_locked(struct stream *s, size_t len)
+{
+    struct upstream *up = s->up;
+    int64_t now = clock_monotonic_ns();
+    bool alone = up->typed || now - up->read_ns > GATHER_SOON_NS;
+
+    up->read_ns = now;
+    up->typed = false;
+    if (alone || len >= GATHER_ENOUGH || up->state != UPSTREAM_LIVE)
+        return false;
+    up->paused = up->gathering = true;
+    upstream_watch_locked(up, false);
+    return true;
+}
+
+void pace_gathered_locked(struct upstream *up)
+{
+    if (!up->gathering)
+        return;
+    up->paused = up->gathering = false;
+    upstream_watch_locked(up, up->stream->input_len > 0);
 }
 
 void pace_caught_up_locked(struct viewer *v)
