@@ -153,7 +153,11 @@ static int on_frame(void *opaque, const struct front_head *head, const char *dat
 
     if (head->type == FRONT_READY) {
         f->listens = wire_take_u32(&in) == FRONT_VERSION;
-        return f->listens ? 0 : -1;
+        if (f->listens)
+            return 0;
+        error_set(&f->failed, ERROR_CONFIG, "The process for the network is of another version than droverd.");
+        error_remedy(&f->failed, "Restart droverd.");
+        return -1;
     }
     if (head->type != FRONT_FAILED)
         return f->listens ? calls_frame(f, head, data) : -1;

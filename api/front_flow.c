@@ -38,7 +38,7 @@ static void on_notify(void *opaque)
 
 void flow_begin(struct call *c)
 {
-    c->flow.credit = FRONT_OUT_WINDOW;
+    c->flow.credit = FRONT_OUT_FIRST;
     if (c->flow.source) {
         count_add(&c->front->http->count.streams, c->x->res.status != 101);
         c->flow.source->set_notify(c->flow.source, on_notify, c);

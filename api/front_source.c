@@ -9,8 +9,6 @@
 #include "service/base/str.h"
 #include "service/base/thread.h"
 
-#define TELL_ROOM (FRONT_OUT_WINDOW / 4)
-
 static struct errand *errand_of(struct source *s)
 {
     return (struct errand *)s;
@@ -32,6 +30,24 @@ static void pop(struct errand *e)
     free(p);
 }
 
+/* A client that does not read holds no more than the first window: it grows for one who waits for more. */
+static void grow(struct errand *e)
+{
+    if (e->taken < e->window || e->window >= FRONT_OUT_WINDOW)
+        return;
+    e->owed += e->window;
+    e->window *= 2;
+    e->taken = 0;
+}
+
+static void tell_room(struct errand *e)
+{
+    if (!e->owed || (e->pieces && e->owed < e->window / 4))
+        return;
+    front_send_u32(&e->core->link, FRONT_ROOM, e->id, e->owed, now(e));
+    e->owed = 0;
+}
+
 static ssize_t on_read(struct source *s, void *buf, size_t max, enum source_kind *ret_kind)
 {
     struct errand *e = errand_of(s);
@@ -40,8 +56,13 @@ static ssize_t on_read(struct source *s, void *buf, size_t max, enum source_kind
     LOCK_SCOPE(&e->lock);
 
     p = e->pieces;
-    if (!p)
-        return e->ended ? -1 : 0;
+    if (!p && e->ended)
+        return -1;
+    if (!p) {
+        grow(e);
+        tell_room(e);
+        return 0;
+    }
     n = p->len - p->at < max ? p->len - p->at : max;
     memcpy(buf, p->data + p->at, n);
     *ret_kind = p->kind;
@@ -49,10 +70,8 @@ static ssize_t on_read(struct source *s, void *buf, size_t max, enum source_kind
     if (p->at == p->len)
         pop(e);
     e->owed += (uint32_t)n;
-    if (e->owed >= TELL_ROOM || (!e->pieces && e->owed)) {
-        front_send_u32(&e->core->link, FRONT_ROOM, e->id, e->owed, now(e));
-        e->owed = 0;
-    }
+    e->taken += e->taken < e->window ? (uint32_t)n : 0;
+    tell_room(e);
     return (ssize_t)n;
 }
 
@@ -111,6 +130,7 @@ void source_init(struct errand *e)
     mutex_init(&e->lock);
     e->pieces_tail = &e->pieces;
     e->room = FRONT_IN_WINDOW;
+    e->window = FRONT_OUT_FIRST;
 }
 
 void source_done(struct errand *e)

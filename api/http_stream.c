@@ -12,7 +12,8 @@
 
 #define KEEP_ALIVE_MS 15000
 #define STUCK_MS      60000
-#define STAGE_SIZE    (20 * 1024)
+#define STAGE_SIZE    (20 * 1024) /* a message, whole */
+#define FILE_BLOCK    (16 * 1024) /* of what is sent as it is: a record of TLS */
 
 static const char keep_alive[] = ": keep-alive\n\n";
 
@@ -30,7 +31,7 @@ struct http_stream {
     bool waiting;         /* suspended, for the source */
     bool notified;        /* since the last read */
 
-    char stage[STAGE_SIZE];
+    char stage[]; /* STAGE_SIZE bytes, of events only */
 };
 
 static void wake(struct http_stream *s)
@@ -60,8 +61,8 @@ static bool wait_for_source(struct http_stream *s)
     return true;
 }
 
-/* Bytes staged, 0: the connection is suspended, -1: the end. */
-static ssize_t fill(struct http_stream *s)
+/* Bytes that are in buf now, 0: the connection is suspended, -1: the end. */
+static ssize_t fill(struct http_stream *s, char *buf, size_t max)
 {
     enum source_kind kind;
 
@@ -72,18 +73,25 @@ static ssize_t fill(struct http_stream *s)
             LOCK_SCOPE(&s->lock);
             s->notified = false;
         }
-        n = s->source->read(s->source, s->stage, sizeof(s->stage), &kind);
+        n = s->source->read(s->source, buf, max, &kind);
         if (n != 0)
             return n;
         if (s->comment_due && s->events) {
             s->comment_due = false;
-            memcpy(s->stage, keep_alive, sizeof(keep_alive) - 1);
+            memcpy(buf, keep_alive, sizeof(keep_alive) - 1);
             return sizeof(keep_alive) - 1;
         }
         if (wait_for_source(s))
             return 0;
     }
     return -1;
+}
+
+/* What libmicrohttpd is told of the end: half a file must not look like a whole one. */
+static ssize_t ended(const struct http_stream *s)
+{
+    return s->events || (!s->ending && s->source->close_code == 1000) ? MHD_CONTENT_READER_END_OF_STREAM
+                                                                      : MHD_CONTENT_READER_END_WITH_ERROR;
 }
 
 static ssize_t on_room(void *cls, uint64_t pos, char *buf, size_t max)
@@ -95,14 +103,12 @@ static ssize_t on_room(void *cls, uint64_t pos, char *buf, size_t max)
     s->http->progress = true;
     s->asked_ms = clock_monotonic_ms();
     if (s->at == s->len) {
-        ssize_t got = fill(s);
+        ssize_t got = s->events ? fill(s, s->stage, STAGE_SIZE) : fill(s, buf, max);
 
-        if (got < 0) /* half a file must not look like a whole one */
-            return s->events || (!s->ending && s->source->close_code == 1000)
-                       ? MHD_CONTENT_READER_END_OF_STREAM
-                       : MHD_CONTENT_READER_END_WITH_ERROR;
-        if (got == 0)
-            return 0;
+        if (got < 0)
+            return ended(s);
+        if (got == 0 || !s->events)
+            return got;
         s->at = 0;
         s->len = (size_t)got;
     }
@@ -126,10 +132,11 @@ static void on_free(void *cls)
 
 struct MHD_Response *stream_response(struct exchange *x)
 {
-    struct http_stream *s = xcalloc(1, sizeof(*s));
+    bool events = !x->res.content_type || str_eq(x->res.content_type, "text/event-stream");
+    struct http_stream *s = xcalloc(1, sizeof(*s) + (events ? STAGE_SIZE : 0));
     struct MHD_Response *r =
         MHD_create_response_from_callback(x->res.stream_length ? (uint64_t)x->res.stream_length : MHD_SIZE_UNKNOWN,
-                                          STAGE_SIZE, on_room, s, on_free);
+                                          events ? STAGE_SIZE : FILE_BLOCK, on_room, s, on_free);
 
     if (!r) {
         free(s);
@@ -139,7 +146,7 @@ struct MHD_Response *stream_response(struct exchange *x)
     s->exchange = x;
     s->mhd = x->mhd;
     s->source = TAKE_PTR(x->res.stream);
-    s->events = !x->res.content_type || str_eq(x->res.content_type, "text/event-stream");
+    s->events = events;
     s->asked_ms = clock_monotonic_ms();
     s->ending = x->conn->hung;
     mutex_init(&s->lock);

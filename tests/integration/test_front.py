@@ -183,7 +183,7 @@ def take(n):
         data += more
     return data
 
-core.sendall(frame(READY, 0, 0, struct.pack("<I", 1)))
+core.sendall(frame(READY, 0, 0, struct.pack("<I", VERSION)))
 for hexed in said:
     core.sendall(bytes.fromhex(hexed))
 while True:
@@ -197,6 +197,7 @@ while True:
 # api/front_wire.h
 TYPES = ("SETTINGS", "QUIESCE", "STOP", "GO", "ANSWER", "END", "READY", "FAILED", "CALL", "GONE", "DATA", "ROOM")
 SETTINGS, QUIESCE, STOP, GO, ANSWER, END, READY, FAILED, CALL, GONE, DATA, ROOM = range(1, 13)
+VERSION = 2
 
 
 SIGNED = (("Host", "localhost"), ("Authorization", f"Bearer {transport.TOKEN}"))
@@ -223,11 +224,11 @@ def lying(tmp_path, monkeypatch):
     """A transport server whose front says these frames; what it heard, and the server."""
     servers = []
 
-    def start(*frames):
+    def start(*frames, version=VERSION):
         (tmp_path / "frames").write_text(json.dumps([f.hex() for f in frames]))
         program = tmp_path / "front"
         program.write_text(FAKE.replace("FRAMES", str(tmp_path / "frames")).replace("HEARD", str(tmp_path / "heard"))
-                           .replace("READY", str(READY)).replace("STOP", str(STOP)))
+                           .replace("READY", str(READY)).replace("STOP", str(STOP)).replace("VERSION", str(version)))
         program.chmod(stat.S_IRWXU)
         monkeypatch.setenv("DROVER_FRONT", str(program))
         server = transport.Server(tmp_path, "network_process=always")
@@ -253,6 +254,12 @@ def answered(file, number=1):
 def test_one_that_does_as_it_should_is_served(lying):
     _, file = lying(call(headers=SIGNED))
     assert answered(file) == 200
+
+
+def test_one_of_another_version_is_not_served(lying):
+    """Of a package that was upgraded beside the daemon, say."""
+    with pytest.raises(AssertionError, match="of another version"):
+        lying(call(headers=SIGNED), version=VERSION - 1)
 
 
 @pytest.mark.parametrize("headers,status", [
