@@ -465,16 +465,19 @@ int op_engine_start(struct op_engine *e, struct error *err)
 
 void op_engine_stop(struct op_engine *e)
 {
+    unsigned count; /* from here on nobody is started */
+
     {
         LOCK_SCOPE(&e->lock);
         e->stopping = true;
         for (struct job *job = e->jobs; job; job = job->next)
             atomic_store(&job->op->progress->stop, true);
         wake_all(e);
+        count = e->thread_count;
+        e->thread_count = 0;
     }
-    for (unsigned i = 0; i < e->thread_count; i++)
+    for (unsigned i = 0; i < count; i++)
         pthread_join(e->threads[i], NULL);
-    e->thread_count = 0;
 }
 
 /* ---- operations of sets and of the host, which no worker runs ---- */
