@@ -39,3 +39,23 @@ def test_leases_and_pools_survive_the_daemon(libvirtd, make_daemon):
     eventually(lambda: status(api)["ready"] == 2, 60)
     another = api.post("/v1/leases", {"pool": "ci"}).json
     assert another["warm"] and another["vm"]["id"] != keep["vm"]["id"]
+
+
+def test_those_that_wait_are_the_same_after_a_restart(libvirtd, make_daemon):
+    """None is made anew, and none is thrown away."""
+    daemon = make_daemon(libvirt=libvirtd.uri).start()
+    fill(daemon.client(), ready=2, max=6)
+
+    def waiting(api):
+        return sorted(vm["id"] for vm in api.get("/v1/vms").json["items"] if vm["pool_id"])
+
+    before, seen = waiting(daemon.client()), daemon.client().get("/v1/events", limit=1).json["last_seq"]
+    daemon.kill9()
+    daemon.start()
+    api = daemon.client()
+    eventually(lambda: status(api)["ready"] == 2, 60)
+    assert waiting(api) == before and len(before) == 2
+    lease = api.post("/v1/leases", {"pool": "ci"}).json
+    assert lease["warm"] and lease["vm"]["id"] in before
+    kinds = [e["type"] for e in api.get("/v1/events", since=seen, limit=1000).json["items"]]
+    assert kinds.index("lease.claimed") < min((kinds.index(k) for k in ("vm.created",) if k in kinds), default=1000), kinds

@@ -544,11 +544,13 @@ def test_a_record_is_kept_as_long_as_is_said(fresh_daemon):
     daemon.stop()
     with closing(sqlite3.connect(daemon.state_dir / "drover.db")) as db, db:
         assert db.execute("UPDATE leases SET ended_at = ended_at - 7200000 WHERE id = ?", (old["id"],)).rowcount == 1
+        less = "UPDATE leases SET record = json_remove(record, '$.exec', '$.console_tail') WHERE id = ?"
+        assert db.execute(less, (young["id"],)).rowcount == 1, "as a former version wrote it"
         assert db.execute("UPDATE leases SET created_at = created_at - 7200000 WHERE id = ?", (alive["id"],)).rowcount == 1
     daemon.start()
     api = daemon.client()
     eventually(lambda: api.get(f"/v1/leases/{old['id']}/record").code == "lease-not-found", 30, "the janitor")
-    assert api.get(f"/v1/leases/{young['id']}/record").json == records[young["id"]]
+    assert api.get(f"/v1/leases/{young['id']}/record").json == {**records[young["id"]], "exec": [], "console_tail": ""}
     assert api.get(f"/v1/leases/{alive['id']}").json["state"] == "active", "however old it is"
 
 
