@@ -35,7 +35,9 @@ def test_leases_and_pools_survive_the_daemon(libvirtd, make_daemon):
     assert lease_of(api, short)["end_reason"] == "expired"
     still = lease_of(api, keep)
     assert still["state"] == "active" and still["expires_at"] == keep["expires_at"]
-    assert api.get(f"/v1/vms/{keep['vm']['id']}").json["lease_id"] == keep["id"]
+    vm = api.get(f"/v1/vms/{keep['vm']['id']}").json
+    assert (vm["lease_id"], vm["pool_id"]) == (keep["id"], api.get("/v1/pools/ci").json["id"])
+    assert status(api)["leased"] == 1
     eventually(lambda: status(api)["ready"] == 2, 60)
     another = api.post("/v1/leases", {"pool": "ci"}).json
     assert another["warm"] and another["vm"]["id"] != keep["vm"]["id"]
