@@ -61,9 +61,7 @@ static int parse_query(struct exchange *x, struct error *err)
 {
     if (!x->raw_query)
         return 0;
-    x->query = malloc(sizeof(*x->query));
-    if (!x->query)
-        abort();
+    x->query = xmalloc(sizeof(*x->query));
     return query_parse(x->raw_query, x->query, err);
 }
 

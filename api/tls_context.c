@@ -16,7 +16,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void init(void)
 {
     if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
-        abort();
+        out_of_memory();
 }
 
 /* The last thing OpenSSL said, and nothing left over for whoever asks next. */
@@ -85,7 +85,7 @@ static SSL_CTX *new_context(void)
                                       "TLS_CHACHA20_POLY1305_SHA256") != 1 ||
         SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
                                      "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
-        abort();
+        out_of_memory(); /* all of these are known */
     SSL_CTX_set_read_ahead(ctx, 1); /* a record with one call, not two */
     SSL_CTX_set_num_tickets(ctx, 0); /* tls_conn.c makes one */
     SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);

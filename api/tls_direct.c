@@ -98,7 +98,7 @@ BIO_METHOD *tls_direct_new(void)
 
     if (!m || BIO_meth_set_read_ex(m, direct_read) != 1 || BIO_meth_set_write_ex(m, direct_write) != 1 ||
         BIO_meth_set_ctrl(m, direct_ctrl) != 1 || BIO_meth_set_create(m, direct_create) != 1)
-        abort();
+        out_of_memory();
     return m;
 }
 

@@ -105,7 +105,7 @@ BIO_METHOD *tls_out_new(void)
 
     if (!m || BIO_meth_set_write_ex(m, out_write) != 1 || BIO_meth_set_ctrl(m, out_ctrl) != 1 ||
         BIO_meth_set_create(m, out_create) != 1)
-        abort();
+        out_of_memory(); /* nothing else can fail there */
     return m;
 }
 

@@ -35,7 +35,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void init(void)
 {
     if (OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) != 1)
-        abort();
+        out_of_memory();
 }
 
 void hash_sha256(const void *data, size_t len, uint8_t ret[SECRET_SHA256_SIZE])

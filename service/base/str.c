@@ -247,7 +247,7 @@ void strbuf_addf(struct strbuf *b, const char *fmt, ...)
     n = vsnprintf(small, sizeof(small), fmt, ap);
     va_end(ap);
     if (n < 0)
-        abort();
+        out_of_memory();
     if ((size_t)n < sizeof(small)) {
         strbuf_add(b, small, (size_t)n);
         return;
