@@ -50,6 +50,13 @@ def test_a_link_is_made_listed_and_revoked(daemon, api, share):
     assert kinds == ["ticket.created", "ticket.revoked"]
 
 
+def test_links_are_listed_by_age(api, share):
+    made = [share(**HOUR) for _ in range(8)]
+    assert list(listed(api, vm=share.vm["name"])) == [
+        t["id"] for t in sorted(made, key=lambda t: (t["created_at"], t["id"]))]
+    assert len({t["created_at"] for t in made}) > 1, "or this says nothing"
+
+
 def test_the_secret_is_no_id(api, share):
     made = share(**HOUR)
     assert api.delete(f"/v1/tickets/{made['ticket']}").code == "ticket-not-found"
