@@ -39,7 +39,7 @@ struct errand {
     struct source_piece *pieces, **pieces_tail;
     int64_t room; /* for what goes to the core */
     uint32_t owed; /* read, and not yet told */
-    uint32_t window, taken; /* what may be on its way; and was read since it grew */
+    uint32_t window, taken; /* what may be on its way; and was read, as far as it counts */
     bool ended, closed;
     void (*notify)(void *opaque);
     void *opaque;

@@ -144,6 +144,8 @@ static ssize_t read_some(struct flow *w, char *buf, size_t max, enum source_kind
     *ret_kind = SOURCE_BYTES;
     if (w->source)
         return w->source->read(w->source, buf, max, ret_kind);
+    if ((int64_t)max > w->credit) /* a message is read whole, a file need not be */
+        max = (size_t)w->credit;
     n = w->blob->len - w->at < max ? w->blob->len - w->at : max;
     memcpy(buf, w->blob->data + w->at, n);
     w->at += n;

@@ -33,11 +33,10 @@ static void pop(struct errand *e)
 /* A client that does not read holds no more than the first window: it grows for one who waits for more. */
 static void grow(struct errand *e)
 {
-    if (e->taken < e->window || e->window >= FRONT_OUT_WINDOW)
+    if (e->taken < FRONT_OUT_PROOF || e->window == FRONT_OUT_WINDOW)
         return;
-    e->owed += e->window;
-    e->window *= 2;
-    e->taken = 0;
+    e->owed += FRONT_OUT_WINDOW - e->window;
+    e->window = FRONT_OUT_WINDOW;
 }
 
 static void tell_room(struct errand *e)
@@ -70,7 +69,7 @@ static ssize_t on_read(struct source *s, void *buf, size_t max, enum source_kind
     if (p->at == p->len)
         pop(e);
     e->owed += (uint32_t)n;
-    e->taken += e->taken < e->window ? (uint32_t)n : 0;
+    e->taken += e->taken < FRONT_OUT_PROOF ? (uint32_t)n : 0;
     tell_room(e);
     return (ssize_t)n;
 }

@@ -21,8 +21,9 @@
 #define FRONT_DATA_MAX   (64 * 1024) /* of one DATA */
 #define FRONT_INLINE_MAX (16 * 1024) /* a larger body comes as DATA */
 #define FRONT_READ       (16 * 1024) /* what is taken from a source at once */
-#define FRONT_OUT_FIRST  (8 * 1024)   /* on its way to a client, of which nothing is known */
-#define FRONT_OUT_WINDOW (32 * 1024)  /* to one that has taken as much, and waits for more */
+#define FRONT_OUT_FIRST  (16 * 1024)  /* on its way to a client, of which nothing is known */
+#define FRONT_OUT_WINDOW (32 * 1024)  /* to one that has taken FRONT_OUT_PROOF, and waits for more */
+#define FRONT_OUT_PROOF  (256 * 1024) /* more than the kernel takes for a client that does not read */
 #define FRONT_IN_WINDOW  (256 * 1024) /* on its way from one: a body, or what is typed */
 
 enum front_type {
