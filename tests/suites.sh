@@ -21,7 +21,7 @@ declare -A SUITE_SUMMARY=(
     [fuzz]="every fuzz target, up to a minute of the time others leave (5 s alone, 60 with --long); stored inputs are in unit"
     [browser]="the dashboard in Chromium"
     [quickstart]="deploy/quickstart, twice, and its --stop"
-    [sanitizers]="the daemon under ThreadSanitizer, unit tests under valgrind (only when named)"
+    [sanitizers]="the daemon and unit tests under ThreadSanitizer and valgrind (only when named)"
     [system]="the service under systemd, with guests under real KVM, in an emulated host (only when named)"
 )
 
