@@ -30,8 +30,8 @@ static const char *const requests[] = {
     "GET /v1/vms HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "PUT /v1/images/one/content HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\nthe first of it",
     "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n",
-    "GET /v1/vms/one/console HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ("GET /v1/vms/one/console HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"),
 };
 #define CLIENTS (sizeof(requests) / sizeof(requests[0]))
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 TURNS = Path(__file__).resolve().parent / "turns.py"
-SHELL = "#!/bin/sh\ntrap 'exit 72' INT\n"
+SHELL = "#!/bin/sh\ntrap 'exit 0' USR1\n"
 BUSY = SHELL + "while :; do :; done\n"
 # At its second turn.
 FINDS = SHELL + "if [ -e seen ]; then echo found it; exit 77; fi\n: >seen\nwhile :; do :; done\n"

@@ -19,7 +19,6 @@ from pathlib import Path
 
 STORED = Path(__file__).resolve().parent / "corpus"
 SLICE = 15 # seconds of a processor, so that who comes last does not go without
-INTERRUPTED = 72 # libFuzzer's status after SIGINT
 LOOK = 0.1
 TICKS = os.sysconf("SC_CLK_TCK")
 # A wall clock, and beside busy suites a target may stand still for long: not the ten seconds of an idle machine.
@@ -61,8 +60,11 @@ class Target:
         if not pid:
             cpu, wall = self.cpu + self.running_cpu(), self.wall + time.monotonic() - self.begun
             if not self.stopped and (cpu >= self.goal or wall >= patience * self.goal or (enough and cpu >= enough)):
-                self.stopped = True
-                self.process.send_signal(signal.SIGINT)
+                # After this input. (At SIGINT libFuzzer ends in the handler: in the middle of a free() it never does.)
+                self.stopped = time.monotonic()
+                self.process.send_signal(signal.SIGUSR1)
+            elif self.stopped and time.monotonic() - self.stopped > INPUT_SECONDS + 30: # it says itself when one takes that long
+                self.process.kill()
             return False
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.cpu += usage.ru_utime + usage.ru_stime
@@ -72,7 +74,7 @@ class Target:
         self.log.write_bytes(self.log.read_bytes()[-20000:] + text[-200000:])
         if found := re.search(rb"stat::number_of_executed_units: (\d+)", text) or re.findall(rb"\n#(\d+)\s", text)[-1:]:
             self.runs += int(found[1] if isinstance(found, re.Match) else found[0])
-        if self.process.returncode not in (0, INTERRUPTED) and not (self.stopped and self.process.returncode == -signal.SIGINT):
+        if self.process.returncode != 0 and not (self.stopped and self.process.returncode == -signal.SIGUSR1):
             self.wrong = f"ended with {self.process.returncode}"
         elif not self.stopped:
             self.wrong = "ended before its time"
