@@ -45,11 +45,8 @@ def test_an_allocation_fails_under_way(trials):
 
 def test_an_allocation_fails_at_the_start_or_the_stop(trials):
     trials.rng = random.Random(seed())
-    lab, ledger = trials.lab, trials.lab.ledger
-    ledger.forget_counts()
-    lab.stop()
-    assert lab.start()
-    faults = plan(ledger, trials.rng)
+    trials.passed_at_start()
+    faults = plan(trials.lab.ledger, trials.rng)
     came = sum(trials.one(*fault, at_start=True) for fault in faults)
     tell(trials, faults, came)
     assert came > len(faults) // 2, "most of the failures that were asked for came"

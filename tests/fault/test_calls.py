@@ -260,6 +260,14 @@ class Trials:
             self.checks.all()
             self.late.append(f"{fault}: {why}"[:200])
 
+    def passed_at_start(self):
+        """{key of a site: times} of a stop and a start."""
+        ledger = self.lab.ledger
+        ledger.forget_counts()
+        self.lab.stop()
+        assert self.lab.start()
+        return ledger.counts()
+
     def one(self, site, passes, error, at_start=False):
         lab, ledger = self.lab, self.lab.ledger
         fault, before, walk = (site.module, site.call, hex(site.offset), error, passes), ledger.failed, None
@@ -353,12 +361,8 @@ def test_a_call_fails_under_way(trials, long):
 
 def test_a_call_fails_at_the_start_or_the_stop(trials, long):
     trials.rng = random.Random(seed())
-    ledger = trials.lab.ledger
-    ledger.forget_counts()
-    trials.lab.stop()
-    assert trials.lab.start()
-    passed = ledger.counts()
-    faults = plan(trials.rng, passed, ledger, 0 if long > 1 else START_FAULTS)
+    passed = trials.passed_at_start()
+    faults = plan(trials.rng, passed, trials.lab.ledger, 0 if long > 1 else START_FAULTS)
     came = sum(trials.one(*fault, at_start=True) for fault in faults)
     tell(trials, faults, came)
     assert came > len(faults) // 2, "most of the failures that were asked for came"
@@ -377,11 +381,8 @@ def test_a_file_of_the_database_may_not_be_written(trials):
 def test_threads_are_refused_at_the_start(trials):
     """The last ones are those of the operations: without them a daemon was once never ready."""
     trials.rng = random.Random(seed())
-    lab, ledger = trials.lab, trials.lab.ledger
-    ledger.forget_counts()
-    lab.stop()
-    assert lab.start()
-    counts = {site: n for site, n in ((ledger.site(key), n) for key, n in ledger.counts().items())
+    ledger = trials.lab.ledger
+    counts = {site: n for site, n in ((ledger.site(key), n) for key, n in trials.passed_at_start().items())
               if (site.call, site.module) == ("pthread_create", "droverd")}
     faults = [(site, passes) for site, n in counts.items() for passes in range(max(0, n - 12), n, 2)]
     came = sum(trials.one(*fault, "EAGAIN", at_start=True) for fault in faults)

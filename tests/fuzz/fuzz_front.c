@@ -19,6 +19,7 @@
 #include "service/base/log.h"
 #include "service/base/secret.h"
 #include "service/base/str.h"
+#include "tests/fuzz/http_end.h"
 #include "tests/unit/api/fake_core.h"
 
 #define END_MS 60000
@@ -116,16 +117,8 @@ static struct settings *settings;
 static void end(void)
 {
     pipeline_side.stop(&http);
-    http_policy_free(http.policy);
-    close(http.wake_fd);
     close(http.epoll_fd);
-    while (http.spare) {
-        struct exchange *x = http.spare;
-
-        http.spare = x->next;
-        free(x);
-    }
-    settings_free(settings);
+    http_end(&http, settings);
 }
 
 static void begin(void)

@@ -20,6 +20,7 @@
 #include "service/base/log.h"
 #include "service/base/str.h"
 #include "service/conf/settings.h"
+#include "tests/fuzz/http_end.h"
 
 #define END_MS 60000
 
@@ -43,16 +44,8 @@ static void end(void)
 {
     MHD_stop_daemon(http.mhd);
     ws_stop(http.ws);
-    http_policy_free(http.policy);
-    close(http.wake_fd);
     close(http.hangup_fd);
-    while (http.spare) {
-        struct exchange *x = http.spare;
-
-        http.spare = x->next;
-        free(x);
-    }
-    settings_free(settings);
+    http_end(&http, settings);
 }
 
 /* As http.c does it, but for who turns it. */
